@@ -1,0 +1,90 @@
+//! `--demo`: three little web servers in this process, balanced on loopback, to see it work without anything else.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tcpdirector::config::{self, Config};
+
+/// Where the demo listens when it can.
+const PORT: u16 = 8080;
+/// A client of the little servers that says nothing for this long is let go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The servers run; what is left is to balance them.
+pub struct Demo {
+    config: Config,
+    xml: String,
+    address: SocketAddr,
+}
+
+impl Demo {
+    /// Starts the servers on free ports of loopback and writes a configuration for them.
+    pub fn start() -> io::Result<Demo> {
+        let mut hosts = String::new();
+        for name in ["one", "two", "three"] {
+            let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let _ = write!(hosts, "\n            <host name=\"{name}\" ip=\"{}\"/>", server.local_addr()?);
+            thread::Builder::new().name(format!("demo {name}")).spawn(move || answer_all(&server, name))?;
+        }
+        let address = free_address()?;
+        let xml = format!(
+            "<pdconfig>\n    <service name=\"demo\">\n        <listen ip=\"{address}\"/>\n        \
+             <group name=\"main\" scheduler=\"roundrobin\">{hosts}\n        </group>\n    </service>\n    \
+             <checktime time=\"5\"/>\n</pdconfig>"
+        );
+        let config = config::read::parse(Path::new("--demo"), xml.as_bytes()).map_err(io::Error::other)?;
+        Ok(Demo { config, xml, address })
+    }
+
+    /// The configuration that balances the servers.
+    pub fn config(&self) -> Config {
+        self.config.clone()
+    }
+
+    /// What there is to try.
+    pub fn introduction(&self) -> String {
+        let Demo { address, xml, .. } = self;
+        format!(
+            "Three little web servers run in this process, balanced by this configuration:\n\n{xml}\n\n\
+             Try it from another terminal; Ctrl-C ends it:\n\n  \
+             curl http://{address}/\n  \
+             for i in 1 2 3 4 5 6; do curl -s http://{address}/; done\n"
+        )
+    }
+}
+
+/// The usual port, or another one with a word about it.
+fn free_address() -> io::Result<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    match TcpListener::bind(usual) {
+        Ok(_) => Ok(usual),
+        Err(e) => {
+            let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+            println!("{usual} cannot be used ({e}), so the demo listens on {other}.\n");
+            Ok(other)
+        }
+    }
+}
+
+fn answer_all(server: &TcpListener, name: &'static str) {
+    for client in server.incoming().flatten() {
+        let _ = thread::Builder::new().spawn(move || answer(client, name));
+    }
+}
+
+/// Reads a request to its blank line and says who answers.
+fn answer(client: TcpStream, name: &str) -> io::Result<()> {
+    client.set_read_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(&client).lines();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let body = format!("hello from {name}\n");
+    write!(
+        &client,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}

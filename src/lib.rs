@@ -1,0 +1,50 @@
+//! tcpdirector: a small TCP load balancer. Blocking I/O, threads, one XML file.
+//!
+//! # The words
+//!
+//! A **service** is what clients connect to: a name, **listen** addresses, **groups**, one of them enabled. A group is a set of
+//! **hosts** with one **scheduler**, the rule that picks a host. A **session** is one client connection, from accept to its log
+//! line. A **lease** is one counted use of a host by a session; dropping it un-counts it. A **relay** is the two **flows** of a
+//! session, `to_server` and `to_client`, named from the client. The **manager** tries failed hosts again.
+//!
+//! A configuration struct is noun + `Config`, the run-time struct the bare noun.
+//!
+//! # The floors
+//!
+//! Imports go down only; `tests/layers.rs` reads the `use` lines and fails on one that goes up.
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | 6 | `main`, `demo` | flags, start, signals, exit status; the demo |
+//! | 5 | [`daemon`], [`budget`] | bind all, then start all, stop; what it may cost |
+//! | 4 | [`traffic`] | the way of a connection: listener, session, connect; the manager and the resolver |
+//! | 3 | [`state`] | director, service, group, host; all behind locks |
+//! | 2 | [`config`] | XML to plain values, every complaint with its place |
+//! | 1 | [`scheduler`], [`relay`], [`system`], [`cli`] | mechanisms that know no service; they know [`system`] and not each other |
+//!
+//! # The journey of a connection
+//!
+//! The thread `listen ADDRESS` accepts a client, makes a `Session` and submits it to the [`relay::pool`], where it waits in a
+//! bounded queue until two threads are free; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The
+//! session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host while hosts
+//! fail. Then this thread runs the flow to the server and a second one the flow to the client ([`relay`] tells the rules). The
+//! last thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//!
+//! # Where this differs from the plan
+//!
+//! * A session takes both of its threads at once or waits for them. With a pool of single threads, sessions could hold all of
+//!   them with their first halves and wait for ever for the second.
+//! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot forge a pair.
+//! * [`state`] knows [`relay::Meter`], so that the bytes of a long session can be seen while it runs.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod budget;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod relay;
+pub mod scheduler;
+pub mod state;
+pub mod system;
+pub mod traffic;

@@ -1,0 +1,215 @@
+//! The program: flags, configuration, start, signals, exit status. Everything that lasts is in the library.
+
+mod demo;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
+use log::LevelFilter;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use tcpdirector::budget::Budget;
+use tcpdirector::cli::{self, Cli};
+use tcpdirector::config::{self, Config};
+use tcpdirector::daemon::{Bound, Daemon};
+use tcpdirector::system::limits::{self, Limits};
+use tcpdirector::system::logging::{self, value};
+use tcpdirector::system::process::{self, Identity, PidFile};
+use tcpdirector::system::sink::{Sink, Target};
+
+/// The program could not start.
+const CANNOT_START: u8 = 1;
+/// EX_USAGE of sysexits(3).
+const USAGE: u8 = 64;
+/// EX_CONFIG of sysexits(3).
+const CONFIG: u8 = 78;
+
+/// How long running sessions may go on after TERM.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long ended sessions get to write their log lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// How often a draining program looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    let cli = match Cli::parse(std::env::args_os().skip(1)) {
+        Ok(cli) => cli,
+        Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
+    };
+    if cli.help {
+        print!("{}", cli::help());
+        return ExitCode::SUCCESS;
+    }
+    if cli.version {
+        println!("tcpdirector {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(status, message)) => fail(status, message),
+    }
+}
+
+/// The one place that reports why the program ends with a status other than 0.
+fn fail(status: u8, message: impl Display) -> ExitCode {
+    let message = message.to_string();
+    for line in message.lines() {
+        eprintln!("tcpdirector: {line}");
+    }
+    ExitCode::from(status)
+}
+
+/// An exit status and what to say.
+struct Failure(u8, String);
+
+fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
+    move |why| Failure(CANNOT_START, format!("{what}: {why}"))
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    if cli.demo {
+        let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
+        println!("{}", demo.introduction());
+        return serve(cli, &demo.config());
+    }
+    let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
+    if cli.test {
+        return check(cli, &config);
+    }
+    serve(cli, &config)
+}
+
+/// `-t`: what the file means, and what it costs.
+fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
+    let budget = budget(cli, config)?;
+    println!("{}: no mistakes", cli.file().display());
+    for service in &config.services {
+        for listen in &service.listens {
+            println!("listen       {} on {listen}, to group {}", service.name, service.enabled);
+        }
+    }
+    println!("{budget}");
+    Ok(())
+}
+
+fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
+    Budget::new(config, Limits::read()).map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
+}
+
+/// Starts the balancer and stays until a signal ends it.
+fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
+    // forking is only safe before the first thread
+    let background = match cli.daemon {
+        true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
+        false => None,
+    };
+    limits::raise_descriptors().map_err(|e| cannot("cannot raise the limit of descriptors")(&e))?;
+    let budget = budget(cli, config)?;
+    let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
+    let sink = start_log(cli, config)?;
+    let pidfile = cli.pidfile.as_deref().map(PidFile::create).transpose();
+    let pidfile =
+        pidfile.map_err(|e| cannot(format_args!("pid file {}", cli.pidfile.clone().unwrap_or_default().display()))(&e))?;
+    let bound = Bound::bind(config).map_err(|e| cannot("cannot start")(&e))?;
+    if let Some(identity) = identity {
+        let owned = sink.with_file(|file| identity.own(file)).unwrap_or(Ok(()));
+        owned.and_then(|()| identity.assume()).map_err(|e| cannot("cannot give up root")(&e))?;
+    }
+    let signals = signals().map_err(|e| cannot("cannot listen to signals")(&e))?;
+    log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
+    if config.admin.is_some() {
+        log::warn!("admin state=absent reason=\"this version has no admin pages yet\"");
+    }
+    let daemon = bound.start(budget.pool).map_err(|e| cannot("cannot start")(&e))?;
+    if let Some(background) = background {
+        background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
+    }
+    stay(&daemon, &signals, &sink);
+    drop(pidfile);
+    Ok(())
+}
+
+fn file_name(cli: &Cli) -> String {
+    if cli.demo { "--demo".into() } else { cli.file().display().to_string() }
+}
+
+/// The log goes where `-l` says, else where the file says, else to standard error, which a program in the background has not.
+fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
+    let fallback = if cli.daemon { "syslog" } else { "stderr" };
+    let name = cli.log.as_deref().or(config.logging.as_deref()).unwrap_or(fallback);
+    let level = match cli {
+        Cli { verbose: true, .. } => LevelFilter::Debug,
+        Cli { quiet: true, .. } => LevelFilter::Warn,
+        _ => LevelFilter::Info,
+    };
+    let target = match Target::from_name(name) {
+        Target::Stderr if cli.daemon => Target::from_name("syslog"),
+        target => target,
+    };
+    logging::start(target, level).map_err(|e| cannot(format_args!("log {name}"))(&e))
+}
+
+/// Signals as messages. From here on none of them ends the program by itself.
+fn signals() -> std::io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let (send, receive) = unbounded();
+    std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(move || {
+        for signal in signals.forever() {
+            if send.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receive)
+}
+
+/// Serves until TERM or INT, and stops.
+fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
+    let ending = loop {
+        match signals.recv() {
+            Ok(signal @ (SIGTERM | SIGINT)) => break signal,
+            Ok(signal) => reopen(signal, sink),
+            Err(_) => break SIGTERM,
+        }
+    };
+    let reason = if ending == SIGTERM { "TERM" } else { "INT" };
+    let sessions = daemon.open_sessions();
+    log::info!("stop state=begun reason={reason} sessions={sessions}");
+    daemon.close();
+    if ending == SIGTERM {
+        drain(daemon, signals, sink);
+    }
+    let cut = daemon.open_sessions();
+    daemon.cut();
+    let deadline = Instant::now() + LAST_LINES;
+    while daemon.open_sessions() > 0 && Instant::now() < deadline {
+        std::thread::sleep(DRAIN_LOOK);
+    }
+    log::info!("stop state=done reason={reason} sessions={sessions} cut={cut}");
+}
+
+/// Waits until the last session has ended, the grace is over, or another signal asks for the end.
+fn drain(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
+    let deadline = Instant::now() + GRACE;
+    while daemon.open_sessions() > 0 && Instant::now() < deadline {
+        match signals.recv_timeout(DRAIN_LOOK) {
+            Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(signal) => reopen(signal, sink),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn reopen(signal: i32, sink: &Sink) {
+    match sink.reopen() {
+        Ok(()) => log::info!("log state=reopened"),
+        Err(e) => log::error!("log state=kept reason={}", value(&e.to_string())),
+    }
+    if signal == SIGHUP {
+        log::warn!("reload state=refused reason=\"this version cannot reload its configuration yet; restart it\"");
+    }
+}

@@ -1,0 +1,180 @@
+//! Moves bytes between two connected sockets, both ways at once, until both ways have ended.
+//!
+//! A [`Relay`] belongs to one session. Two pool threads each run one of its flows ([`Relay::run`]); what they share is here:
+//! the two sockets, the moment of the last byte, and how the relay ended. The rules ([`Relay::end`] says which of them applied):
+//!
+//! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
+//! * A reset of one side is passed on as a reset to the other, so that a truncated answer never looks complete. What the
+//!   dead side had sent before is still delivered.
+//! * Silence in both directions for the idle time resets both sides.
+//! * [`Relay::cut`] does the same at any time, from any thread.
+//!
+//! Knows no service, host or session.
+
+mod flow;
+mod meter;
+pub mod pool;
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crossbeam::atomic::AtomicCell;
+
+pub use flow::BUFFER;
+pub use meter::Meter;
+
+use crate::system::socket;
+
+/// How often a blocked write looks up whether its relay has been cut meanwhile: no portable call wakes it.
+const WRITE_LOOKS_UP: Duration = Duration::from_secs(1);
+
+/// One of the two ways through a relay, named from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    ToServer,
+    /// From the server to the client.
+    ToClient,
+}
+
+/// How a relay came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides ended their stream.
+    Closed,
+    /// The client reset the connection.
+    ResetByClient,
+    /// The server reset the connection.
+    ResetByServer,
+    /// No byte went either way for the idle time.
+    Idle,
+    /// The program is stopping.
+    Stopped,
+    /// The system gave no thread for one of the flows.
+    Shortage,
+    /// A thread of the relay panicked.
+    Panic,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Closed => "closed",
+            End::ResetByClient => "reset-by-client",
+            End::ResetByServer => "reset-by-server",
+            End::Idle => "idle",
+            End::Stopped => "stopped",
+            End::Shortage => "shortage",
+            End::Panic => "panic",
+        })
+    }
+}
+
+/// Two sockets and what their two flows share.
+pub struct Relay {
+    client: TcpStream,
+    server: TcpStream,
+    idle: Duration,
+    began: Instant,
+    /// Milliseconds from `began` to the last byte that moved either way. A word, since 32-bit machines may lack 64-bit atomics;
+    /// there it wraps after 49 days, and so it is only ever used for differences.
+    last_byte: AtomicUsize,
+    /// The first cause to end other than [`End::Closed`].
+    end: AtomicCell<Option<End>>,
+    /// Both flows are to leave at once.
+    is_cut: AtomicBool,
+    /// End of stream was passed on to the server / to the client.
+    server_told: AtomicBool,
+    client_told: AtomicBool,
+    /// What this relay has moved, and the sum that it adds to.
+    moved: Meter,
+    total: Arc<Meter>,
+}
+
+impl Relay {
+    /// Prepares both sockets. `idle` is the limit for silence in both directions; `total` is counted up live.
+    pub fn new(client: TcpStream, server: TcpStream, idle: Duration, total: Arc<Meter>) -> io::Result<Relay> {
+        for stream in [&client, &server] {
+            // without it a side that writes twice waits 40 ms for the delayed acknowledgement in between
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(idle))?;
+            stream.set_write_timeout(Some(idle.min(WRITE_LOOKS_UP)))?;
+        }
+        Ok(Relay {
+            client,
+            server,
+            idle,
+            began: Instant::now(),
+            last_byte: AtomicUsize::new(0),
+            end: AtomicCell::new(None),
+            is_cut: AtomicBool::new(false),
+            server_told: AtomicBool::new(false),
+            client_told: AtomicBool::new(false),
+            moved: Meter::default(),
+            total,
+        })
+    }
+
+    /// Runs one flow on the calling thread and returns when it is over. The relay is over when both flows have returned.
+    pub fn run(&self, direction: Direction) {
+        let guard = CutOnPanic(self);
+        flow::run(self, direction);
+        std::mem::forget(guard);
+    }
+
+    /// Ends both flows now and resets both sides, unless the relay has ended already.
+    pub fn cut(&self, end: End) {
+        self.fail(end);
+        self.is_cut.store(true, SeqCst);
+        // wakes blocked reads, and tells the other side nothing: that is left to the reset at the end
+        let _ = self.client.shutdown(Shutdown::Read);
+        let _ = self.server.shutdown(Shutdown::Read);
+    }
+
+    /// How the relay ended, or is about to.
+    pub fn end(&self) -> End {
+        self.end.load().unwrap_or(End::Closed)
+    }
+
+    /// What the relay has moved so far.
+    pub fn moved(&self) -> &Meter {
+        &self.moved
+    }
+
+    /// Notes that the relay will end by a reset of both sides. The first cause stays.
+    fn fail(&self, end: End) {
+        if self.end.compare_exchange(None, Some(end)).is_ok() {
+            socket::reset_on_close(&self.client);
+            socket::reset_on_close(&self.server);
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.end.load().is_some()
+    }
+
+    fn note_bytes(&self, direction: Direction, count: usize) {
+        self.moved.add(direction, count);
+        self.total.add(direction, count);
+        self.last_byte.store(self.began.elapsed().as_millis() as usize, Relaxed);
+    }
+
+    /// How long the relay may stay silent from now on; zero when its time is up.
+    fn silence_left(&self) -> Duration {
+        let silent = (self.began.elapsed().as_millis() as usize).wrapping_sub(self.last_byte.load(Relaxed));
+        self.idle.saturating_sub(Duration::from_millis(silent as u64))
+    }
+}
+
+/// A flow that panics takes its relay with it: the other flow would wait for the idle time-out otherwise.
+struct CutOnPanic<'a>(&'a Relay);
+
+impl Drop for CutOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.cut(End::Panic);
+    }
+}

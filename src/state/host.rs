@@ -1,0 +1,227 @@
+//! One backend server: where it is, whether it is up, and what it carries.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crossbeam::atomic::AtomicCell;
+use parking_lot::RwLock;
+
+use crate::config::{Address, HostConfig};
+use crate::relay::Meter;
+
+/// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the group.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    address: Address,
+    /// Where a connect is tried, the most promising first; empty while the name is not resolved.
+    resolved: RwLock<Vec<SocketAddr>>,
+    health: RwLock<Health>,
+    open: AtomicUsize,
+    total: AtomicCell<u64>,
+    failures: AtomicCell<u64>,
+    meter: Arc<Meter>,
+}
+
+/// What connecting to the host has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It answers, or was not tried yet.
+    Up {
+        /// Since when.
+        since: Instant,
+    },
+    /// It did not answer.
+    Down {
+        /// Since when.
+        since: Instant,
+        /// When it was last tried.
+        tried: Instant,
+        /// What was wrong at the last try.
+        reason: Reason,
+    },
+}
+
+/// Why a host is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody listens on the port.
+    Refused,
+    /// No answer within the connect time-out.
+    TimedOut,
+    /// No way there: network or host unreachable.
+    Unreachable,
+    /// The name has no address, as far as the resolver could tell.
+    NoAddress,
+    /// Another error number.
+    Other(i32),
+}
+
+impl From<&io::Error> for Reason {
+    fn from(error: &io::Error) -> Reason {
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::ConnectionRefused, _) => Reason::Refused,
+            (io::ErrorKind::TimedOut, _) => Reason::TimedOut,
+            (_, Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN)) => Reason::Unreachable,
+            (_, code) => Reason::Other(code.unwrap_or(0)),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Refused => f.write_str("connection refused"),
+            Reason::TimedOut => f.write_str("connect timed out"),
+            Reason::Unreachable => f.write_str("host unreachable"),
+            Reason::NoAddress => f.write_str("name has no address"),
+            Reason::Other(code) => write!(f, "{}", io::Error::from_raw_os_error(*code)),
+        }
+    }
+}
+
+impl Host {
+    /// A host that counts as up until somebody finds otherwise.
+    pub fn new(config: &HostConfig) -> Host {
+        Host {
+            name: config.name.clone(),
+            address: config.address.clone(),
+            resolved: RwLock::new(config.address.targets()),
+            health: RwLock::new(Health::Up { since: Instant::now() }),
+            open: AtomicUsize::new(0),
+            total: AtomicCell::new(0),
+            failures: AtomicCell::new(0),
+            meter: Arc::default(),
+        }
+    }
+
+    /// Its name, unique in the group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address as configured.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The addresses to try, in this order; empty while the name is not resolved.
+    pub fn resolved(&self) -> Vec<SocketAddr> {
+        self.resolved.read().clone()
+    }
+
+    /// Sets what the name stands for; an empty list changes nothing, so that the last good addresses stay. The address that is
+    /// first now stays first while it is among the new ones. Tells whether anything changed.
+    pub fn set_resolved(&self, mut addresses: Vec<SocketAddr>) -> bool {
+        let mut resolved = self.resolved.write();
+        if let Some(position) = resolved.first().and_then(|first| addresses.iter().position(|a| a == first)) {
+            addresses.swap(0, position);
+        }
+        let changes = !addresses.is_empty() && *resolved != addresses;
+        if changes {
+            *resolved = addresses;
+        }
+        changes
+    }
+
+    /// This address has answered: it is tried first from now on.
+    pub fn prefer(&self, address: SocketAddr) {
+        if self.resolved.read().first() != Some(&address) {
+            let mut resolved = self.resolved.write();
+            if let Some(position) = resolved.iter().position(|a| *a == address) {
+                resolved.swap(0, position);
+            }
+        }
+    }
+
+    /// What is known of it.
+    pub fn health(&self) -> Health {
+        self.health.read().clone()
+    }
+
+    /// Whether new sessions may go to it.
+    pub fn is_up(&self) -> bool {
+        matches!(*self.health.read(), Health::Up { .. })
+    }
+
+    /// An attempt that began at `began` has failed. Tells whether that took the host down: an attempt that is older than the
+    /// host's return proves nothing, and a host that is down only has its reason renewed.
+    pub fn failed(&self, reason: Reason, began: Instant) -> bool {
+        let now = Instant::now();
+        let mut health = self.health.write();
+        match &mut *health {
+            Health::Up { since } if began < *since => false,
+            Health::Up { .. } => {
+                *health = Health::Down { since: now, tried: now, reason };
+                self.failures.fetch_add(1);
+                true
+            }
+            Health::Down { tried, reason: last, .. } => {
+                *tried = now;
+                *last = reason;
+                false
+            }
+        }
+    }
+
+    /// A probe has connected. Tells for how long the host was down, if it was.
+    pub fn answered(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut health = self.health.write();
+        let Health::Down { since, .. } = *health else { return None };
+        *health = Health::Up { since: now };
+        Some(now - since)
+    }
+
+    /// Sessions that hold it now.
+    pub fn open(&self) -> usize {
+        self.open.load(SeqCst)
+    }
+
+    /// Sessions that it was picked for and that connected.
+    pub fn total(&self) -> u64 {
+        self.total.load()
+    }
+
+    /// How often it went down.
+    pub fn failures(&self) -> u64 {
+        self.failures.load()
+    }
+
+    /// Bytes that its sessions have moved.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+}
+
+/// One counted use of a host by a session; dropping it un-counts it.
+#[derive(Debug)]
+pub struct Lease(Arc<Host>);
+
+impl Lease {
+    /// Counts a use. Only [`super::Group::pick`] makes leases, under the mutex that makes picking and counting one act.
+    pub(super) fn new(host: Arc<Host>) -> Lease {
+        host.open.fetch_add(1, SeqCst);
+        Lease(host)
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.0
+    }
+
+    /// The session has connected: it counts in the host's total.
+    pub fn connected(&self) {
+        self.0.total.fetch_add(1);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

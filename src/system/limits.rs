@@ -1,0 +1,73 @@
+//! What this machine allows: descriptors, threads, memory. Read by the budget before anything is started.
+
+use std::fs;
+use std::io;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// Limits of this process, as far as they can be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most open descriptors: the hard limit, which we raise ours to.
+    pub descriptors: u64,
+    /// Most threads.
+    pub threads: u64,
+    /// Bytes of memory in the machine.
+    pub memory: u64,
+    /// Bytes of address space.
+    pub address_space: u64,
+}
+
+impl Limits {
+    /// Reads the limits. What cannot be read does not limit.
+    pub fn read() -> Limits {
+        Limits {
+            descriptors: resource(Resource::RLIMIT_NOFILE),
+            threads: threads(),
+            memory: memory().unwrap_or(u64::MAX),
+            // half of what a pointer can reach: the other half is the kernel's, or holds what is not ours to plan
+            address_space: resource(Resource::RLIMIT_AS).min(usize::MAX as u64 / 2),
+        }
+    }
+}
+
+/// Raises the limit of open descriptors to the hard limit; tells what it is now.
+pub fn raise_descriptors() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+fn resource(resource: Resource) -> u64 {
+    match getrlimit(resource) {
+        Ok((_, hard)) if hard != RLIM_INFINITY => hard,
+        _ => u64::MAX,
+    }
+}
+
+/// The least of: processes of this user, threads and process ids of the kernel, the control group's limit, and what the number
+/// of memory maps allows (four for a thread: its stack, its signal stack, a guard page for each).
+fn threads() -> u64 {
+    let maps = number("/proc/sys/vm/max_map_count").map(|maps| maps.saturating_sub(1000) / 4);
+    let kernel = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), control_group(), maps];
+    kernel.into_iter().flatten().fold(resource(Resource::RLIMIT_NPROC), u64::min)
+}
+
+fn control_group() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    number(&format!("/sys/fs/cgroup{path}/pids.max"))
+}
+
+fn memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn number(file: &str) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}

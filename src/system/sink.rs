@@ -1,0 +1,167 @@
+//! Where log lines end up: standard error, a file, or syslog. Cannot fail and cannot block for long: what cannot be written is
+//! counted, and the count is written when writing works again. fern itself would panic (its issue with a lost standard error).
+//!
+//! Called by fern on whichever thread logs. Owns one lock, around the open output, never held while writing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use log::{Level, Log, Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use parking_lot::RwLock;
+
+/// Where syslog daemons listen.
+const SYSLOG_SOCKET: &str = "/dev/log";
+/// The facility `daemon` of RFC 3164.
+const FACILITY: u8 = 3;
+
+/// What the user named as the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard error.
+    Stderr,
+    /// The syslog daemon behind this socket.
+    Syslog(PathBuf),
+    /// A file, appended to, made if it is missing.
+    File(PathBuf),
+}
+
+impl Target {
+    /// Reads `stderr`, `syslog`, `syslog:SOCKET` or a file name; a relative name is made absolute now, since a daemon changes its
+    /// directory.
+    pub fn from_name(name: &str) -> Target {
+        match (name, name.strip_prefix("syslog:")) {
+            ("stderr", _) => Target::Stderr,
+            ("syslog", _) => Target::Syslog(SYSLOG_SOCKET.into()),
+            (_, Some(socket)) => Target::Syslog(socket.into()),
+            _ => Target::File(std::path::absolute(name).unwrap_or_else(|_| name.into())),
+        }
+    }
+}
+
+/// The open log.
+pub struct Sink {
+    target: Target,
+    output: RwLock<Arc<Output>>,
+    lost: AtomicUsize,
+}
+
+enum Output {
+    Stderr,
+    File(File),
+    Syslog(UnixDatagram),
+}
+
+impl Sink {
+    /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come back.
+    pub fn open(target: Target) -> io::Result<Sink> {
+        let output = RwLock::new(Arc::new(Output::open(&target)?));
+        Ok(Sink { target, output, lost: AtomicUsize::new(0) })
+    }
+
+    /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to the one or the other; when the new
+    /// one cannot be opened the old one stays.
+    pub fn reopen(&self) -> io::Result<()> {
+        let output = Arc::new(Output::open(&self.target)?);
+        *self.output.write() = output;
+        Ok(())
+    }
+
+    /// The log file, to hand it to another owner.
+    pub fn with_file<T>(&self, act: impl FnOnce(&File) -> T) -> Option<T> {
+        let output = self.output.read().clone();
+        match &*output {
+            Output::File(file) => Some(act(file)),
+            _ => None,
+        }
+    }
+
+    /// Lines that could not be written and were not reported yet.
+    pub fn lost(&self) -> usize {
+        self.lost.load(Relaxed)
+    }
+
+    fn write(&self, level: Level, line: &str) {
+        let output = self.output.read().clone();
+        if output.write(level, line).is_ok() || self.write_to_new_socket(level, line) {
+            let lost = self.lost.swap(0, Relaxed);
+            if lost > 0 && output.write(Level::Warn, &format!("warn log lost={lost}")).is_err() {
+                self.lost.fetch_add(lost, Relaxed);
+            }
+        } else {
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A syslog daemon that was restarted has a new socket behind the old name.
+    fn write_to_new_socket(&self, level: Level, line: &str) -> bool {
+        let is_syslog = matches!(self.target, Target::Syslog(_));
+        is_syslog && self.reopen().is_ok() && self.output.read().clone().write(level, line).is_ok()
+    }
+}
+
+impl Log for Sink {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        self.write(record.level(), &record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+impl Output {
+    fn open(target: &Target) -> io::Result<Output> {
+        Ok(match target {
+            Target::Stderr => Output::Stderr,
+            Target::File(path) => Output::File(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?),
+            Target::Syslog(path) => {
+                let socket = UnixDatagram::unbound()?;
+                // a daemon that does not read must not hold up a session
+                socket.set_nonblocking(true)?;
+                let _ = socket.connect(path);
+                Output::Syslog(socket)
+            }
+        })
+    }
+
+    /// Writes one line with one call, so that lines of several threads do not mix.
+    fn write(&self, level: Level, line: &str) -> io::Result<()> {
+        match self {
+            Output::File(file) => (&*file).write_all(format!("{line}\n").as_bytes()),
+            Output::Stderr => {
+                let stderr = io::stderr();
+                let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+                // a pipe that nobody reads, or a stopped terminal, must not hold up a session
+                match poll(&mut polled, PollTimeout::ZERO) {
+                    Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => stderr.lock().write_all(format!("{line}\n").as_bytes()),
+                }
+            }
+            Output::Syslog(socket) => {
+                let now = chrono::Local::now().format("%b %e %H:%M:%S");
+                let priority = FACILITY * 8 + severity(level);
+                let message = format!("<{priority}>{now} tcpdirector[{}]: {line}", std::process::id());
+                socket.send(message.as_bytes()).map(drop)
+            }
+        }
+    }
+}
+
+/// The severities of RFC 3164.
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}

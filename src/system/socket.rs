@@ -1,0 +1,148 @@
+//! TCP sockets: how they are opened, prepared, read, reset, and whose fault an error is.
+//!
+//! Called by `relay` (reading, resetting) and by `traffic` (listening, connecting). Holds no state.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
+};
+
+pub use super::raw::receive;
+
+/// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only; see [`listen_everywhere`].
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listening(address, true)
+}
+
+/// Opens a listening socket on every address of this machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
+pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
+    match listening(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), false) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            listening(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), true)
+        }
+        result => result,
+    }
+}
+
+fn listening(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = open(address, SockFlag::SOCK_CLOEXEC)?;
+    // without it a restart would have to wait for old connections in TIME_WAIT
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &only_v6)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // as long as the system allows (net.core.somaxconn): std's 128 drops clients in a burst
+    nix_listen(&socket, Backlog::MAXALLOWABLE)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    Ok(socket::socket(family, SockType::Stream, flags, None)?)
+}
+
+/// Makes a blocked `accept` on this socket return with an error, now and for ever. Connections that the kernel holds are reset.
+pub fn stop_listening(listener: &TcpListener) -> io::Result<()> {
+    Ok(socket::shutdown(listener.as_raw_fd(), socket::Shutdown::Read)?)
+}
+
+/// Connects within a time limit. A connection of a socket to itself, which the kernel makes now and then when nobody listens
+/// on a port of the ephemeral range, counts as refused.
+pub fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, limit)?;
+    refuse_itself(&stream, address)?;
+    Ok(stream)
+}
+
+fn refuse_itself(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
+    if stream.local_addr()? == address {
+        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+    }
+    Ok(())
+}
+
+/// A connection that is being made without anybody waiting for it.
+#[derive(Debug)]
+pub struct Connecting {
+    stream: TcpStream,
+    address: SocketAddr,
+}
+
+impl Connecting {
+    /// Begins to connect.
+    pub fn start(address: SocketAddr) -> io::Result<Connecting> {
+        let socket = open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream: TcpStream::from(socket), address }),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Where to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How it went; `None` while that is open.
+    pub fn result(&self) -> Option<io::Result<()>> {
+        let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
+        if !matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1)) {
+            return None;
+        }
+        Some(match self.stream.take_error() {
+            Ok(None) => refuse_itself(&self.stream, self.address),
+            Ok(Some(e)) | Err(e) => Err(e),
+        })
+    }
+
+    /// Waits until the result of one of them is known, or the time is up, or a signal comes.
+    pub fn wait_for_any<'a>(several: impl Iterator<Item = &'a Connecting>, limit: Duration) {
+        let mut polled: Vec<PollFd> = several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
+        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
+        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        let _ = poll(&mut polled, PollTimeout::from(millis));
+    }
+}
+
+/// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
+pub fn is_our_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::EADDRNOTAVAIL
+                | libc::EAGAIN
+                | libc::EPERM
+                | libc::EACCES
+        )
+    )
+}
+
+/// Whether the other side has reset the connection or left it in both directions, as far as the kernel knows by now.
+/// A half-closed connection is not gone: its owner may still wait for an answer.
+pub fn is_gone(stream: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+}
+
+/// Whether the connection is over at the level of TCP: reset, or closed by both sides.
+pub fn is_closed(stream: &TcpStream) -> bool {
+    // getpeername(2) fails with ENOTCONN in the state CLOSE and only there, for a socket that was connected
+    stream.peer_addr().is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
+}
+
+/// From now on, closing this socket resets the connection instead of ending it politely.
+pub fn reset_on_close(stream: &TcpStream) {
+    // it can fail only for a descriptor that is not a socket
+    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+}

@@ -1,0 +1,147 @@
+//! The thread that tries failed hosts again: of every group, enabled or not, by connecting to them, many at once.
+//!
+//! A host is due `checktime` after it was last tried; a second after that while its whole group is down. A session that takes a host
+//! down wakes the thread; else it sleeps until a host is due. A panic in a round is logged and the next round comes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+
+use super::report;
+use crate::state::{Director, Group, Health, Host, Reason, Service};
+use crate::system::socket::Connecting;
+
+/// How many probes are under way at once: bounds their descriptors.
+pub const PROBES_AT_ONCE: usize = 64;
+
+/// How often the hosts of a group are tried while all of them are down.
+const EAGER: Duration = Duration::from_secs(1);
+
+/// Starts the thread. It ends when all senders of `woken` are gone.
+pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
+    let mut manager = Manager { director, probes: Vec::new() };
+    thread::Builder::new().name("manager".into()).spawn(move || manager.live(&woken)).map(drop)
+}
+
+struct Manager {
+    director: Arc<Director>,
+    probes: Vec<Probe>,
+}
+
+/// A connect attempt to one address of a failed host.
+struct Probe {
+    service: Arc<Service>,
+    group: Arc<Group>,
+    host: Arc<Host>,
+    connecting: Connecting,
+    began: Instant,
+}
+
+impl Manager {
+    fn live(&mut self, woken: &Receiver<()>) {
+        loop {
+            let round = catch_unwind(AssertUnwindSafe(|| self.round()));
+            let pause = round.unwrap_or_else(|_| {
+                self.probes.clear();
+                EAGER
+            });
+            if self.probes.is_empty() {
+                if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            } else {
+                // a host that goes down meanwhile is not due before a second has gone by
+                Connecting::wait_for_any(self.probes.iter().map(|p| &p.connecting), pause.min(EAGER));
+            }
+        }
+    }
+
+    /// Gathers what the probes have found, starts those that are due, and tells how long nothing new is due.
+    fn round(&mut self) -> Duration {
+        self.gather();
+        let now = Instant::now();
+        let mut next = now + Duration::from_secs(3600);
+        let director = self.director.clone();
+        for (service, group) in director.groups() {
+            let hosts = group.hosts();
+            let pause = if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
+            for host in hosts {
+                let Some(due) = due(&host, pause) else { continue };
+                if self.probes.iter().any(|probe| Arc::ptr_eq(&probe.host, &host)) {
+                    continue;
+                }
+                if due > now {
+                    next = next.min(due);
+                } else if self.probes.len() < PROBES_AT_ONCE {
+                    self.try_again(service, group, &host);
+                    next = next.min(now + EAGER);
+                }
+            }
+        }
+        let deadlines = self.probes.iter().map(|probe| probe.began + probe.service.connect_limit());
+        next.min(deadlines.min().unwrap_or(next)).saturating_duration_since(Instant::now())
+    }
+
+    fn try_again(&mut self, service: &Arc<Service>, group: &Arc<Group>, host: &Arc<Host>) {
+        let addresses: Vec<SocketAddr> = host.resolved();
+        let began = Instant::now();
+        if addresses.is_empty() {
+            host.failed(Reason::NoAddress, began);
+        }
+        for address in addresses {
+            match Connecting::start(address) {
+                Ok(connecting) => {
+                    let (service, group, host) = (service.clone(), group.clone(), host.clone());
+                    self.probes.push(Probe { service, group, host, connecting, began });
+                }
+                Err(e) => {
+                    host.failed(Reason::from(&e), began);
+                }
+            }
+        }
+    }
+
+    fn gather(&mut self) {
+        let mut answered = Vec::new();
+        self.probes.retain(|probe| match probe.connecting.result() {
+            Some(Ok(())) => {
+                answered.push(probe.host.clone());
+                probe.answered();
+                false
+            }
+            Some(Err(e)) => {
+                probe.host.failed(Reason::from(&e), probe.began);
+                false
+            }
+            None if probe.began.elapsed() >= probe.service.connect_limit() => {
+                probe.host.failed(Reason::TimedOut, probe.began);
+                false
+            }
+            None => true,
+        });
+        self.probes.retain(|probe| !answered.iter().any(|host| Arc::ptr_eq(host, &probe.host)));
+    }
+}
+
+impl Probe {
+    fn answered(&self) {
+        self.host.prefer(self.connecting.address());
+        if let Some(after) = self.host.answered() {
+            report::host_up(&self.service, &self.group, &self.host, after);
+        }
+    }
+}
+
+/// When a host is to be tried again; `None` for one that is up. A host that had no address and has one now is due at once.
+fn due(host: &Host, pause: Duration) -> Option<Instant> {
+    match host.health() {
+        Health::Up { .. } => None,
+        Health::Down { tried, reason: Reason::NoAddress, .. } if !host.resolved().is_empty() => Some(tried),
+        Health::Down { tried, .. } => Some(tried + pause),
+    }
+}

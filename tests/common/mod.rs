@@ -1,0 +1,131 @@
+//! What the tests share: backends that behave in a known way, daemons on free ports, payloads with a checksum.
+//!
+//! Nothing here sleeps to synchronise: a wait is for a fact, with a deadline.
+
+pub mod backend;
+pub mod program;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tcpdirector::config::{self, Config};
+use tcpdirector::daemon::Daemon;
+use tcpdirector::relay::pool::Limits;
+use tcpdirector::state::Host;
+
+/// The longest that any test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until something is so; fails the test, saying what, when it never is.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Reads a configuration that must be good.
+pub fn config(xml: &str) -> Config {
+    config::read::parse(Path::new("test.xml"), xml.as_bytes()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// One service `web` on a free port with one group `main`; `inside` stands in the service.
+pub fn one_service(scheduler: &str, hosts: &[SocketAddr], inside: &str) -> String {
+    let hosts: String = hosts.iter().enumerate().map(|(i, ip)| format!("<host name=\"h{i}\" ip=\"{ip}\"/>")).collect();
+    format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/>\
+         <group name=\"main\" scheduler=\"{scheduler}\">{hosts}</group>{inside}</service></pdconfig>"
+    )
+}
+
+/// A balancer in this process.
+pub struct TestDaemon {
+    pub daemon: Daemon,
+}
+
+impl TestDaemon {
+    pub fn start(xml: &str) -> TestDaemon {
+        TestDaemon::with_limits(xml, Limits { threads: 400, queue: 400 })
+    }
+
+    pub fn with_limits(xml: &str, limits: Limits) -> TestDaemon {
+        TestDaemon { daemon: Daemon::start(&config(xml), limits).expect("free ports can be bound") }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.daemon.addresses()[0]
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        connect(self.address())
+    }
+
+    pub fn hosts(&self) -> Vec<Arc<Host>> {
+        self.daemon.director().services()[0].enabled().hosts()
+    }
+
+    /// Waits until every session has ended.
+    pub fn settle(&self) {
+        until("all sessions have ended", || self.daemon.open_sessions() == 0);
+    }
+}
+
+/// A client whose reads and writes fail rather than hang.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the balancer accepts");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// `count` bytes that differ from place to place.
+pub fn pattern(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Sends everything, half-closes, and reads to the end.
+pub fn exchange(mut stream: TcpStream, request: &[u8]) -> Vec<u8> {
+    stream.write_all(request).expect("the balancer takes the request");
+    stream.shutdown(Shutdown::Write).expect("still connected");
+    read_all(stream)
+}
+
+/// Reads to the end of the stream, which must not be a reset.
+pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer ends without an error");
+    answer
+}
+
+/// Connects and asks who answers; for [`backend::Backend::named`].
+pub fn ask(address: SocketAddr) -> String {
+    String::from_utf8(exchange(connect(address), b"who?")).expect("a name")
+}
+
+/// Makes closing this socket reset the connection.
+pub fn reset(stream: TcpStream) {
+    tcpdirector::system::socket::reset_on_close(&stream);
+}
+
+/// Whether the stream ends by a reset.
+pub fn ends_by_reset(mut stream: &TcpStream) -> bool {
+    let mut space = [0; 4096];
+    loop {
+        match stream.read(&mut space) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(e) => return e.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The built program, started as a user would, with its log read line by line.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use super::until;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpdirector");
+
+/// A folder of one test's own, gone when it is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tcpdirector-test-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("the temporary folder is ours");
+        Folder(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("the temporary folder is ours");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program was built")
+}
+
+/// A running program. Its standard error is collected; a test that fails prints it.
+pub struct Program {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    _folder: Folder,
+}
+
+impl Program {
+    /// Starts it with a configuration, in the foreground, logging to standard error, and waits until it listens.
+    pub fn start(xml: &str) -> Program {
+        Program::start_with(xml, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(xml: &str, arguments: &[&str]) -> Program {
+        let folder = Folder::new();
+        let file = folder.write("tcpdirector.xml", xml);
+        let mut command = Command::new(PROGRAM);
+        command.arg("-c").arg(&file).args(arguments);
+        let program = Program::spawn(command, folder);
+        until("the program listens", || program.has("state=open") || !program.is_running());
+        assert!(program.has("state=open"), "the program ended at once");
+        program
+    }
+
+    /// Runs any command line that logs to standard error.
+    pub fn spawn(mut command: Command, folder: Folder) -> Program {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (lines, stderr) = (log.clone(), child.stderr.take().expect("piped"));
+        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().push(line)));
+        Program { child, log, _folder: folder }
+    }
+
+    /// Where its services listen, in order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let open = self.lines("state=open");
+        open.iter().filter_map(|line| field(line, "address")?.parse().ok()).collect()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The log lines that contain a text.
+    pub fn lines(&self, text: &str) -> Vec<String> {
+        self.log.lock().iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    pub fn has(&self, text: &str) -> bool {
+        !self.lines(text).is_empty()
+    }
+
+    /// Waits for a line of the log that contains a text.
+    pub fn wait_for(&self, text: &str) -> String {
+        until(&format!("the log says `{text}`"), || self.has(text));
+        self.lines(text).remove(0)
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it runs");
+    }
+
+    fn is_running(&self) -> bool {
+        // a child that has ended and was not waited for is a zombie: its state is Z
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the program ends", || !self.is_running());
+        self.child.wait().expect("it is our child")
+    }
+
+    /// A number from /proc/PID/status, such as `VmRSS` in kilobytes or `Threads`.
+    pub fn status(&self, key: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{key}:"))).expect("the kernel tells");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of the program\n{}\n---", self.log.lock().join("\n"));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The value of a key in a log line.
+pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// Whether a program is installed; when it is not, says that the test is skipped, or fails where CI has installed it.
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
+    let is_there = folders.into_iter().any(|folder| folder.join(program).is_file());
+    if !is_there {
+        assert!(std::env::var_os("TCPDIRECTOR_CI").is_none(), "{program} is missing, and CI installs it");
+        eprintln!("skipped: {program} is not installed");
+    }
+    is_there
+}
+
+/// Reads a whole pipe.
+pub fn text(mut pipe: impl Read) -> String {
+    let mut text = String::new();
+    let _ = pipe.read_to_string(&mut text);
+    text
+}

@@ -1,0 +1,200 @@
+//! Which host a client reaches when some fail, and who is blamed for it.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use tcpdirector::state::{Fate, Health, Reason};
+
+use crate::common::backend::Backend;
+use crate::common::{TestDaemon, ask, connect, one_service, read_all, until};
+
+const FAST: &str = "<timeout connect=\"300ms\"/>";
+
+fn reason(daemon: &TestDaemon, host: usize) -> Option<Reason> {
+    match daemon.hosts()[host].health() {
+        Health::Up { .. } => None,
+        Health::Down { reason, .. } => Some(reason),
+    }
+}
+
+#[test]
+fn a_client_of_a_refusing_host_reaches_the_next_one() {
+    let (bad, good) = (Backend::refuse(), Backend::named("good"));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    for _ in 0..10 {
+        assert_eq!(ask(daemon.address()), "good");
+    }
+    assert_eq!(reason(&daemon, 0), Some(Reason::Refused));
+    assert_eq!(reason(&daemon, 1), None);
+}
+
+#[test]
+fn a_client_of_a_host_that_does_not_answer_reaches_the_next_one_after_the_connect_time_out() {
+    let (bad, good) = (Backend::black_hole(), Backend::named("good"));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let began = Instant::now();
+    assert_eq!(ask(daemon.address()), "good");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(reason(&daemon, 0), Some(Reason::TimedOut));
+    // from now on nobody waits for it
+    let began = Instant::now();
+    assert_eq!(ask(daemon.address()), "good");
+    assert!(began.elapsed() < Duration::from_millis(300));
+}
+
+#[test]
+fn what_the_client_has_sent_before_is_not_lost_on_the_way_round() {
+    let (bad, worse, good) = (Backend::refuse(), Backend::black_hole(), Backend::sink());
+    let hosts = [bad.address(), worse.address(), good.address()];
+    let daemon = TestDaemon::start(&one_service("roundrobin", &hosts, FAST));
+    let answer = crate::common::exchange(daemon.connect(), b"sent before anybody was there");
+    assert!(answer.starts_with(b"29 "), "{:?}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn each_host_is_tried_once_and_then_the_client_is_closed() {
+    let hosts: Vec<Backend> = (0..5).map(|_| Backend::refuse()).collect();
+    let addresses: Vec<_> = hosts.iter().map(Backend::address).collect();
+    let daemon = TestDaemon::start(&one_service("random", &addresses, ""));
+    assert_eq!(read_all(daemon.connect()), b"");
+    daemon.settle();
+    assert!((0..5).all(|i| reason(&daemon, i) == Some(Reason::Refused)));
+    let service = &daemon.daemon.director().services()[0];
+    assert_eq!((service.counted(Fate::Unserved), service.counted(Fate::Served)), (1, 0));
+}
+
+#[test]
+fn with_all_hosts_down_a_client_is_closed_at_once() {
+    let bad = Backend::black_hole();
+    let daemon = TestDaemon::start(&one_service("random", &[bad.address()], FAST));
+    assert_eq!(read_all(daemon.connect()), b"");
+    let began = Instant::now();
+    assert_eq!(read_all(daemon.connect()), b"");
+    assert!(began.elapsed() < Duration::from_millis(200), "it waited for a host that is known to be down");
+}
+
+#[test]
+fn an_empty_group_closes_its_clients() {
+    let daemon = TestDaemon::start(&one_service("random", &[], ""));
+    assert_eq!(read_all(daemon.connect()), b"");
+    daemon.settle();
+}
+
+#[test]
+fn a_client_that_has_gone_while_a_host_was_tried_bothers_no_other_host() {
+    let (bad, good) = (Backend::black_hole(), Backend::named("good"));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let mut client = daemon.connect();
+    client.write_all(b"never mind").unwrap();
+    until("the session is under way", || daemon.daemon.open_sessions() == 1);
+    crate::common::reset(client);
+    daemon.settle();
+    assert_eq!(good.accepted(), 0);
+}
+
+#[test]
+fn a_client_that_only_half_closed_is_still_served() {
+    let (bad, good) = (Backend::black_hole(), Backend::named("good"));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let client = daemon.connect();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(client), b"good");
+}
+
+#[test]
+fn a_burst_of_clients_marks_a_host_down_once_and_loses_nobody() {
+    let (bad, good) = (Backend::refuse(), Backend::named("good"));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    let address = daemon.address();
+    let clients: Vec<_> = (0..40).map(|_| std::thread::spawn(move || ask(address))).collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap() == "good"));
+    assert_eq!(daemon.hosts()[0].failures(), 1);
+}
+
+#[test]
+fn a_name_without_an_address_is_that_hosts_state_and_not_a_failure_to_start() {
+    let good = Backend::named("good");
+    let xml = format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/><group name=\"main\" scheduler=\"roundrobin\">\
+         <host name=\"nowhere\" ip=\"no-such-name.invalid:80\"/><host name=\"good\" ip=\"{}\"/></group></service></pdconfig>",
+        good.address()
+    );
+    let daemon = TestDaemon::start(&xml);
+    assert_eq!(ask(daemon.address()), "good");
+    assert_eq!(ask(daemon.address()), "good");
+    assert_eq!(reason(&daemon, 0), Some(Reason::NoAddress));
+}
+
+#[test]
+fn a_host_may_be_given_by_name() {
+    let good = Backend::named("good");
+    let xml = format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"localhost:0\"/><group name=\"main\" scheduler=\"random\">\
+         <host ip=\"localhost:{}\"/></group></service></pdconfig>",
+        good.address().port()
+    );
+    let daemon = TestDaemon::start(&xml);
+    for address in daemon.daemon.addresses() {
+        assert_eq!(ask(address), "good");
+    }
+}
+
+#[test]
+fn ipv6_works_on_both_sides_where_the_machine_has_it() {
+    let Ok(probe) = std::net::TcpListener::bind("[::1]:0") else {
+        return eprintln!("skipped: this machine has no IPv6");
+    };
+    drop(probe);
+    let good = Backend::named_at("[::1]:0".parse().unwrap(), "six");
+    let xml = one_service("random", &[good.address()], "").replace("127.0.0.1:0", "*:0");
+    let daemon = TestDaemon::start(&xml);
+    let port = daemon.address().port();
+    assert_eq!(ask(format!("[::1]:{port}").parse().unwrap()), "six");
+    assert_eq!(ask(format!("127.0.0.1:{port}").parse().unwrap()), "six");
+}
+
+#[test]
+fn switching_groups_leaves_running_sessions_where_they_are() {
+    let (old, new) = (Backend::echo(), Backend::named("new"));
+    let xml = format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/>\
+         <group name=\"old\" scheduler=\"random\"><host ip=\"{}\"/></group>\
+         <group name=\"new\" scheduler=\"random\"><host ip=\"{}\"/></group><enable group=\"old\"/></service></pdconfig>",
+        old.address(),
+        new.address()
+    );
+    let daemon = TestDaemon::start(&xml);
+    let mut running = daemon.connect();
+    running.write_all(b"one").unwrap();
+    running.read_exact(&mut [0; 3]).unwrap();
+    assert!(daemon.daemon.director().services()[0].enable("new"));
+    assert_eq!(ask(daemon.address()), "new");
+    running.write_all(b"two").unwrap();
+    running.read_exact(&mut [0; 3]).unwrap();
+    let old_host = daemon.daemon.director().services()[0].groups()[0].hosts().remove(0);
+    assert_eq!(old_host.open(), 1);
+    drop(running);
+    until("the old group's count is back", || old_host.open() == 0);
+}
+
+#[test]
+fn our_own_shortage_is_never_a_hosts_fault() {
+    use std::io::Error;
+    use tcpdirector::system::socket::is_our_shortage;
+    for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL] {
+        assert!(is_our_shortage(&Error::from_raw_os_error(code)), "{}", Error::from_raw_os_error(code));
+    }
+    for code in [libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ECONNRESET] {
+        assert!(!is_our_shortage(&Error::from_raw_os_error(code)), "{}", Error::from_raw_os_error(code));
+    }
+}
+
+#[test]
+fn a_stop_ends_running_sessions_by_a_reset() {
+    let backend = Backend::banner("hello");
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], ""));
+    let mut client = connect(daemon.address());
+    client.read_exact(&mut [0; 5]).unwrap();
+    drop(daemon);
+    assert!(crate::common::ends_by_reset(&client));
+}

@@ -1,0 +1,24 @@
+//! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
+//!
+//! * `relay`: what happens to bytes, ends of stream and resets on their way
+//! * `failover`: which host a client reaches when some fail, and who is blamed
+//! * `scheduling`: which host a client reaches when all are well
+//! * `manager`: how failed hosts come back
+//! * `pool`: what happens when there are more clients than threads
+//! * `program`: flags, signals, log, pid file, exit status of the built program
+//! * `config`: the files under `config/`, the sample and the DTD
+//! * `manual`: the man pages against the program
+//! * `layers`: imports go down only
+
+mod common;
+
+mod config;
+
+mod failover;
+mod layers;
+mod manager;
+mod manual;
+mod pool;
+mod program;
+mod relay;
+mod scheduling;

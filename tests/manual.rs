@@ -1,0 +1,78 @@
+//! The man pages against the program: nothing missing on either side.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use tcpdirector::cli::{Cli, FLAGS, help};
+
+fn page(name: &str) -> String {
+    fs::read_to_string(format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// `.It Fl c Ar file , Fl -config Ar file` gives `c` and `config`.
+fn flags_of_the_page() -> BTreeSet<String> {
+    page("tcpdirector.8")
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Fl "))
+        .flat_map(|line| format!("Fl {line}").split("Fl ").map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|part| part.split_whitespace().next().map(|flag| flag.trim_start_matches('-').to_owned()))
+        .collect()
+}
+
+fn flags_of_the_parser() -> BTreeSet<String> {
+    FLAGS.iter().flat_map(|flag| flag.short.map(String::from).into_iter().chain([flag.long.to_owned()])).collect()
+}
+
+#[test]
+fn the_page_has_every_flag_of_the_parser_and_no_other() {
+    assert_eq!(flags_of_the_page(), flags_of_the_parser());
+}
+
+#[test]
+fn the_help_text_has_every_flag() {
+    for flag in &FLAGS {
+        let short = flag.short.map_or(String::new(), |letter| format!("-{letter}, "));
+        let entry = format!("{short}--{} {}", flag.long, flag.value.unwrap_or_default());
+        assert!(help().contains(entry.trim_end()), "no `{entry}` in the help text");
+    }
+}
+
+#[test]
+fn the_parser_takes_every_flag_by_both_names() {
+    for flag in &FLAGS {
+        let names = flag.short.map(|letter| format!("-{letter}")).into_iter().chain([format!("--{}", flag.long)]);
+        let read: Vec<Cli> = names
+            .map(|name| {
+                let value = flag.value.map(|_| "value".to_owned());
+                let arguments = [name].into_iter().chain(value).map(Into::into);
+                Cli::parse(arguments).unwrap_or_else(|e| panic!("--{}: {e}", flag.long))
+            })
+            .collect();
+        assert!(read.iter().all(|cli| *cli != Cli::default()), "--{} sets nothing", flag.long);
+        assert!(read.windows(2).all(|two| two[0] == two[1]), "--{} has two meanings", flag.long);
+    }
+}
+
+#[test]
+fn the_page_has_every_name_of_a_logs_ending() {
+    let text = page("tcpdirector.8");
+    for ending in
+        ["closed", "reset-by-client", "reset-by-server", "idle", "no-host", "client-gone", "shortage", "stopped", "panic"]
+    {
+        assert!(text.contains(ending), "tcpdirector(8) does not say what end={ending} means");
+    }
+}
+
+#[test]
+fn the_pages_name_every_element_of_the_dtd_with_its_attributes() {
+    let dtd = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.dtd")).unwrap();
+    let text = page("tcpdirector.xml.5");
+    let mut words = 0;
+    for line in dtd.lines().map(str::trim) {
+        let name = line.strip_prefix("<!ELEMENT ").or(line.strip_prefix("<!ATTLIST "));
+        let Some(element) = name.and_then(|rest| rest.split_whitespace().next()) else { continue };
+        assert!(text.contains(element), "tcpdirector.xml(5) does not name <{element}>");
+        words += 1;
+    }
+    assert!(words >= 12, "only {words} declarations were found: this test has lost its eyes");
+}

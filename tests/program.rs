@@ -1,0 +1,445 @@
+//! Flags, signals, log, pid file and exit status of the built program, started as a user would.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+use crate::common::backend::Backend;
+use crate::common::program::{Folder, PROGRAM, Program, field, run};
+use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, one_service, read_all, until};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn version_and_help_go_to_standard_output_with_status_0() {
+    for flag in ["-V", "--version"] {
+        let output = run(&[flag]);
+        assert!(output.status.success());
+        assert_eq!(text(&output.stdout), format!("tcpdirector {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    for flag in ["-h", "--help"] {
+        let output = run(&[flag]);
+        assert!(output.status.success() && text(&output.stdout).contains("usage: tcpdirector"));
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_named_with_status_64() {
+    for (arguments, named) in [
+        (&["-x"][..], "-x"),
+        (&["--frobnicate"], "--frobnicate"),
+        (&["-p"], "-p"),
+        (&["one.xml", "two.xml"], "two.xml"),
+        (&["-qv"], "-q and -v"),
+        (&["-d", "-l", "stderr"], "-d"),
+        (&["-d", "--demo"], "--demo"),
+    ] {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+        assert!(said.contains(named) && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_file_with_mistakes_is_refused_with_status_78_and_every_place() {
+    let folder = Folder::new();
+    let file =
+        folder.write("bad.xml", "<pdconfig>\n  <service>\n    <listen ip=\"1.2.3.4\"/>\n  </service>\n  <foo/>\n</pdconfig>\n");
+    for arguments in [&["-t", file.to_str().unwrap()][..], &["-c", file.to_str().unwrap()]] {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        for place in [":2:3:", ":3:13:", ":5:3:"] {
+            assert!(said.contains(&format!("bad.xml{place}")), "no {place} in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_status_78() {
+    let output = run(&["-t", "/nonexistent/nope.xml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("/nonexistent/nope.xml: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.xml");
+    let output = run(&["-t", sample]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "stacks ", "buffers "] {
+        assert!(said.contains(word), "no `{word}` in\n{said}");
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_fit_is_refused_with_the_numbers() {
+    let folder = Folder::new();
+    let xml = one_service("random", &[], "").replace("</pdconfig>", "<pool threads=\"1000000\" queue=\"1000000\"/></pdconfig>");
+    let file = folder.write("huge.xml", &xml);
+    let output = run(&["-t", file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("it needs ") && said.contains("this machine allows "), "{said}");
+}
+
+#[test]
+fn an_address_in_use_is_named_with_status_1() {
+    let taken = Backend::echo();
+    let folder = Folder::new();
+    let xml = one_service("random", &[], "").replace("127.0.0.1:0", &taken.address().to_string());
+    let file = folder.write("taken.xml", &xml);
+    let output = run(&["-c", file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("service `web`") && said.contains(&taken.address().to_string()), "{said}");
+}
+
+#[test]
+fn an_unknown_user_is_named_with_status_1() {
+    let folder = Folder::new();
+    let file = folder.write("good.xml", &one_service("random", &[], ""));
+    let output = run(&["-c", file.to_str().unwrap(), "-u", "no-such-user"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no-such-user"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_session_leaves_one_log_line_with_pairs_in_fixed_order() {
+    let backend = Backend::sink();
+    let program = Program::start(&one_service("random", &[backend.address()], ""));
+    let client = connect(program.address());
+    let peer = client.local_addr().unwrap();
+    let answer = exchange(client, &[5; 1234]);
+    let line = program.wait_for(" session ");
+    let keys: Vec<&str> = line.split(' ').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+    let order = "id service client listen group host server tries connect duration to_server to_client end";
+    assert_eq!(keys.join(" "), order);
+    let expected = [
+        ("service", "web".to_owned()),
+        ("client", peer.to_string()),
+        ("listen", program.address().to_string()),
+        ("group", "main".to_owned()),
+        ("host", "h0".to_owned()),
+        ("server", backend.address().to_string()),
+        ("tries", "1".to_owned()),
+        ("to_server", "1234".to_owned()),
+        ("to_client", answer.len().to_string()),
+        ("end", "closed".to_owned()),
+    ];
+    for (key, value) in expected {
+        assert_eq!(field(&line, key), Some(value.as_str()), "{line}");
+    }
+    let time = line.split(' ').next().unwrap();
+    assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "`{time}` is not RFC 3339 with a zone");
+}
+
+#[test]
+fn every_ending_has_its_name_in_the_log() {
+    let (refuse, reset, silent) = (Backend::refuse(), Backend::reset_after(1), Backend::silent());
+    let session = |host: &Backend, inside: &str, act: &dyn Fn(std::net::TcpStream)| {
+        let program = Program::start(&one_service("random", &[host.address()], inside));
+        act(connect(program.address()));
+        let line = program.wait_for(" session ");
+        field(&line, "end").unwrap().to_owned()
+    };
+    assert_eq!(session(&refuse, "", &|client| assert_eq!(read_all(client), b"")), "no-host");
+    let provoke = |mut client: std::net::TcpStream| {
+        client.write_all(b"!").unwrap();
+        assert!(ends_by_reset(&client));
+    };
+    assert_eq!(session(&reset, "", &provoke), "reset-by-server");
+    assert_eq!(session(&silent, "<timeout idle=\"50ms\"/>", &|client| assert!(ends_by_reset(&client))), "idle");
+    let reset_later = |client: std::net::TcpStream| {
+        // it has had one client before this one
+        until("it is connected", || silent.accepted() == 2);
+        crate::common::reset(client);
+    };
+    assert_eq!(session(&silent, "", &reset_later), "reset-by-client");
+}
+
+#[test]
+fn hosts_that_go_and_come_back_are_in_the_log_with_the_reason() {
+    let gone = Backend::refuse();
+    let address = gone.address();
+    let program = Program::start(&one_service("random", &[address], ""));
+    assert_eq!(read_all(connect(program.address())), b"");
+    let line = program.wait_for("state=down reason");
+    assert!(line.contains(" warn host service=web group=main host=h0 server="), "{line}");
+    assert!(line.ends_with("state=down reason=\"connection refused\""), "{line}");
+    program.wait_for("group service=web group=main state=down");
+    drop(gone);
+    let back = Backend::named_at(address, "back");
+    program.wait_for("state=up after=");
+    assert_eq!(ask(program.address()), "back");
+    drop(back);
+}
+
+#[test]
+fn names_cannot_forge_log_lines() {
+    let backend = Backend::echo();
+    let xml = one_service("random", &[backend.address()], "").replace("name=\"h0\"", "name='a b=\"c\"'");
+    let program = Program::start(&xml);
+    exchange(connect(program.address()), b"x");
+    let line = program.wait_for(" session ");
+    assert!(line.contains(r#" host="a b=\"c\"" server="#), "{line}");
+}
+
+#[test]
+fn quiet_leaves_sessions_out_and_keeps_failures() {
+    let refuse = Backend::refuse();
+    let folder = Folder::new();
+    let log = folder.path("quiet.log");
+    let file = folder.write("quiet.xml", &one_service("random", &[refuse.address()], ""));
+    // without `state=open` in the log the port must be known before
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.arg("-q").arg("-l").arg(&log).arg(&file);
+    let mut program = Program::spawn(command, folder);
+    until("it listens", || std::net::TcpStream::connect(free).is_ok());
+    until("the failure is logged", || fs::read_to_string(&log).is_ok_and(|log| log.contains("state=down")));
+    program.signal(SIGTERM);
+    assert!(program.wait().success());
+    assert!(!program.has("session"));
+}
+
+#[test]
+fn term_lets_running_sessions_finish_and_then_ends_with_0() {
+    let backend = Backend::echo();
+    let mut program = Program::start(&one_service("random", &[backend.address()], ""));
+    let address = program.address();
+    let mut client = connect(address);
+    client.write_all(b"before").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
+    program.signal(SIGTERM);
+    program.wait_for("state=closed");
+    assert!(std::net::TcpStream::connect_timeout(&address, DEADLINE).is_err(), "it still accepts");
+    assert_eq!(exchange(client, b"after"), b"after");
+    assert!(program.wait().success());
+    let line = program.wait_for("stop state=done");
+    assert!(line.ends_with("reason=TERM sessions=1 cut=0"), "{line}");
+    assert_eq!(program.lines(" session ").len(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_the_wait_for_sessions() {
+    let backend = Backend::silent();
+    let mut program = Program::start(&one_service("random", &[backend.address()], ""));
+    let client = connect(program.address());
+    until("it is connected", || backend.accepted() == 1);
+    program.signal(SIGTERM);
+    program.wait_for("state=closed");
+    program.signal(SIGTERM);
+    assert!(program.wait().success());
+    assert!(ends_by_reset(&client));
+    program.wait_for("end=stopped");
+    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 cut=1"));
+}
+
+#[test]
+fn int_ends_at_once_with_0_and_logs_every_session() {
+    let backend = Backend::silent();
+    let mut program = Program::start(&one_service("random", &[backend.address()], ""));
+    let clients: Vec<_> = (0..5).map(|_| connect(program.address())).collect();
+    until("they are connected", || backend.accepted() == 5);
+    let began = Instant::now();
+    program.signal(SIGINT);
+    assert!(program.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    assert!(clients.iter().all(ends_by_reset));
+    until("the log is read", || program.lines("end=stopped").len() == 5);
+}
+
+#[test]
+fn usr1_reopens_the_log_without_losing_a_line() {
+    let backend = Backend::sink();
+    let folder = Folder::new();
+    let (log, moved) = (folder.path("td.log"), folder.path("td.log.1"));
+    let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file).arg("-l").arg(&log);
+    let mut program = Program::spawn(command, folder);
+    until("it listens", || fs::read_to_string(&log).is_ok_and(|log| log.contains("state=open")));
+    let opened = fs::read_to_string(&log).unwrap();
+    let address = opened.lines().find_map(|line| field(line, "address")?.parse().ok()).unwrap();
+    let sessions = |files: &[&std::path::Path]| -> usize {
+        files.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|log| log.matches(" session ").count()).sum()
+    };
+    for i in 0..200 {
+        exchange(connect(address), b"x");
+        if i == 50 {
+            fs::rename(&log, &moved).unwrap();
+        }
+        if i == 100 {
+            program.signal(SIGUSR1);
+        }
+    }
+    until("every session is in one of the two files", || sessions(&[&log, &moved]) == 200);
+    assert!(sessions(&[&moved]) >= 51 && sessions(&[&log]) >= 1);
+    program.signal(SIGTERM);
+    assert!(program.wait().success());
+}
+
+#[test]
+fn hup_says_that_reload_is_to_come_and_goes_on() {
+    let backend = Backend::named("here");
+    let program = Program::start(&one_service("random", &[backend.address()], ""));
+    program.signal(SIGHUP);
+    program.wait_for("log state=reopened");
+    program.wait_for("reload state=refused");
+    assert_eq!(ask(program.address()), "here");
+}
+
+#[test]
+fn syslog_gets_lines_of_rfc_3164() {
+    let folder = Folder::new();
+    let path = folder.path("devlog");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let target = format!("syslog:{}", path.display());
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(file).arg("-l").arg(target);
+    let program = Program::spawn(command, folder);
+    let mut space = [0; 2048];
+    let count = socket.recv(&mut space).unwrap();
+    let line = text(&space[..count]);
+    assert!(line.starts_with("<30>"), "facility daemon, severity info: {line}");
+    assert!(line.contains(&format!(" tcpdirector[{}]: info start version=", program.pid())), "{line}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing_and_is_reported() {
+    let backend = Backend::named("here");
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
+    let mut command = Command::new(PROGRAM);
+    // every write to this device fails with ENOSPC
+    command.arg("-c").arg(&file).args(["-l", "/dev/full"]);
+    let mut program = Program::spawn(command, folder);
+    until("it listens", || std::net::TcpStream::connect(free).is_ok());
+    for _ in 0..20 {
+        assert_eq!(ask(free), "here");
+    }
+    program.signal(SIGTERM);
+    assert!(program.wait().success());
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_stops_nothing() {
+    let backend = Backend::named("here");
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
+    let mut child = Command::new(PROGRAM).arg("-c").arg(&file).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    until("it listens", || std::net::TcpStream::connect(free).is_ok());
+    // some 200 bytes each, into a pipe of 64 KiB that is never read
+    for _ in 0..600 {
+        assert_eq!(ask(free), "here");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_pid_file_is_locked_and_removed_at_the_end() {
+    let folder = Folder::new();
+    let pidfile = folder.path("td.pid");
+    let name = pidfile.to_str().unwrap().to_owned();
+    let mut program = Program::start_with(&one_service("random", &[], ""), &["-p", &name]);
+    assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", program.pid()));
+    let file = folder.write("second.xml", &one_service("random", &[], ""));
+    let second = run(&["-c", file.to_str().unwrap(), "-p", &name]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains(&format!("process {}", program.pid())), "{}", text(&second.stderr));
+    program.signal(SIGTERM);
+    assert!(program.wait().success());
+    assert!(!pidfile.exists());
+}
+
+#[test]
+fn a_stale_pid_file_is_taken_over() {
+    let folder = Folder::new();
+    let pidfile = folder.write("td.pid", "999999999 and more than a number\n");
+    let program = Program::start_with(&one_service("random", &[], ""), &["-p", pidfile.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", program.pid()));
+}
+
+#[test]
+fn a_daemon_is_ready_when_its_parent_ends_with_0() {
+    let backend = Backend::named("behind");
+    let folder = Folder::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{free}\""));
+    let file = folder.write("td.xml", &xml);
+    let (log, pidfile) = (folder.path("td.log"), folder.path("td.pid"));
+    let arguments = ["-d", "-c", file.to_str().unwrap(), "-l", log.to_str().unwrap(), "-p", pidfile.to_str().unwrap()];
+    let parent = run(&arguments);
+    assert!(parent.status.success(), "{}", text(&parent.stderr));
+    // no waiting here: it is the promise of the exit status
+    assert_eq!(ask(free), "behind");
+    let pid: i32 = fs::read_to_string(&pidfile).unwrap().trim().parse().unwrap();
+    let second = run(&["-d", "-c", file.to_str().unwrap(), "-l", log.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1), "the second one cannot bind, and its parent says so");
+    assert!(text(&second.stderr).contains(&free.to_string()));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), SIGTERM).unwrap();
+    until("it has gone", || !pidfile.exists());
+    assert!(fs::read_to_string(&log).unwrap().contains("stop state=done"));
+}
+
+#[test]
+fn the_demo_serves_and_says_how_to_try_it() {
+    let mut child = Command::new(PROGRAM)
+        .arg("--demo")
+        .args(["-l", "/dev/null"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it was built");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let line = lines.by_ref().map_while(Result::ok).find(|line| line.trim_start().starts_with("curl http://")).unwrap();
+    let address: std::net::SocketAddr = line.trim().trim_start_matches("curl http://").trim_end_matches('/').parse().unwrap();
+    until("it listens", || std::net::TcpStream::connect(address).is_ok());
+    let answers: Vec<String> = (0..3).map(|_| text(&exchange(connect(address), b"GET / HTTP/1.0\r\n\r\n"))).collect();
+    for name in ["one", "two", "three"] {
+        assert!(answers.iter().any(|answer| answer.ends_with(&format!("hello from {name}\n"))), "{answers:?}");
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn root_is_given_up_with_the_groups_of_the_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give up root");
+    }
+    let folder = Folder::new();
+    let log = folder.path("td.log");
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file).arg("-l").arg(&log).args(["-u", "nobody"]);
+    let program = Program::spawn(command, folder);
+    until("it listens", || fs::read_to_string(&log).is_ok_and(|log| log.contains("state=open")));
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    let ids = |key: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.split_whitespace().map(|id| id.parse().unwrap()).collect()
+    };
+    assert_eq!(ids("Uid:"), [nobody.uid.as_raw(); 4]);
+    assert_eq!(ids("Gid:"), [nobody.gid.as_raw(); 4]);
+    assert!(ids("Groups:").iter().all(|id| *id == nobody.gid.as_raw()), "root's groups were kept");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(&log).unwrap().uid(), nobody.uid.as_raw(), "it could not reopen its log");
+}

@@ -1,0 +1,258 @@
+//! What happens to bytes, ends of stream and resets on their way through a relay.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::backend::{Backend, checksum};
+use crate::common::{TestDaemon, ends_by_reset, exchange, one_service, pattern, read_all, reset, until};
+
+fn through(backend: &Backend) -> TestDaemon {
+    TestDaemon::start(&one_service("roundrobin", &[backend.address()], ""))
+}
+
+#[test]
+fn payloads_of_any_size_come_back_unchanged() {
+    let backend = Backend::echo();
+    let daemon = through(&backend);
+    for size in [0, 1, 251, 65_535, 65_536, 65_537, 2_000_000] {
+        let payload = pattern(size);
+        let mut client = daemon.connect();
+        let mut sender = client.try_clone().unwrap();
+        let sending = thread::spawn({
+            let payload = payload.clone();
+            move || {
+                sender.write_all(&payload).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            }
+        });
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        sending.join().unwrap();
+        assert!(answer == payload, "{size} bytes came back as {} bytes, or changed", answer.len());
+    }
+}
+
+#[test]
+fn both_directions_run_at_once() {
+    const SIZE: usize = 8 << 20;
+    let backend = Backend::with(|client| {
+        let mut reader = client.try_clone().unwrap();
+        let reading = thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            checksum(&all)
+        });
+        (&client).write_all(&pattern(SIZE)).unwrap();
+        assert_eq!(reading.join().unwrap(), checksum(&pattern(SIZE)));
+        (&client).write_all(b"same").unwrap();
+    });
+    let daemon = through(&backend);
+    let client = daemon.connect();
+    let mut writer = client.try_clone().unwrap();
+    let writing = thread::spawn(move || {
+        writer.write_all(&pattern(SIZE)).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let answer = read_all(client);
+    writing.join().unwrap();
+    assert_eq!(answer.len(), SIZE + 4);
+    assert!(answer.ends_with(b"same"), "the upload arrived changed");
+    assert_eq!(checksum(&answer[..SIZE]), checksum(&pattern(SIZE)));
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let backend = Backend::banner("SSH-2.0-test\r\n");
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    let mut banner = [0; 14];
+    client.read_exact(&mut banner).unwrap();
+    assert_eq!(&banner, b"SSH-2.0-test\r\n");
+    assert_eq!(exchange(client, b"hello"), b"hello");
+}
+
+#[test]
+fn half_close_by_the_client_keeps_the_answer() {
+    let backend = Backend::sink();
+    let daemon = through(&backend);
+    let payload = pattern(300_000);
+    let answer = exchange(daemon.connect(), &payload);
+    assert_eq!(String::from_utf8(answer).unwrap(), format!("300000 {:x}", checksum(&payload)));
+}
+
+#[test]
+fn half_close_by_the_server_keeps_the_upload() {
+    let (send, receive) = crossbeam::channel::bounded(1);
+    let backend = Backend::with(move |mut client| {
+        client.write_all(b"bye").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        send.send(all).unwrap();
+    });
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"bye");
+    client.write_all(&pattern(300_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(receive.recv_timeout(crate::common::DEADLINE).unwrap() == pattern(300_000));
+    daemon.settle();
+}
+
+#[test]
+fn a_reset_by_the_server_reaches_the_client_as_a_reset() {
+    let backend = Backend::reset_after(1000);
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    let mut answer = vec![0; 1000];
+    client.read_exact(&mut answer).unwrap();
+    assert!(answer == pattern(1000));
+    client.write_all(b"!").unwrap();
+    assert!(ends_by_reset(&client), "a truncated answer looked complete");
+    daemon.settle();
+}
+
+#[test]
+fn a_reset_by_the_server_is_not_hidden_by_a_client_that_keeps_sending() {
+    // the error of a reset socket is reported once, and here the flow to the server often gets it
+    let backend = Backend::with(|client| {
+        let mut space = [0; 1];
+        let _ = (&client).read(&mut space);
+        reset(client);
+    });
+    let daemon = through(&backend);
+    for _ in 0..50 {
+        let client = daemon.connect();
+        let mut writer = client.try_clone().unwrap();
+        let writing = thread::spawn(move || while writer.write_all(&[7; 100]).is_ok() {});
+        // here too the writer may have got the error; the state of the socket tells the two ends apart
+        let is_reset = ends_by_reset(&client) || tcpdirector::system::socket::is_closed(&client);
+        assert!(is_reset, "the client saw a clean end");
+        writing.join().unwrap();
+    }
+    daemon.settle();
+}
+
+#[test]
+fn a_reset_by_the_client_reaches_the_server_as_a_reset() {
+    let (send, receive) = crossbeam::channel::bounded(1);
+    let backend = Backend::with(move |mut client| {
+        client.write_all(b"ready").unwrap();
+        send.send(ends_by_reset(&client)).unwrap();
+    });
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    client.read_exact(&mut [0; 5]).unwrap();
+    reset(client);
+    assert!(receive.recv_timeout(crate::common::DEADLINE).unwrap(), "the server saw a clean end");
+    daemon.settle();
+}
+
+#[test]
+fn silence_both_ways_ends_the_session_after_the_idle_time() {
+    let backend = Backend::silent();
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"300ms\"/>"));
+    let began = Instant::now();
+    let client = daemon.connect();
+    assert!(ends_by_reset(&client));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(300), "ended too early, after {took:?}");
+    daemon.settle();
+}
+
+#[test]
+fn silence_one_way_only_is_not_idle() {
+    let backend = Backend::with(|mut client| {
+        // five times the idle time in small steps: the pace is what is tested
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(50));
+            client.write_all(b".").unwrap();
+        }
+    });
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"200ms\"/>"));
+    assert_eq!(read_all(daemon.connect()).len(), 20);
+}
+
+#[test]
+fn a_half_closed_session_ends_after_the_idle_time_too() {
+    let (send, receive) = crossbeam::channel::bounded(1);
+    let backend = Backend::with(move |client: TcpStream| {
+        // does not end its side although the client has ended
+        let _ = (&client).read(&mut [0]);
+        receive.recv().unwrap();
+    });
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"200ms\"/>"));
+    let client = daemon.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(ends_by_reset(&client));
+    daemon.settle();
+    send.send(()).unwrap();
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_server_back() {
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = sent.clone();
+    let backend = Backend::with(move |mut client| {
+        let chunk = pattern(64 * 1024);
+        while client.write_all(&chunk).is_ok() {
+            count.fetch_add(chunk.len(), std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let daemon = through(&backend);
+    let client = daemon.connect();
+    let mut last = usize::MAX;
+    // the kernel's buffers on four sockets may take some megabytes; then nothing moves any more
+    let mut still = 0;
+    until("the server is held back", || {
+        thread::sleep(Duration::from_millis(20));
+        let now = sent.load(std::sync::atomic::Ordering::SeqCst);
+        still = if now == last { still + 1 } else { 0 };
+        last = now;
+        still > 10
+    });
+    assert!(last < 64 << 20, "{last} bytes were taken for a client that reads nothing");
+    drop(client);
+    daemon.settle();
+}
+
+#[test]
+fn a_client_that_stops_reading_is_let_go_when_its_server_resets() {
+    let (send, receive) = crossbeam::channel::bounded::<()>(1);
+    let backend = Backend::with(move |mut client| {
+        client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while client.write_all(&[0; 65536]).is_ok() {}
+        receive.recv().unwrap();
+        reset(client);
+    });
+    let daemon = through(&backend);
+    let client = daemon.connect();
+    // longer than the backend's patience with its write: then it writes no more
+    until("the relay is full", || {
+        let before = daemon.hosts()[0].meter().to_client();
+        thread::sleep(Duration::from_millis(600));
+        before > 0 && before == daemon.hosts()[0].meter().to_client()
+    });
+    send.send(()).unwrap();
+    assert!(ends_by_reset(&client));
+    daemon.settle();
+}
+
+#[test]
+fn bytes_are_counted_for_the_host_while_they_move() {
+    let backend = Backend::echo();
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    client.write_all(&[1; 1000]).unwrap();
+    client.read_exact(&mut [0; 1000]).unwrap();
+    let host = daemon.hosts().remove(0);
+    until("both directions are counted", || (host.meter().to_server(), host.meter().to_client()) == (1000, 1000));
+    assert_eq!((host.open(), host.total()), (1, 1));
+    drop(client);
+    daemon.settle();
+    assert_eq!((host.open(), host.total()), (0, 1));
+}

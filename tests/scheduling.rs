@@ -1,0 +1,191 @@
+//! Which host a client reaches when all are well.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+
+use proptest::prelude::*;
+
+use tcpdirector::config::{Address, GroupConfig, HostConfig};
+use tcpdirector::scheduler::{Load, Rule, Scheduler};
+use tcpdirector::state::{Group, Lease, Reason};
+
+use crate::common::backend::Backend;
+use crate::common::{TestDaemon, ask, one_service};
+
+fn group(rule: Rule, hosts: usize) -> Group {
+    let host = |i: usize| HostConfig {
+        name: format!("h{i}"),
+        address: Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1 + i as u16))),
+    };
+    Group::new(&GroupConfig { name: "main".into(), rule, hosts: (0..hosts).map(host).collect() })
+}
+
+/// Picks without giving back.
+fn pick(group: &Group) -> Lease {
+    group.pick(&[]).expect("a host is up")
+}
+
+fn names(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|lease| lease.host().name()).collect()
+}
+
+#[test]
+fn roundrobin_goes_by_configuration_order() {
+    let backends = [Backend::named("b"), Backend::named("c"), Backend::named("a")];
+    let addresses: Vec<_> = backends.iter().map(Backend::address).collect();
+    let daemon = TestDaemon::start(&one_service("roundrobin", &addresses, ""));
+    let served: String = (0..9).map(|_| ask(daemon.address())).collect();
+    assert_eq!(served, "bcabcabca");
+}
+
+#[test]
+fn roundrobin_skips_a_host_that_is_down_and_takes_it_in_again() {
+    let group = group(Rule::RoundRobin, 3);
+    let down = group.hosts().remove(1);
+    assert!(down.failed(Reason::Refused, std::time::Instant::now()));
+    let leases: Vec<Lease> = (0..4).map(|_| pick(&group)).collect();
+    assert_eq!(names(&leases), ["h0", "h2", "h0", "h2"]);
+    assert!(down.answered().is_some());
+    let leases: Vec<Lease> = (0..3).map(|_| pick(&group)).collect();
+    assert_eq!(names(&leases), ["h0", "h1", "h2"]);
+}
+
+#[test]
+fn leastconns_ties_rotate() {
+    let group = group(Rule::LeastConns, 3);
+    let one_at_a_time: Vec<String> = (0..6).map(|_| pick(&group).host().name().to_owned()).collect();
+    assert_eq!(one_at_a_time, ["h0", "h1", "h2", "h0", "h1", "h2"]);
+}
+
+#[test]
+fn leastconns_takes_the_host_with_the_fewest_sessions() {
+    let group = group(Rule::LeastConns, 3);
+    let mut held: Vec<Lease> = (0..6).map(|_| pick(&group)).collect();
+    held.retain(|lease| lease.host().name() != "h1");
+    let more: Vec<Lease> = (0..2).map(|_| pick(&group)).collect();
+    assert_eq!(names(&more), ["h1", "h1"]);
+}
+
+#[test]
+fn leastconnsrr_ties_go_to_the_host_that_was_picked_longest_ago() {
+    let group = group(Rule::LeastConnsRr, 3);
+    let mut held: Vec<Option<Lease>> = (0..3).map(|_| Some(pick(&group))).collect();
+    // given back in another order: the order of the picks counts
+    held[2] = None;
+    held[0] = None;
+    held[1] = None;
+    let again: Vec<Lease> = (0..3).map(|_| pick(&group)).collect();
+    assert_eq!(names(&again), ["h0", "h1", "h2"]);
+    let least = &again[1].host().clone();
+    drop(again);
+    let first = group.pick(&[]).unwrap();
+    assert_ne!(first.host().name(), least.name());
+}
+
+#[test]
+fn random_reaches_every_host_about_equally() {
+    let group = group(Rule::Random, 3);
+    let mut served: HashMap<String, u32> = HashMap::new();
+    for _ in 0..3000 {
+        *served.entry(pick(&group).host().name().to_owned()).or_default() += 1;
+    }
+    // five standard deviations of a binomial distribution with n = 3000, p = 1/3 are 129
+    assert!(served.len() == 3 && served.values().all(|count| (870..=1130).contains(count)), "{served:?}");
+}
+
+#[test]
+fn leastconns_is_exact_under_a_burst() {
+    let backends: Vec<Backend> = (0..4).map(|_| Backend::banner("hi")).collect();
+    let addresses: Vec<_> = backends.iter().map(Backend::address).collect();
+    for scheduler in ["leastconns", "leastconnsrr"] {
+        let daemon = TestDaemon::start(&one_service(scheduler, &addresses, ""));
+        let address = daemon.address();
+        let clients: Vec<_> = (0..80)
+            .map(|_| {
+                thread::spawn(move || {
+                    let mut client: TcpStream = crate::common::connect(address);
+                    client.read_exact(&mut [0; 2]).unwrap();
+                    client
+                })
+            })
+            .collect();
+        let held: Vec<TcpStream> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let open: Vec<usize> = daemon.hosts().iter().map(|host| host.open()).collect();
+        assert_eq!(open, [20, 20, 20, 20], "{scheduler}");
+        drop(held);
+        daemon.settle();
+    }
+}
+
+#[test]
+fn a_failure_older_than_the_hosts_return_proves_nothing() {
+    let group = group(Rule::RoundRobin, 1);
+    let host = group.hosts().remove(0);
+    let slow_attempt = std::time::Instant::now();
+    assert!(host.failed(Reason::Refused, std::time::Instant::now()));
+    assert!(host.answered().is_some());
+    assert!(!host.failed(Reason::TimedOut, slow_attempt), "an old attempt took the host down again");
+    assert!(host.is_up());
+}
+
+/// One step of a life of a group.
+#[derive(Debug, Clone)]
+enum Step {
+    Pick,
+    Release(usize),
+    Down(usize),
+    Up(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Pick),
+        2 => (0..64_usize).prop_map(Step::Release),
+        1 => (0..5_usize).prop_map(Step::Down),
+        1 => (0..5_usize).prop_map(Step::Up),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn counts_always_equal_the_leases_that_live(steps in prop::collection::vec(step(), 1..200), rule in 0..4_usize) {
+        let group = group(Rule::ALL[rule].1, 5);
+        let hosts = group.hosts();
+        let mut leases: Vec<Lease> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Pick => match group.pick(&[]) {
+                    Some(lease) => {
+                        prop_assert!(lease.host().is_up());
+                        leases.push(lease);
+                    }
+                    None => prop_assert!(hosts.iter().all(|host| !host.is_up())),
+                },
+                Step::Release(i) if !leases.is_empty() => drop(leases.remove(i % leases.len())),
+                Step::Release(_) => {}
+                Step::Down(i) => { hosts[i].failed(Reason::Refused, std::time::Instant::now()); }
+                Step::Up(i) => { hosts[i].answered(); }
+            }
+            for host in &hosts {
+                prop_assert_eq!(host.open(), leases.iter().filter(|lease| Arc::ptr_eq(lease.host(), host)).count());
+            }
+        }
+    }
+
+    #[test]
+    fn a_scheduler_picks_an_able_candidate_or_none_when_there_is_none(
+        able in prop::collection::vec(prop::option::of(0..5_usize), 0..20), rule in 0..4_usize, turns in 1..30_usize,
+    ) {
+        let mut scheduler = Scheduler::new(Rule::ALL[rule].1);
+        for turn in 0..turns {
+            let load = |i: usize| able[i].map(|open| Load { open, last_pick: turn as u64 });
+            match scheduler.pick(able.len(), load) {
+                Some(i) => prop_assert!(able[i].is_some()),
+                None => prop_assert!(able.iter().all(Option::is_none)),
+            }
+        }
+    }
+}
