@@ -5,8 +5,7 @@
 use std::fmt;
 
 use crate::config::{Config, Place};
-use crate::relay::BUFFER;
-use crate::relay::pool::{self, STACK};
+use crate::relay::pool::{self, BUFFER, STACK};
 use crate::system::limits::Limits;
 use crate::traffic::PROBES_AT_ONCE;
 
@@ -17,8 +16,8 @@ const DEFAULT_QUEUE: usize = 1000;
 const RESERVED_DESCRIPTORS: usize = 32;
 /// Threads beside the pool's and the listeners': main, signals, manager, resolver.
 const OWN_THREADS: usize = 4;
-/// What a thread's stack needs beside its buffer, as far as it is touched.
-const STACK_TOUCHED: usize = 16 * 1024;
+/// What a thread needs beside its buffer: the touched part of its stack, and the kernel's stack.
+const STACK_TOUCHED: usize = 32 * 1024;
 
 /// The most that the program will use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +90,7 @@ impl Budget {
         self.pool.threads as u64 * STACK as u64
     }
 
-    /// Memory for the sessions' buffers, which live on those stacks, when every buffer has been full once.
+    /// Memory for the sessions' buffers when every one has been full once.
     pub fn buffer_bytes(&self) -> u64 {
         self.pool.threads as u64 * BUFFER as u64
     }
@@ -108,6 +107,6 @@ impl fmt::Display for Budget {
         writeln!(f, "threads      {} ({})", self.threads(), allowed(self.machine.threads))?;
         writeln!(f, "descriptors  {} ({})", self.descriptors(), allowed(self.machine.descriptors))?;
         writeln!(f, "stacks       {} bytes of address space, used as far as touched", self.stack_bytes())?;
-        write!(f, "buffers      {} bytes, on the stacks, when all are full", self.buffer_bytes())
+        write!(f, "buffers      {} bytes of memory when all have been full", self.buffer_bytes())
     }
 }

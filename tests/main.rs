@@ -7,6 +7,7 @@
 //! * `pool`: what happens when there are more clients than threads
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `config`: the files under `config/`, the sample and the DTD
+//! * `many`: five thousand sessions at once
 //! * `manual`: the man pages against the program
 //! * `layers`: imports go down only
 
@@ -18,6 +19,7 @@ mod failover;
 mod layers;
 mod manager;
 mod manual;
+mod many;
 mod pool;
 mod program;
 mod relay;

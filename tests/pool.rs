@@ -50,14 +50,15 @@ fn threads_never_exceed_the_limit() {
     let (done, all_done) = unbounded();
     for _ in 0..200 {
         let (running, most, done) = (running.clone(), most.clone(), done.clone());
-        pool.submit(Box::new(move |pair| {
+        pool.submit(Box::new(move |pair, _| {
             let work = move || {
                 most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
                 std::thread::yield_now();
                 running.fetch_sub(1, SeqCst);
                 done.send(()).unwrap();
             };
-            pair.run_beside(work.clone()).unwrap();
+            let beside = work.clone();
+            pair.run_beside(move |_| beside()).unwrap();
             work();
         }));
     }
@@ -73,11 +74,11 @@ fn a_panic_in_a_session_ends_that_session_only() {
     std::panic::set_hook(Box::new(|_| {}));
     let pool = Pool::new(Limits { threads: 2, queue: 10 });
     for _ in 0..5 {
-        pool.submit(Box::new(|_| panic!("on purpose")));
-        pool.submit(Box::new(|pair| pair.run_beside(|| panic!("on purpose")).unwrap()));
+        pool.submit(Box::new(|_, _| panic!("on purpose")));
+        pool.submit(Box::new(|pair, _| pair.run_beside(|_| panic!("on purpose")).unwrap()));
     }
     let (send, receive) = bounded(1);
-    pool.submit(Box::new(move |pair| pair.run_beside(move || send.send(()).unwrap()).unwrap()));
+    pool.submit(Box::new(move |pair, _| pair.run_beside(move |_| send.send(()).unwrap()).unwrap()));
     receive.recv_timeout(DEADLINE).expect("the pool still works, both places of it");
     let _ = std::panic::take_hook();
 }
@@ -87,13 +88,13 @@ fn a_closed_pool_drops_what_waits() {
     let pool = Pool::new(Limits { threads: 2, queue: 2 });
     let (release, held) = bounded::<()>(0);
     let (running, is_running) = bounded(1);
-    pool.submit(Box::new(move |_| {
+    pool.submit(Box::new(move |_, _| {
         running.send(()).unwrap();
         let _ = held.recv();
     }));
     is_running.recv_timeout(DEADLINE).unwrap();
     let (send, receive) = bounded::<()>(1);
-    pool.submit(Box::new(move |_| drop(send)));
+    pool.submit(Box::new(move |_, _| drop(send)));
     assert_eq!(pool.waiting(), 1);
     pool.close();
     assert!(receive.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()), "the job still waits");

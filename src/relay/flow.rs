@@ -6,11 +6,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use super::pool::Space;
 use super::{Direction, End, Relay};
 use crate::system::socket;
-
-/// Bytes that one flow can hold. They live on the stack of its thread and cost memory only as far as they were ever filled.
-pub const BUFFER: usize = 64 * 1024;
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
@@ -30,7 +28,7 @@ struct Flow<'a> {
 struct Over;
 
 /// Runs the flow to its end.
-pub fn run(relay: &Relay, direction: Direction) {
+pub fn run(relay: &Relay, direction: Direction, space: &mut Space) {
     let flow = match direction {
         Direction::ToServer => Flow {
             relay,
@@ -53,8 +51,7 @@ pub fn run(relay: &Relay, direction: Direction) {
             source_told: &relay.server_told,
         },
     };
-    let mut space = [MaybeUninit::uninit(); BUFFER];
-    while flow.step(&mut space).is_ok() {}
+    while flow.step(space.spare_capacity_mut()).is_ok() {}
 }
 
 impl Flow<'_> {

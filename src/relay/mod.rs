@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
 
-pub use flow::BUFFER;
 pub use meter::Meter;
 
+use self::pool::Space;
 use crate::system::socket;
 
 /// How often a blocked write looks up whether its relay has been cut meanwhile: no portable call wakes it.
@@ -119,10 +119,11 @@ impl Relay {
         })
     }
 
-    /// Runs one flow on the calling thread and returns when it is over. The relay is over when both flows have returned.
-    pub fn run(&self, direction: Direction) {
+    /// Runs one flow on the calling thread, through that thread's buffer, and returns when it is over. The relay is over when both
+    /// flows have returned.
+    pub fn run(&self, direction: Direction, space: &mut Space) {
         let guard = CutOnPanic(self);
-        flow::run(self, direction);
+        flow::run(self, direction, space);
         std::mem::forget(guard);
     }
 

@@ -1,5 +1,5 @@
 //! Where log lines end up: standard error, a file, or syslog. Cannot fail and cannot block for long: what cannot be written is
-//! counted, and the count is written when writing works again. fern itself would panic (its issue with a lost standard error).
+//! counted, and the count is written when writing works again. fern alone would panic.
 //!
 //! Called by fern on whichever thread logs. Owns one lock, around the open output, never held while writing.
 
@@ -10,16 +10,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use log::{Level, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd;
 use parking_lot::RwLock;
 
 /// Where syslog daemons listen.
 const SYSLOG_SOCKET: &str = "/dev/log";
 /// The facility `daemon` of RFC 3164.
 const FACILITY: u8 = 3;
+/// How long a line waits for a reader of standard error that is slow. One that is gone costs each thread this much once.
+const PATIENCE_MILLIS: u8 = 250;
 
 /// What the user named as the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,11 @@ impl Target {
 pub struct Sink {
     target: Target,
     output: RwLock<Arc<Output>>,
+    /// Lines that could not be written, ever, and how many of them the log has confessed.
     lost: AtomicUsize,
+    confessed: AtomicUsize,
+    /// Nobody reads standard error: do not wait before a line gets through again.
+    stuck: AtomicBool,
 }
 
 enum Output {
@@ -62,7 +69,7 @@ impl Sink {
     /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come back.
     pub fn open(target: Target) -> io::Result<Sink> {
         let output = RwLock::new(Arc::new(Output::open(&target)?));
-        Ok(Sink { target, output, lost: AtomicUsize::new(0) })
+        Ok(Sink { target, output, lost: AtomicUsize::default(), confessed: AtomicUsize::default(), stuck: AtomicBool::default() })
     }
 
     /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to the one or the other; when the new
@@ -82,27 +89,23 @@ impl Sink {
         }
     }
 
-    /// Lines that could not be written and were not reported yet.
-    pub fn lost(&self) -> usize {
-        self.lost.load(Relaxed)
-    }
-
     fn write(&self, level: Level, line: &str) {
         let output = self.output.read().clone();
-        if output.write(level, line).is_ok() || self.write_to_new_socket(level, line) {
-            let lost = self.lost.swap(0, Relaxed);
-            if lost > 0 && output.write(Level::Warn, &format!("warn log lost={lost}")).is_err() {
-                self.lost.fetch_add(lost, Relaxed);
-            }
-        } else {
+        if output.write(level, line, &self.stuck).is_err() && !self.write_to_new_socket(level, line) {
             self.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        let lost = self.lost.load(Relaxed);
+        if self.confessed.swap(lost, Relaxed) != lost {
+            // comes back here as a line of its own; if that is lost too, it counts, and the next line tells the sum
+            log::warn!("log lost={lost}");
         }
     }
 
     /// A syslog daemon that was restarted has a new socket behind the old name.
     fn write_to_new_socket(&self, level: Level, line: &str) -> bool {
         let is_syslog = matches!(self.target, Target::Syslog(_));
-        is_syslog && self.reopen().is_ok() && self.output.read().clone().write(level, line).is_ok()
+        is_syslog && self.reopen().is_ok() && self.output.read().clone().write(level, line, &self.stuck).is_ok()
     }
 }
 
@@ -134,16 +137,20 @@ impl Output {
     }
 
     /// Writes one line with one call, so that lines of several threads do not mix.
-    fn write(&self, level: Level, line: &str) -> io::Result<()> {
+    fn write(&self, level: Level, line: &str, stuck: &AtomicBool) -> io::Result<()> {
         match self {
             Output::File(file) => (&*file).write_all(format!("{line}\n").as_bytes()),
             Output::Stderr => {
                 let stderr = io::stderr();
                 let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-                // a pipe that nobody reads, or a stopped terminal, must not hold up a session
-                match poll(&mut polled, PollTimeout::ZERO) {
-                    Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-                    _ => stderr.lock().write_all(format!("{line}\n").as_bytes()),
+                let patience = PollTimeout::from(if stuck.load(Relaxed) { 0 } else { PATIENCE_MILLIS });
+                // a pipe that nobody reads, or a stopped terminal, must not hold up a session for long
+                let is_stuck = matches!(poll(&mut polled, patience), Ok(0));
+                stuck.store(is_stuck, Relaxed);
+                match is_stuck {
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    // past std's lock, which would be held while writing
+                    false => Ok(unistd::write(&stderr, format!("{line}\n").as_bytes()).map(drop)?),
                 }
             }
             Output::Syslog(socket) => {

@@ -129,6 +129,6 @@ impl Inner {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let session = Session::new(client, peer, self.address, self.service.clone(), self.traffic.clone());
-        self.traffic.pool.submit(Box::new(move |pair| session.run(pair)));
+        self.traffic.pool.submit(Box::new(move |pair, space| session.run(pair, space)));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Traffic;
 use super::connect::{Connected, connect};
 use super::ticket::{Ending, Ticket};
-use crate::relay::pool::Pair;
+use crate::relay::pool::{Pair, Space};
 use crate::relay::{Direction, End, Relay};
 use crate::state::{Lease, Service};
 
@@ -33,16 +33,16 @@ impl Session {
     }
 
     /// Connects the client to a host and relays until both have ended. `pair` is the place of the second flow.
-    pub fn run(self, pair: Pair) {
+    pub fn run(self, pair: Pair, space: &mut Space) {
         let Some(session) = self.connect() else { return };
         let session = Arc::new(session);
         session.ticket.entry().connected(&session);
         let other = session.clone();
-        if let Err(e) = pair.run_beside(move || other.relay.run(Direction::ToClient)) {
+        if let Err(e) = pair.run_beside(move |space| other.relay.run(Direction::ToClient, space)) {
             log::error!("pool state=short reason=\"no thread for a flow: {e}\"");
             session.relay.cut(End::Shortage);
         }
-        session.relay.run(Direction::ToServer);
+        session.relay.run(Direction::ToServer, space);
     }
 
     fn connect(self) -> Option<Running> {

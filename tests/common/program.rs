@@ -104,7 +104,12 @@ impl Program {
     }
 
     pub fn has(&self, text: &str) -> bool {
-        !self.lines(text).is_empty()
+        self.count(text) > 0
+    }
+
+    /// How many log lines contain a text.
+    pub fn count(&self, text: &str) -> usize {
+        self.log.lock().iter().filter(|line| line.contains(text)).count()
     }
 
     /// Waits for a line of the log that contains a text.
