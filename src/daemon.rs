@@ -59,8 +59,8 @@ impl Bound {
     pub fn bind(config: &Config) -> Result<Bound, StartError> {
         let director = Arc::new(Director::new(config));
         let mut sockets = Vec::new();
-        for (service, config) in director.services().iter().zip(&config.services) {
-            for address in &config.listens {
+        for service in director.services() {
+            for address in service.listens() {
                 let opened = traffic::bind(address).map_err(|error| StartError::Bind {
                     service: service.name().to_owned(),
                     address: address.clone(),
@@ -76,7 +76,7 @@ impl Bound {
     pub fn start(self, limits: pool::Limits) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
         let Bound { director, sockets } = self;
-        let (traffic, woken) = Traffic::new(Pool::new(limits));
+        let (traffic, woken) = Traffic::new(Pool::new(limits), director.clone());
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
         let wake = traffic.waker();
@@ -117,12 +117,12 @@ impl Daemon {
 
     /// Sessions from accept to log line.
     pub fn open_sessions(&self) -> usize {
-        self.traffic.roster.open()
+        self.director.roster.open()
     }
 
     /// Sessions that were ever accepted.
     pub fn accepted_sessions(&self) -> u64 {
-        self.traffic.roster.accepted()
+        self.director.roster.accepted()
     }
 
     /// Threads of the pool.
@@ -137,7 +137,7 @@ impl Daemon {
 
     /// Ends all sessions, running and waiting ones.
     pub fn cut(&self) {
-        self.traffic.roster.cut_all();
+        self.director.roster.cut_all();
         self.traffic.pool.close();
     }
 }

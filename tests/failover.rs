@@ -167,7 +167,7 @@ fn switching_groups_leaves_running_sessions_where_they_are() {
     let mut running = daemon.connect();
     running.write_all(b"one").unwrap();
     running.read_exact(&mut [0; 3]).unwrap();
-    assert!(daemon.daemon.director().services()[0].enable("new"));
+    daemon.change("enableGroup?service=web&group=new").unwrap();
     assert_eq!(ask(daemon.address()), "new");
     running.write_all(b"two").unwrap();
     running.read_exact(&mut [0; 3]).unwrap();

@@ -6,6 +6,7 @@
 //! * `manager`: how failed hosts come back
 //! * `pool`: what happens when there are more clients than threads
 //! * `program`: flags, signals, log, pid file, exit status of the built program
+//! * `real`, `real_failover`: programs that nobody here wrote, through the built one
 //! * `config`: the files under `config/`, the sample and the DTD
 //! * `many`: five thousand sessions at once
 //! * `manual`: the man pages against the program
@@ -22,5 +23,7 @@ mod manual;
 mod many;
 mod pool;
 mod program;
+mod real;
+mod real_failover;
 mod relay;
 mod scheduling;

@@ -89,7 +89,7 @@ fn hosts_of_a_group_that_is_not_enabled_are_looked_after_too() {
     let daemon = TestDaemon::start(&xml);
     assert_eq!(read_all(daemon.connect()), b"");
     let service = daemon.daemon.director().services()[0].clone();
-    assert!(service.enable("main"));
+    daemon.change("enableGroup?service=web&group=main").unwrap();
     assert_eq!(ask(daemon.address()), "good");
     drop(gone);
     let back = Backend::named_at(address, "back");

@@ -4,6 +4,7 @@
 //! demo; everything above takes the plain values of [`model`].
 
 pub mod address;
+pub mod change;
 pub mod duration;
 pub mod error;
 mod language;
@@ -15,5 +16,6 @@ mod value;
 mod xml;
 
 pub use address::{Address, Place};
+pub use change::{Change, HostKey, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;

@@ -104,6 +104,16 @@ pub enum Access {
     ReadOnly,
 }
 
+impl fmt::Display for Access {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Full => "full",
+            Access::ReadOnly => "readonly",
+        })
+    }
+}
+
 /// `<pool>`: limits of the worker pool. `None` means: chosen for this machine at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolConfig {

@@ -54,6 +54,8 @@ pub enum End {
     Idle,
     /// The program is stopping.
     Stopped,
+    /// The operator drains the host.
+    Drained,
     /// The system gave no thread for one of the flows.
     Shortage,
     /// A thread of the relay panicked.
@@ -68,6 +70,7 @@ impl fmt::Display for End {
             End::ResetByServer => "reset-by-server",
             End::Idle => "idle",
             End::Stopped => "stopped",
+            End::Drained => "drained",
             End::Shortage => "shortage",
             End::Panic => "panic",
         })
@@ -141,6 +144,12 @@ impl Relay {
         self.end.load().unwrap_or(End::Closed)
     }
 
+    /// For how long no byte has moved.
+    pub fn silent_for(&self) -> Duration {
+        let silent = (self.began.elapsed().as_millis() as usize).wrapping_sub(self.last_byte.load(Relaxed));
+        Duration::from_millis(silent as u64)
+    }
+
     /// What the relay has moved so far.
     pub fn moved(&self) -> &Meter {
         &self.moved
@@ -166,8 +175,7 @@ impl Relay {
 
     /// How long the relay may stay silent from now on; zero when its time is up.
     fn silence_left(&self) -> Duration {
-        let silent = (self.began.elapsed().as_millis() as usize).wrapping_sub(self.last_byte.load(Relaxed));
-        self.idle.saturating_sub(Duration::from_millis(silent as u64))
+        self.idle.saturating_sub(self.silent_for())
     }
 }
 

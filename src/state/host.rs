@@ -20,11 +20,32 @@ pub struct Host {
     address: Address,
     /// Where a connect is tried, the most promising first; empty while the name is not resolved.
     resolved: RwLock<Vec<SocketAddr>>,
-    health: RwLock<Health>,
+    record: RwLock<Record>,
     open: AtomicUsize,
     total: AtomicCell<u64>,
     failures: AtomicCell<u64>,
     meter: Arc<Meter>,
+}
+
+/// What is known and wanted of a host. It is picked only when both agree.
+#[derive(Debug)]
+struct Record {
+    health: Health,
+    operator: Operator,
+}
+
+/// What the operator wants of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// New sessions may go to it.
+    Enabled,
+    /// No new sessions.
+    Disabled,
+    /// No new sessions; what is left of the running ones is ended at the deadline.
+    Draining {
+        /// When.
+        deadline: Instant,
+    },
 }
 
 /// What connecting to the host has shown.
@@ -43,6 +64,8 @@ pub enum Health {
         tried: Instant,
         /// What was wrong at the last try.
         reason: Reason,
+        /// Somebody has asked to try it without waiting any longer.
+        asked: bool,
     },
 }
 
@@ -91,7 +114,7 @@ impl Host {
             name: config.name.clone(),
             address: config.address.clone(),
             resolved: RwLock::new(config.address.targets()),
-            health: RwLock::new(Health::Up { since: Instant::now() }),
+            record: RwLock::new(Record { health: Health::Up { since: Instant::now() }, operator: Operator::Enabled }),
             open: AtomicUsize::new(0),
             total: AtomicCell::new(0),
             failures: AtomicCell::new(0),
@@ -140,29 +163,48 @@ impl Host {
 
     /// What is known of it.
     pub fn health(&self) -> Health {
-        self.health.read().clone()
+        self.record.read().health.clone()
     }
 
-    /// Whether new sessions may go to it.
+    /// Whether it answers, as far as is known.
     pub fn is_up(&self) -> bool {
-        matches!(*self.health.read(), Health::Up { .. })
+        matches!(self.record.read().health, Health::Up { .. })
+    }
+
+    /// Whether new sessions may go to it: it answers, and the operator lets them.
+    pub fn is_available(&self) -> bool {
+        matches!(*self.record.read(), Record { health: Health::Up { .. }, operator: Operator::Enabled })
+    }
+
+    /// What the operator wants of it.
+    pub fn operator(&self) -> Operator {
+        self.record.read().operator
+    }
+
+    /// Sets what the operator wants of it.
+    pub fn set_operator(&self, operator: Operator) {
+        self.record.write().operator = operator;
+    }
+
+    /// The configuration that describes it.
+    pub fn config(&self) -> HostConfig {
+        HostConfig { name: self.name.clone(), address: self.address.clone() }
     }
 
     /// An attempt that began at `began` has failed. Tells whether that took the host down: an attempt that is older than the
     /// host's return proves nothing, and a host that is down only has its reason renewed.
     pub fn failed(&self, reason: Reason, began: Instant) -> bool {
         let now = Instant::now();
-        let mut health = self.health.write();
-        match &mut *health {
+        let health = &mut self.record.write().health;
+        match health {
             Health::Up { since } if began < *since => false,
             Health::Up { .. } => {
-                *health = Health::Down { since: now, tried: now, reason };
+                *health = Health::Down { since: now, tried: now, reason, asked: false };
                 self.failures.fetch_add(1);
                 true
             }
-            Health::Down { tried, reason: last, .. } => {
-                *tried = now;
-                *last = reason;
+            Health::Down { tried, reason: last, asked, .. } => {
+                (*tried, *last, *asked) = (now, reason, false);
                 false
             }
         }
@@ -171,10 +213,17 @@ impl Host {
     /// A probe has connected. Tells for how long the host was down, if it was.
     pub fn answered(&self) -> Option<Duration> {
         let now = Instant::now();
-        let mut health = self.health.write();
+        let health = &mut self.record.write().health;
         let Health::Down { since, .. } = *health else { return None };
         *health = Health::Up { since: now };
         Some(now - since)
+    }
+
+    /// Lets the manager try it at its next look.
+    pub fn try_soon(&self) {
+        if let Health::Down { asked, .. } = &mut self.record.write().health {
+            *asked = true;
+        }
     }
 
     /// Sessions that hold it now.

@@ -1,12 +1,21 @@
 //! The running state: director -> service -> group -> host. All behind locks of its own, none of which is held across a system
-//! call; no sockets here. `traffic` picks hosts and reports how they fare; `daemon` builds it from a configuration.
+//! call; no sockets here. `traffic` picks hosts and reports how they fare, `daemon` builds it from a configuration, and
+//! [`Director::apply`] is the one way to change it.
 
+mod apply;
 mod director;
+mod events;
 mod group;
+mod history;
 mod host;
+mod roster;
 mod service;
+pub mod snapshot;
 
 pub use director::Director;
+pub use events::{Event, Events};
 pub use group::Group;
-pub use host::{Health, Host, Lease, Reason};
+pub use history::Sample;
+pub use host::{Health, Host, Lease, Operator, Reason};
+pub use roster::{Entry, Line, Link, Roster};
 pub use service::{Fate, Service};

@@ -7,18 +7,27 @@ use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
 use super::group::Group;
-use crate::config::ServiceConfig;
+use super::history::History;
+use crate::config::{Address, ServiceConfig};
 
 /// A service.
 #[derive(Debug)]
 pub struct Service {
     name: String,
-    groups: Vec<Arc<Group>>,
-    enabled: RwLock<Arc<Group>>,
+    listens: Vec<Address>,
+    groups: RwLock<Groups>,
     connect: Duration,
     idle: Duration,
     served: AtomicCell<u64>,
     unserved: AtomicCell<u64>,
+    /// What it did in the last minutes.
+    pub history: History,
+}
+
+#[derive(Debug)]
+struct Groups {
+    all: Vec<Arc<Group>>,
+    enabled: Arc<Group>,
 }
 
 /// What became of a session, as the service counts it.
@@ -33,17 +42,30 @@ pub enum Fate {
 impl Service {
     /// A service with its groups. `None` only for a configuration whose enabled group is not among its groups.
     pub fn new(config: &ServiceConfig) -> Option<Service> {
-        let groups: Vec<Arc<Group>> = config.groups.iter().map(|group| Arc::new(Group::new(group))).collect();
-        let enabled = groups.iter().find(|group| group.name() == config.enabled)?.clone();
+        let all: Vec<Arc<Group>> = config.groups.iter().map(|group| Arc::new(Group::new(group))).collect();
+        let enabled = all.iter().find(|group| group.name() == config.enabled)?.clone();
         Some(Service {
             name: config.name.clone(),
-            groups,
-            enabled: RwLock::new(enabled),
+            listens: config.listens.clone(),
+            groups: RwLock::new(Groups { all, enabled }),
             connect: config.connect,
             idle: config.idle,
             served: AtomicCell::new(0),
             unserved: AtomicCell::new(0),
+            history: History::default(),
         })
+    }
+
+    /// The configuration that describes it as it is now.
+    pub fn config(&self) -> ServiceConfig {
+        ServiceConfig {
+            name: self.name.clone(),
+            listens: self.listens.clone(),
+            groups: self.groups().iter().map(|group| group.config()).collect(),
+            enabled: self.enabled().name().to_owned(),
+            connect: self.connect,
+            idle: self.idle,
+        }
     }
 
     /// Its name, unique in the configuration.
@@ -51,23 +73,42 @@ impl Service {
         &self.name
     }
 
+    /// Its listen addresses, as configured.
+    pub fn listens(&self) -> &[Address] {
+        &self.listens
+    }
+
     /// Its groups, in configuration order.
-    pub fn groups(&self) -> &[Arc<Group>] {
-        &self.groups
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.read().all.clone()
+    }
+
+    /// The group of that name.
+    pub fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups.read().all.iter().find(|group| group.name() == name).cloned()
     }
 
     /// The group that new sessions go to.
     pub fn enabled(&self) -> Arc<Group> {
-        self.enabled.read().clone()
+        self.groups.read().enabled.clone()
     }
 
-    /// Sends new sessions to another of its groups; running ones stay where they are. Tells whether there is such a group.
-    pub fn enable(&self, group: &str) -> bool {
-        let found = self.groups.iter().find(|g| g.name() == group);
-        if let Some(group) = found {
-            *self.enabled.write() = group.clone();
-        }
-        found.is_some()
+    /// Whether new sessions go to this group.
+    pub fn is_enabled(&self, group: &Arc<Group>) -> bool {
+        Arc::ptr_eq(&self.groups.read().enabled, group)
+    }
+
+    /// Sends new sessions to this group, one of its own; running ones stay where they are.
+    pub(super) fn enable(&self, group: Arc<Group>) {
+        self.groups.write().enabled = group;
+    }
+
+    pub(super) fn add_group(&self, group: Group) {
+        self.groups.write().all.push(Arc::new(group));
+    }
+
+    pub(super) fn remove_group(&self, group: &Arc<Group>) {
+        self.groups.write().all.retain(|other| !Arc::ptr_eq(other, group));
     }
 
     /// The limit for one connect attempt.
@@ -78,6 +119,14 @@ impl Service {
     /// The limit for silence in a session.
     pub fn idle_limit(&self) -> Duration {
         self.idle
+    }
+
+    /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved each way.
+    pub fn load(&self) -> (usize, u64, u64) {
+        let hosts = self.groups().into_iter().flat_map(|group| group.hosts());
+        hosts.fold((0, 0, 0), |(open, to_server, to_client), host| {
+            (open + host.open(), to_server + host.meter().to_server(), to_client + host.meter().to_client())
+        })
     }
 
     /// Counts a session that has ended.

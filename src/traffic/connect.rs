@@ -47,7 +47,7 @@ pub fn connect(
             }
             Err(Failure::Theirs(reason)) => {
                 if host.failed(reason, began) {
-                    report::host_down(service, group, host, reason);
+                    report::host_down(&traffic.director, "session", (service, group, host), reason);
                     traffic.wake_manager();
                 }
             }

@@ -1,7 +1,8 @@
 //! The thread that tries failed hosts again: of every group, enabled or not, by connecting to them, many at once.
 //!
 //! A host is due `checktime` after it was last tried; a second after that while its whole group is down. A session that takes a host
-//! down wakes the thread; else it sleeps until a host is due. A panic in a round is logged and the next round comes.
+//! down wakes the thread; else it sleeps until a host is due. A panic in a round is logged and the next round comes. Draining hosts
+//! are looked after here as well, every second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::report;
-use crate::state::{Director, Group, Health, Host, Reason, Service};
+use super::{drain, report};
+use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
 use crate::system::socket::Connecting;
 
 /// How many probes are under way at once: bounds their descriptors.
@@ -24,13 +25,15 @@ const EAGER: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends when all senders of `woken` are gone.
 pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
-    let mut manager = Manager { director, probes: Vec::new() };
+    let mut manager = Manager { director, probes: Vec::new(), sampled: Instant::now() };
     thread::Builder::new().name("manager".into()).spawn(move || manager.live(&woken)).map(drop)
 }
 
 struct Manager {
     director: Arc<Director>,
     probes: Vec<Probe>,
+    /// When the history of the services was last written.
+    sampled: Instant,
 }
 
 /// A connect attempt to one address of a failed host.
@@ -67,7 +70,13 @@ impl Manager {
         let now = Instant::now();
         let mut next = now + Duration::from_secs(3600);
         let director = self.director.clone();
-        for (service, group) in director.groups() {
+        if drain::step(&director) {
+            next = now + EAGER;
+        }
+        if let Some(due) = self.sample(now) {
+            next = next.min(due);
+        }
+        for (service, group) in &director.groups() {
             let hosts = group.hosts();
             let pause = if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
             for host in hosts {
@@ -85,6 +94,16 @@ impl Manager {
         }
         let deadlines = self.probes.iter().map(|probe| probe.began + probe.service.connect_limit());
         next.min(deadlines.min().unwrap_or(next)).saturating_duration_since(Instant::now())
+    }
+
+    /// Writes the history that the admin pages plot, when it is time; tells when the next time is, if there are pages.
+    fn sample(&mut self, now: Instant) -> Option<Instant> {
+        self.director.origin().admin.as_ref()?;
+        if now >= self.sampled + Sample::EVERY {
+            self.director.services().iter().for_each(|service| service.history.note(service.load(), now - self.sampled));
+            self.sampled = now;
+        }
+        Some(self.sampled + Sample::EVERY)
     }
 
     fn try_again(&mut self, service: &Arc<Service>, group: &Arc<Group>, host: &Arc<Host>) {
@@ -111,7 +130,7 @@ impl Manager {
         self.probes.retain(|probe| match probe.connecting.result() {
             Some(Ok(())) => {
                 answered.push(probe.host.clone());
-                probe.answered();
+                probe.answered(&self.director);
                 false
             }
             Some(Err(e)) => {
@@ -129,10 +148,10 @@ impl Manager {
 }
 
 impl Probe {
-    fn answered(&self) {
+    fn answered(&self, director: &Director) {
         self.host.prefer(self.connecting.address());
         if let Some(after) = self.host.answered() {
-            report::host_up(&self.service, &self.group, &self.host, after);
+            report::host_up(director, (&self.service, &self.group, &self.host), after);
         }
     }
 }
@@ -141,6 +160,7 @@ impl Probe {
 fn due(host: &Host, pause: Duration) -> Option<Instant> {
     match host.health() {
         Health::Up { .. } => None,
+        Health::Down { tried, asked: true, .. } => Some(tried),
         Health::Down { tried, reason: Reason::NoAddress, .. } if !host.resolved().is_empty() => Some(tried),
         Health::Down { tried, .. } => Some(tried + pause),
     }

@@ -1,11 +1,11 @@
 //! The way of a connection, listener -> session -> connect, and the threads that look after the hosts. Started by `daemon`.
 
 mod connect;
+mod drain;
 mod listener;
 mod manager;
 mod report;
 mod resolver;
-mod roster;
 mod session;
 mod ticket;
 
@@ -16,25 +16,25 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 pub use listener::{Listener, bind};
 pub use manager::{PROBES_AT_ONCE, start as start_manager};
 pub use resolver::start as start_resolver;
-pub use roster::Roster;
 
 use crate::relay::pool::Pool;
+use crate::state::Director;
 
 /// What all listeners and sessions share.
 pub struct Traffic {
     /// The threads that sessions run on.
     pub pool: Pool,
-    /// The sessions that are open.
-    pub roster: Arc<Roster>,
+    /// The running state.
+    pub director: Arc<Director>,
     wake: Sender<()>,
 }
 
 impl Traffic {
     /// Traffic on a pool, and the end of the channel on which its sessions wake the manager. The manager ends when the last
     /// session and listener are gone.
-    pub fn new(pool: Pool) -> (Traffic, Receiver<()>) {
+    pub fn new(pool: Pool, director: Arc<Director>) -> (Traffic, Receiver<()>) {
         let (wake, woken) = bounded(1);
-        (Traffic { pool, roster: Arc::default(), wake }, woken)
+        (Traffic { pool, director, wake }, woken)
     }
 
     /// Another handle to wake the manager with.
@@ -42,8 +42,8 @@ impl Traffic {
         self.wake.clone()
     }
 
-    /// Tells the manager that a host went down. One message that waits is as good as many.
-    fn wake_manager(&self) {
+    /// Makes the manager look at the hosts now. One message that waits is as good as many.
+    pub fn wake_manager(&self) {
         let _ = self.wake.try_send(());
     }
 }

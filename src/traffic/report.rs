@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::state::{Group, Host, Reason, Service};
+use crate::state::{Director, Group, Host, Reason, Service};
 use crate::system::logging::value;
 
 /// A host with the place it has in the configuration, as the log names it.
@@ -17,18 +17,29 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// A host went down; says too when it was the last of its group.
-pub fn host_down(service: &Service, group: &Group, host: &Host, reason: Reason) {
-    log::warn!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
+/// A host went down, as `by` has found; says too when it was the last of its group.
+pub fn host_down(director: &Director, by: &str, (service, group, host): (&Service, &Group, &Host), reason: Reason) {
+    let what = format!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
+    log::warn!("{what}");
+    director.events.note(by, what);
     if !group.hosts().iter().any(|other| other.is_up()) {
         log::warn!("group service={} group={} state=down", value(service.name()), value(group.name()));
     }
 }
 
 /// A host is back; says too when it is the first of its group.
-pub fn host_up(service: &Service, group: &Group, host: &Host, after: Duration) {
-    log::info!("host {} state=up after={:.1}s", Named(service, group, host), after.as_secs_f64());
+pub fn host_up(director: &Director, (service, group, host): (&Service, &Group, &Host), after: Duration) {
+    let what = format!("host {} state=up after={:.1}s", Named(service, group, host), after.as_secs_f64());
+    log::info!("{what}");
+    director.events.note("manager", what);
     if group.hosts().iter().filter(|other| other.is_up()).count() == 1 && group.hosts().len() > 1 {
         log::info!("group service={} group={} state=up", value(service.name()), value(group.name()));
     }
+}
+
+/// A drain is over: how many sessions it had to end.
+pub fn drained(director: &Director, (service, group, host): (&Service, &Group, &Host), cut: usize) {
+    let what = format!("host {} state=drained cut={cut}", Named(service, group, host));
+    log::info!("{what}");
+    director.events.note("manager", what);
 }

@@ -23,7 +23,8 @@ const MOST_ADDRESSES: usize = 8;
 /// Starts the thread if there is a name to look up, and waits at most `patience` for the first answers. `wake` wakes the
 /// manager; the thread ends when the sender of `stop` is gone.
 pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, patience: Duration) -> io::Result<()> {
-    let has_names = director.groups().flat_map(|(_, group)| group.hosts()).any(|host| name_of(host.address()).is_some());
+    let has_names =
+        director.groups().into_iter().flat_map(|(_, group)| group.hosts()).any(|host| name_of(host.address()).is_some());
     if !has_names {
         return Ok(());
     }
@@ -52,7 +53,7 @@ fn name_of(address: &Address) -> Option<&str> {
 /// Looks every name up once; tells whether each host has an address now.
 fn look_up_all(director: &Director, wake: &Sender<()>) -> bool {
     let mut all_known = true;
-    for (service, group) in director.groups() {
+    for (service, group) in &director.groups() {
         for host in group.hosts() {
             let Some(name) = name_of(host.address()) else { continue };
             let began = Instant::now();
@@ -67,7 +68,7 @@ fn look_up_all(director: &Director, wake: &Sender<()>) -> bool {
                 Err(e) => {
                     log::debug!("name host={} name={} reason={}", value(host.name()), value(name), value(&e.to_string()));
                     if host.resolved().is_empty() && host.failed(Reason::NoAddress, began) {
-                        report::host_down(service, group, &host, Reason::NoAddress);
+                        report::host_down(director, "resolver", (service, group, &host), Reason::NoAddress);
                         let _ = wake.try_send(());
                     }
                 }

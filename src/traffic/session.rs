@@ -8,7 +8,7 @@ use super::connect::{Connected, connect};
 use super::ticket::{Ending, Ticket};
 use crate::relay::pool::{Pair, Space};
 use crate::relay::{Direction, End, Relay};
-use crate::state::{Lease, Service};
+use crate::state::{Lease, Link, Service};
 
 /// A session that has no server yet.
 pub struct Session {
@@ -17,10 +17,11 @@ pub struct Session {
     ticket: Ticket,
 }
 
-/// A session that is being relayed; both of its threads hold it, and the last one ends it. The order of the fields is the order
+/// A session that is being relayed; both of its threads hold it, and the last one ends it (a stop or a drain may hold the relay for
+/// a moment longer). The order of the fields is the order
 /// of the end: sockets closed, lease given back, log line written.
-pub struct Running {
-    relay: Relay,
+struct Running {
+    relay: Arc<Relay>,
     _lease: Lease,
     ticket: Ticket,
 }
@@ -28,7 +29,7 @@ pub struct Running {
 impl Session {
     /// A session for a client that was just accepted. `peer` and `listen` are the two ends of its connection.
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
-        let ticket = Ticket::new(&traffic.roster, service, peer, listen);
+        let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
         Session { client, traffic, ticket }
     }
 
@@ -36,7 +37,6 @@ impl Session {
     pub fn run(self, pair: Pair, space: &mut Space) {
         let Some(session) = self.connect() else { return };
         let session = Arc::new(session);
-        session.ticket.entry().connected(&session);
         let other = session.clone();
         if let Err(e) = pair.run_beside(move |space| other.relay.run(Direction::ToClient, space)) {
             log::error!("pool state=short reason=\"no thread for a flow: {e}\"");
@@ -58,20 +58,18 @@ impl Session {
                 ticket.server = Some((lease.host().clone(), address));
                 let total = lease.host().meter().clone();
                 match Relay::new(client, server, ticket.service.idle_limit(), total) {
-                    Ok(relay) => return Some(Running { relay, _lease: lease, ticket }),
+                    Ok(relay) => {
+                        let relay = Arc::new(relay);
+                        let link = Link::new(group.name().to_owned(), lease.host().clone(), address, &relay);
+                        ticket.entry().connected(link);
+                        return Some(Running { relay, _lease: lease, ticket });
+                    }
                     Err(_) => ticket.ending = Some(Ending::ClientGone),
                 }
             }
             Err(ending) => ticket.ending = Some(ending),
         }
         None
-    }
-}
-
-impl Running {
-    /// Its relay.
-    pub fn relay(&self) -> &Relay {
-        &self.relay
     }
 }
 

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::roster::{Entry, Roster};
 use crate::relay::End;
-use crate::state::{Fate, Host, Service};
+use crate::state::{Entry, Fate, Host, Roster, Service};
 use crate::system::logging::value;
 
 /// How a session ended: as its relay did, or before there was one.
@@ -54,7 +53,7 @@ impl Ticket {
     /// The ticket of a session that was accepted now.
     pub fn new(roster: &Arc<Roster>, service: Arc<Service>, client: SocketAddr, listen: SocketAddr) -> Ticket {
         Ticket {
-            entry: roster.enter(),
+            entry: roster.enter(service.name(), client),
             service,
             client,
             listen,

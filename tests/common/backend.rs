@@ -77,13 +77,6 @@ impl Backend {
         })
     }
 
-    /// Sends a pattern without being asked, and closes.
-    pub fn source(count: usize) -> Backend {
-        Backend::with(move |mut client| {
-            let _ = client.write_all(&pattern(count));
-        })
-    }
-
     /// Speaks first, then echoes.
     pub fn banner(text: &'static str) -> Backend {
         Backend::with(move |mut client| {

@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod program;
+pub mod server;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tcpdirector::config::{self, Config};
+use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::Limits;
 use tcpdirector::state::Host;
@@ -66,6 +67,15 @@ impl TestDaemon {
 
     pub fn hosts(&self) -> Vec<Arc<Host>> {
         self.daemon.director().services()[0].enabled().hosts()
+    }
+
+    /// Makes a change, written as its URL.
+    pub fn change(&self, url: &str) -> Result<String, Refusal> {
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let query: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
+        let change = Change::from_query(path, &query).expect("a change")?;
+        self.daemon.director().apply(&change)
     }
 
     /// Waits until every session has ended.

@@ -21,9 +21,14 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Folder {
+        Folder::inside(&std::env::temp_dir())
+    }
+
+    /// In a given folder rather than the temporary one.
+    pub fn inside(parent: &Path) -> Folder {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let name = format!("tcpdirector-test-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         fs::create_dir_all(&path).expect("the temporary folder is ours");
         Folder(path)
     }
@@ -157,11 +162,16 @@ pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
 }
 
-/// Whether a program is installed; when it is not, says that the test is skipped, or fails where CI has installed it.
-pub fn installed(program: &str) -> bool {
+/// Where a program is installed.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
-    let is_there = folders.into_iter().any(|folder| folder.join(program).is_file());
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Whether a program is installed; when it is not, says that the test is skipped, or fails where CI has installed it.
+pub fn installed(program: &str) -> bool {
+    let is_there = find(program).is_some();
     if !is_there {
         assert!(std::env::var_os("TCPDIRECTOR_CI").is_none(), "{program} is missing, and CI installs it");
         eprintln!("skipped: {program} is not installed");

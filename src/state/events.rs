@@ -1,0 +1,40 @@
+//! The last things that happened: hosts that went and came, and who changed what. A ring of fixed size.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+/// How many are kept.
+pub const KEPT: usize = 1000;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, for people: the wall clock.
+    pub at: SystemTime,
+    /// Who or what did it: `user@address`, `session`, `manager`, `resolver`, `start`.
+    pub by: String,
+    /// What, as `key=value` pairs like the log.
+    pub what: String,
+}
+
+/// The ring.
+#[derive(Debug, Default)]
+pub struct Events(Mutex<VecDeque<Event>>);
+
+impl Events {
+    /// Notes an event; the oldest is forgotten when there are too many.
+    pub fn note(&self, by: &str, what: String) {
+        let mut ring = self.0.lock();
+        if ring.len() >= KEPT {
+            ring.pop_front();
+        }
+        ring.push_back(Event { at: SystemTime::now(), by: by.to_owned(), what });
+    }
+
+    /// All that are kept, the latest first.
+    pub fn latest(&self) -> Vec<Event> {
+        self.0.lock().iter().rev().cloned().collect()
+    }
+}

@@ -1,0 +1,137 @@
+//! Who is connected: every session from accept to its log line. A stop waits for them or ends them, a drain ends some, and the
+//! admin pages show them. Owns one lock, around the book; nothing is ended while it is held.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::Host;
+use crate::relay::{End, Relay};
+
+/// The open sessions.
+#[derive(Default)]
+pub struct Roster {
+    book: Mutex<Book>,
+    stopping: AtomicBool,
+}
+
+#[derive(Default)]
+struct Book {
+    last_id: u64,
+    open: HashMap<u64, Line>,
+}
+
+/// What the roster knows of a session.
+#[derive(Clone)]
+pub struct Line {
+    /// The session's number, unique in this run of the program.
+    pub id: u64,
+    /// The service's name.
+    pub service: String,
+    /// Where the client is.
+    pub client: SocketAddr,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// Where it is connected to, once it is.
+    pub link: Option<Link>,
+}
+
+/// A session's connection with a host.
+#[derive(Clone)]
+pub struct Link {
+    /// The group's name.
+    pub group: String,
+    /// The host.
+    pub host: Arc<Host>,
+    /// The address of the host that answered.
+    pub server: SocketAddr,
+    relay: Weak<Relay>,
+}
+
+impl Link {
+    /// A connection that lives as long as somebody else holds the relay.
+    pub fn new(group: String, host: Arc<Host>, server: SocketAddr, relay: &Arc<Relay>) -> Link {
+        Link { group, host, server, relay: Arc::downgrade(relay) }
+    }
+
+    /// The relay, while it runs.
+    pub fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.upgrade()
+    }
+}
+
+/// A session's place in the roster; dropping it strikes the session out.
+pub struct Entry {
+    id: u64,
+    roster: Arc<Roster>,
+}
+
+impl Roster {
+    /// Writes a new session in.
+    pub fn enter(self: &Arc<Self>, service: &str, client: SocketAddr) -> Entry {
+        let mut book = self.book.lock();
+        book.last_id += 1;
+        let id = book.last_id;
+        book.open.insert(id, Line { id, service: service.to_owned(), client, accepted: Instant::now(), link: None });
+        Entry { id, roster: self.clone() }
+    }
+
+    /// How many sessions are open, waiting ones included.
+    pub fn open(&self) -> usize {
+        self.book.lock().open.len()
+    }
+
+    /// Sessions that were ever accepted.
+    pub fn accepted(&self) -> u64 {
+        self.book.lock().last_id
+    }
+
+    /// The open sessions, in the order of their arrival.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> = self.book.lock().open.values().cloned().collect();
+        lines.sort_by_key(|line| line.id);
+        lines
+    }
+
+    /// Ends all connected sessions, and those that connect from now on.
+    pub fn cut_all(&self) {
+        self.stopping.store(true, SeqCst);
+        for line in self.lines() {
+            line.link.and_then(|link| link.relay()).inspect(|relay| relay.cut(End::Stopped));
+        }
+    }
+}
+
+impl Entry {
+    /// The session's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the program is ending its sessions.
+    pub fn is_stopping(&self) -> bool {
+        self.roster.stopping.load(SeqCst)
+    }
+
+    /// The session is connected: it can be seen and ended from outside now.
+    pub fn connected(&self, link: Link) {
+        let relay = link.relay();
+        if let Some(line) = self.roster.book.lock().open.get_mut(&self.id) {
+            line.link = Some(link);
+        }
+        // after the entry: a stop either finds the session in the book or is seen here
+        if self.is_stopping() {
+            relay.inspect(|relay| relay.cut(End::Stopped));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.roster.book.lock().open.remove(&self.id);
+    }
+}
