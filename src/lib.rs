@@ -27,7 +27,7 @@
 //! The thread `listen ADDRESS` accepts a client, makes a `Session` and submits it to the [`relay::pool`], where it waits in a
 //! bounded queue until two threads are free; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The
 //! session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host while hosts
-//! fail. Then this thread runs the flow to the server and a second one the flow to the client ([`relay`] tells the rules). The
+//! fail; with `<replay>` also when a host ends the connection before it has answered. Then this thread runs the flow to the server and a second one the flow to the client ([`relay`] tells the rules). The
 //! last thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # Where this differs from the plan

@@ -198,3 +198,98 @@ fn a_stop_ends_running_sessions_by_a_reset() {
     drop(daemon);
     assert!(crate::common::ends_by_reset(&client));
 }
+
+/// Hosts that take a connection, read what comes first, and end it without a word: by a reset, or by a close.
+fn speechless(resets: bool) -> Backend {
+    Backend::with(move |mut client| {
+        let _ = client.read(&mut [0; 4096]);
+        if resets {
+            crate::common::reset(client);
+        }
+    })
+}
+
+const REPLAY: &str = "<replay bytes=\"1000\"/>";
+
+#[test]
+fn with_replay_a_client_reaches_the_next_host_when_the_first_one_ends_without_a_word() {
+    for resets in [true, false] {
+        let (bad, good) = (speechless(resets), Backend::sink());
+        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
+        for _ in 0..5 {
+            let answer = crate::common::exchange(daemon.connect(), b"the question");
+            assert!(answer.starts_with(b"12 "), "{:?}", String::from_utf8_lossy(&answer));
+        }
+        assert!(bad.accepted() >= 2, "the bad host was not even asked");
+        assert!(daemon.hosts()[0].is_up(), "connecting to it works: it is not down");
+        daemon.settle();
+        assert_eq!(daemon.hosts()[0].open(), 0);
+    }
+}
+
+#[test]
+fn without_replay_such_a_client_is_told() {
+    let (bad, good) = (speechless(true), Backend::sink());
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    let mut client = daemon.connect();
+    client.write_all(b"the question").unwrap();
+    assert!(crate::common::ends_by_reset(&client));
+    assert_eq!(good.accepted(), 0);
+}
+
+#[test]
+fn a_client_that_has_sent_more_than_is_kept_stays_with_its_host() {
+    let (bad, good) = (speechless(true), Backend::sink());
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
+    let mut client = daemon.connect();
+    client.write_all(&[1; 1000]).unwrap();
+    assert!(crate::common::ends_by_reset(&client));
+    daemon.settle();
+    assert_eq!(good.accepted(), 0, "half of a question was asked again");
+}
+
+#[test]
+fn replay_changes_nothing_for_hosts_that_answer() {
+    let payload = crate::common::pattern(500_000);
+    let (echo, banner) = (Backend::echo(), Backend::banner("SSH-2.0-test\r\n"));
+    let daemon = TestDaemon::start(&one_service("random", &[echo.address()], REPLAY));
+    let mut sender = daemon.connect();
+    let reader = sender.try_clone().unwrap();
+    let sending = std::thread::spawn({
+        let payload = payload.clone();
+        move || {
+            sender.write_all(&payload).unwrap();
+            sender.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+    });
+    assert!(read_all(reader) == payload);
+    sending.join().unwrap();
+    daemon.settle();
+    let meter = daemon.hosts()[0].meter().clone();
+    assert_eq!((meter.to_server(), meter.to_client()), (500_000, 500_000), "something was counted twice, or not at all");
+
+    let daemon = TestDaemon::start(&one_service("random", &[banner.address()], REPLAY));
+    let mut greeting = [0; 14];
+    daemon.connect().read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"SSH-2.0-test\r\n");
+}
+
+#[test]
+fn with_replay_and_no_host_that_answers_the_client_is_closed() {
+    let (bad, worse) = (speechless(true), speechless(false));
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), worse.address()], REPLAY));
+    assert_eq!(crate::common::exchange(daemon.connect(), b"the question"), b"");
+    assert_eq!((bad.accepted(), worse.accepted()), (1, 1));
+    daemon.settle();
+}
+
+#[test]
+fn a_silent_first_exchange_ends_after_the_idle_time() {
+    let silent = Backend::silent();
+    let inside = format!("<timeout idle=\"200ms\"/>{REPLAY}");
+    let daemon = TestDaemon::start(&one_service("random", &[silent.address()], &inside));
+    let began = Instant::now();
+    assert_eq!(read_all(daemon.connect()), b"");
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    daemon.settle();
+}

@@ -1,8 +1,8 @@
 //! One of three real web servers is stopped while ab makes requests, and comes back.
 //!
-//! A balancer of connections cannot save everything. A server that closes its listening socket makes the kernel reset the connections
-//! that it has not accepted yet, and one that is killed takes the requests inside it along; nobody can tell whether it has acted on
-//! them, so they are not sent to another one. These tests tell apart what must not fail and what may.
+//! A balancer of connections cannot save everything by itself. A server that closes its listening socket makes the kernel reset the
+//! connections that it has not accepted yet, and one that is killed takes the requests inside it along; nobody can tell whether it has
+//! acted on them, so only a service with `<replay>` sends them to another one. These tests tell apart what must not fail and what may.
 
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::common::program::{Program, field, text};
-use crate::common::server::{Server, balance, curl, free_address, have, tool, until_at_rest};
+use crate::common::server::{Server, balance, balance_with, curl, free_address, have, tool, until_at_rest};
 use crate::common::until;
 
 const REQUESTS: usize = 10_000;
@@ -108,6 +108,21 @@ fn no_request_fails_when_one_of_three_web_servers_ends_gracefully_and_comes_back
     let mut names: Vec<String> = (0..3).map(|_| curl(program.address(), "/")).collect();
     names.sort();
     assert_eq!(names, ["one", "six", "two"]);
+}
+
+#[test]
+fn with_replay_no_request_fails_when_a_web_server_is_killed_under_load() {
+    if !have(&["ab", "nginx"]) {
+        return;
+    }
+    let servers = NAMES.map(web_server);
+    let program = balance_with(&servers.each_ref().map(Server::address), "<replay bytes=\"16384\"/>");
+    let load = Load::start(&program);
+    servers[STOPPED].signal_all(Signal::SIGKILL);
+    assert_eq!(load.score(), Score { complete: REQUESTS, failed: 0, not_good: 0 });
+    assert_eq!(field(&program.wait_for("state=down"), "host"), Some(STOPPED_HOST));
+    let retried = program.lines("session id=").iter().filter(|line| field(line, "tries") != Some("1")).count();
+    eprintln!("{retried} of {REQUESTS} sessions were moved to another host");
 }
 
 #[test]

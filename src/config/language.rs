@@ -28,19 +28,21 @@ struct Shape {
 pub const ROOT: &str = "pdconfig";
 
 #[rustfmt::skip]
-const LANGUAGE: [Shape; 12] = [
+const LANGUAGE: [Shape; 13] = [
     Shape { element: ROOT,
             attributes: &[],
             children: &[("service", AtLeastOnce), ("admin", AtMostOnce), ("logging", AtMostOnce), ("checktime", AtMostOnce),
                         ("pool", AtMostOnce)] },
     Shape { element: "service",
             attributes: &[("name", Once)],
-            children: &[("listen", AtLeastOnce), ("group", AtLeastOnce), ("enable", AtMostOnce), ("timeout", AtMostOnce)] },
+            children: &[("listen", AtLeastOnce), ("group", AtLeastOnce), ("enable", AtMostOnce), ("timeout", AtMostOnce),
+                        ("replay", AtMostOnce)] },
     Shape { element: "listen", attributes: &[("ip", Once)], children: &[] },
     Shape { element: "group", attributes: &[("name", Once), ("scheduler", Once)], children: &[("host", Anyhow)] },
     Shape { element: "host", attributes: &[("name", AtMostOnce), ("ip", Once)], children: &[] },
     Shape { element: "enable", attributes: &[("group", Once)], children: &[] },
     Shape { element: "timeout", attributes: &[("connect", AtMostOnce), ("idle", AtMostOnce)], children: &[] },
+    Shape { element: "replay", attributes: &[("bytes", Once)], children: &[] },
     Shape { element: "admin", attributes: &[("listen", Once), ("secure", AtMostOnce)], children: &[("user", Anyhow)] },
     Shape { element: "user", attributes: &[("name", Once), ("password", Once), ("access", Once)], children: &[] },
     Shape { element: "logging", attributes: &[("file", Once)], children: &[] },

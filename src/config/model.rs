@@ -46,6 +46,8 @@ pub struct ServiceConfig {
     pub connect: Duration,
     /// The limit for silence in both directions.
     pub idle: Duration,
+    /// How much of what a client sends is kept until a host answers, to be sent again to another host; `None`: nothing is.
+    pub replay: Option<NonZeroUsize>,
 }
 
 /// `<group>`: a set of hosts with one scheduler.

@@ -107,6 +107,7 @@ impl Reading {
         let enabled = self.enabled(element);
         let connect = self.last(element, "timeout", "connect", duration::parse);
         let idle = self.last(element, "timeout", "idle", duration::parse);
+        let replay = self.last(element, "replay", "bytes", value::replay);
         Some(ServiceConfig {
             name: name?,
             listens: listens.into_iter().collect::<Option<_>>()?,
@@ -114,6 +115,7 @@ impl Reading {
             enabled: enabled?,
             connect: connect.unwrap_or(DEFAULT_CONNECT),
             idle: idle.unwrap_or(DEFAULT_IDLE),
+            replay,
         })
     }
 

@@ -45,6 +45,11 @@ pub fn queue(text: &str) -> Result<NonZeroUsize, String> {
     count(text, 1..=1_000_000)
 }
 
+/// Most bytes that are kept to be sent again: what a thread's buffer holds.
+pub fn replay(text: &str) -> Result<NonZeroUsize, String> {
+    count(text, 1..=65_536)
+}
+
 fn count(text: &str, range: RangeInclusive<usize>) -> Result<NonZeroUsize, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| plain && range.contains(number)).and_then(NonZeroUsize::new);

@@ -28,7 +28,7 @@ struct Flow<'a> {
 struct Over;
 
 /// Runs the flow to its end.
-pub fn run(relay: &Relay, direction: Direction, space: &mut Space) {
+pub fn run(relay: &Relay, direction: Direction, first: &[u8], space: &mut Space) {
     let flow = match direction {
         Direction::ToServer => Flow {
             relay,
@@ -51,7 +51,9 @@ pub fn run(relay: &Relay, direction: Direction, space: &mut Space) {
             source_told: &relay.server_told,
         },
     };
-    while flow.step(space.spare_capacity_mut()).is_ok() {}
+    if flow.deliver(first).is_ok() {
+        while flow.step(space.spare_capacity_mut()).is_ok() {}
+    }
 }
 
 impl Flow<'_> {

@@ -122,11 +122,11 @@ impl Relay {
         })
     }
 
-    /// Runs one flow on the calling thread, through that thread's buffer, and returns when it is over. The relay is over when both
-    /// flows have returned.
-    pub fn run(&self, direction: Direction, space: &mut Space) {
+    /// Runs one flow on the calling thread, through that thread's buffer, and returns when it is over. `first` is what was read from
+    /// the source before. The relay is over when both flows have returned.
+    pub fn run(&self, direction: Direction, first: &[u8], space: &mut Space) {
         let guard = CutOnPanic(self);
-        flow::run(self, direction, space);
+        flow::run(self, direction, first, space);
         std::mem::forget(guard);
     }
 
@@ -165,6 +165,13 @@ impl Relay {
 
     fn has_failed(&self) -> bool {
         self.end.load().is_some()
+    }
+
+    /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream. Must be
+    /// called before the flows run: an end that nobody knows of would look like a reset.
+    pub fn take_over(&self, sent: usize, is_all: bool) {
+        self.note_bytes(Direction::ToServer, sent);
+        self.server_told.store(is_all, SeqCst);
     }
 
     fn note_bytes(&self, direction: Direction, count: usize) {

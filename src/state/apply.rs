@@ -73,6 +73,7 @@ impl Director {
             enabled: group.to_owned(),
             connect: DEFAULT_CONNECT,
             idle: DEFAULT_IDLE,
+            replay: None,
         };
         services.extend(Service::new(&config).map(Arc::new));
         self.set_services(services);

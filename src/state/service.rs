@@ -1,5 +1,6 @@
 //! What clients connect to: its groups, which of them is enabled, and the tally of its sessions.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub struct Service {
     groups: RwLock<Groups>,
     connect: Duration,
     idle: Duration,
+    replay: Option<NonZeroUsize>,
     served: AtomicCell<u64>,
     unserved: AtomicCell<u64>,
     /// What it did in the last minutes.
@@ -50,6 +52,7 @@ impl Service {
             groups: RwLock::new(Groups { all, enabled }),
             connect: config.connect,
             idle: config.idle,
+            replay: config.replay,
             served: AtomicCell::new(0),
             unserved: AtomicCell::new(0),
             history: History::default(),
@@ -65,6 +68,7 @@ impl Service {
             enabled: self.enabled().name().to_owned(),
             connect: self.connect,
             idle: self.idle,
+            replay: self.replay,
         }
     }
 
@@ -119,6 +123,11 @@ impl Service {
     /// The limit for silence in a session.
     pub fn idle_limit(&self) -> Duration {
         self.idle
+    }
+
+    /// How much of what a client sends is kept until a host answers.
+    pub fn replay_limit(&self) -> Option<NonZeroUsize> {
+        self.replay
     }
 
     /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved each way.

@@ -2,6 +2,7 @@
 
 mod connect;
 mod drain;
+mod first;
 mod listener;
 mod manager;
 mod report;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Traffic;
 use super::connect::{Connected, connect};
+use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
 use crate::relay::pool::{Pair, Space};
 use crate::relay::{Direction, End, Relay};
@@ -35,41 +36,69 @@ impl Session {
 
     /// Connects the client to a host and relays until both have ended. `pair` is the place of the second flow.
     pub fn run(self, pair: Pair, space: &mut Space) {
-        let Some(session) = self.connect() else { return };
+        let Some((session, answer)) = self.connect(space) else { return };
         let session = Arc::new(session);
         let other = session.clone();
-        if let Err(e) = pair.run_beside(move |space| other.relay.run(Direction::ToClient, space)) {
+        if let Err(e) = pair.run_beside(move |space| other.relay.run(Direction::ToClient, &answer, space)) {
             log::error!("pool state=short reason=\"no thread for a flow: {e}\"");
             session.relay.cut(End::Shortage);
         }
-        session.relay.run(Direction::ToServer, space);
+        session.relay.run(Direction::ToServer, &[], space);
     }
 
-    fn connect(self) -> Option<Running> {
+    /// The session with its server, and what the server has said already; `None` when it has ended, which its ticket knows.
+    fn connect(self, space: &mut Space) -> Option<(Running, Vec<u8>)> {
         let Session { client, traffic, mut ticket } = self;
-        let group = ticket.service.enabled();
-        ticket.group = Some(group.name().to_owned());
-        let mut tried = Vec::new();
-        let result = connect(&ticket.service, &group, &client, &traffic, &mut tried);
-        ticket.tries = tried.len();
-        ticket.connect = ticket.age();
-        match result {
-            Ok(Connected { server, address, lease }) => {
-                ticket.server = Some((lease.host().clone(), address));
+        match find(&client, &traffic, &mut ticket, space) {
+            Ok(Found { connected: Connected { server, address, lease }, kept, answer }) => {
                 let total = lease.host().meter().clone();
-                match Relay::new(client, server, ticket.service.idle_limit(), total) {
-                    Ok(relay) => {
-                        let relay = Arc::new(relay);
-                        let link = Link::new(group.name().to_owned(), lease.host().clone(), address, &relay);
-                        ticket.entry().connected(link);
-                        return Some(Running { relay, _lease: lease, ticket });
+                let relay = match Relay::new(client, server, ticket.service.idle_limit(), total) {
+                    Ok(relay) => Arc::new(relay),
+                    Err(_) => {
+                        ticket.ending = Some(Ending::ClientGone);
+                        return None;
                     }
-                    Err(_) => ticket.ending = Some(Ending::ClientGone),
+                };
+                if let Some(kept) = kept {
+                    relay.take_over(kept.len(), kept.is_all());
                 }
+                let group = ticket.group.clone().unwrap_or_default();
+                ticket.entry().connected(Link::new(group, lease.host().clone(), address, &relay));
+                Some((Running { relay, _lease: lease, ticket }, answer))
             }
-            Err(ending) => ticket.ending = Some(ending),
+            Err(ending) => {
+                ticket.ending = Some(ending);
+                None
+            }
         }
-        None
+    }
+}
+
+/// A host for the client, what went to it already, and what it has answered.
+struct Found {
+    connected: Connected,
+    kept: Option<Kept>,
+    answer: Vec<u8>,
+}
+
+/// Connects to a host of the enabled group; with `<replay>`, goes on to the next one until one has answered.
+fn find(client: &TcpStream, traffic: &Traffic, ticket: &mut Ticket, space: &mut Space) -> Result<Found, Ending> {
+    let service = ticket.service.clone();
+    let group = service.enabled();
+    ticket.group = Some(group.name().to_owned());
+    let mut kept = service.replay_limit().map(Kept::new);
+    let mut tried = Vec::new();
+    loop {
+        let result = connect(&service, &group, client, traffic, &mut tried);
+        (ticket.tries, ticket.connect) = (tried.len(), ticket.age());
+        let connected = result?;
+        ticket.server = Some((connected.lease.host().clone(), connected.address));
+        let Some(exchange) = &mut kept else { return Ok(Found { connected, kept, answer: Vec::new() }) };
+        let is_stopping = || ticket.entry().is_stopping();
+        match exchange.exchange(client, &connected.server, service.idle_limit(), &is_stopping, space)? {
+            Outcome::Answer(answer) => return Ok(Found { connected, kept, answer }),
+            Outcome::NoWord => ticket.server = None,
+        }
     }
 }
 

@@ -113,7 +113,12 @@ pub fn have(programs: &[&str]) -> bool {
 
 /// The program with one service for these hosts, `h0`, `h1` and so on, in turn; a failed one is tried again after a second.
 pub fn balance(hosts: &[SocketAddr]) -> Program {
-    let service = one_service("roundrobin", hosts, "");
+    balance_with(hosts, "")
+}
+
+/// The same with more elements in the service.
+pub fn balance_with(hosts: &[SocketAddr], inside: &str) -> Program {
+    let service = one_service("roundrobin", hosts, inside);
     Program::start(&service.replace("</pdconfig>", "<checktime time=\"1s\"/></pdconfig>"))
 }
 
