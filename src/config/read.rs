@@ -292,10 +292,10 @@ mod tests {
     fn a_file_becomes_plain_values() {
         let Config { services, admin, logging, checktime, pool } = good(GOOD);
         assert_eq!(services.len(), 1);
-        let ServiceConfig { name, listens, groups, enabled, connect, idle } = &services[0];
+        let ServiceConfig { name, listens, groups, enabled, connect, idle, replay } = &services[0];
         assert_eq!((name.as_str(), enabled.as_str()), ("wéb", "d"));
         assert_eq!(listens, &["127.0.0.1:8000".parse().unwrap()]);
-        assert_eq!((*connect, *idle), (Duration::from_secs(1), DEFAULT_IDLE));
+        assert_eq!((*connect, *idle, *replay), (Duration::from_secs(1), DEFAULT_IDLE, None));
         assert_eq!(
             groups.iter().map(|group| (group.name.as_str(), group.rule)).collect::<Vec<_>>(),
             [("a", Rule::Random), ("d", Rule::LeastConns)]
