@@ -7,7 +7,7 @@ use std::fmt;
 use crate::config::{Config, Place};
 use crate::relay::pool::{self, BUFFER, STACK};
 use crate::system::limits::Limits;
-use crate::traffic::PROBES_AT_ONCE;
+use crate::traffic::{MOST_ADDRESSES, PROBES_AT_ONCE};
 
 /// Threads of the pool and places in its queue where the configuration names none and the machine has room.
 const DEFAULT_THREADS: usize = 1000;
@@ -82,7 +82,8 @@ impl Budget {
 
     /// Most open descriptors: two for each session, one for each client that waits or is being handed over, and ours.
     pub fn descriptors(&self) -> u64 {
-        2 * self.sessions() + (self.pool.queue + 2 * self.listeners + PROBES_AT_ONCE + RESERVED_DESCRIPTORS) as u64
+        2 * self.sessions()
+            + (self.pool.queue + 2 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + RESERVED_DESCRIPTORS) as u64
     }
 
     /// Address space for the pool's stacks.

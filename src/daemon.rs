@@ -130,6 +130,11 @@ impl Daemon {
         self.traffic.pool.threads()
     }
 
+    /// Makes the manager look at the hosts now.
+    pub fn wake_manager(&self) {
+        self.traffic.wake_manager();
+    }
+
     /// Takes no new clients; running and waiting sessions go on.
     pub fn close(&self) {
         self.listeners.iter().for_each(Listener::stop);

@@ -30,8 +30,8 @@ const CONFIG: u8 = 78;
 
 /// How long running sessions may go on after TERM.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long ended sessions get to write their log lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long ended sessions get to write their log lines; a blocked write looks up once a second.
+const LAST_LINES: Duration = Duration::from_secs(3);
 /// How often a draining program looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -111,15 +111,17 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let budget = budget(cli, config)?;
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
-    let pidfile = cli.pidfile.as_deref().map(PidFile::create).transpose();
-    let pidfile =
-        pidfile.map_err(|e| cannot(format_args!("pid file {}", cli.pidfile.clone().unwrap_or_default().display()))(&e))?;
+    // before the pid file: a signal from here on waits, and so finds a program that can remove the file
+    let signals = signals().map_err(|e| cannot("cannot listen to signals")(&e))?;
+    let pidfile = match &cli.pidfile {
+        Some(path) => Some(PidFile::create(path).map_err(|e| cannot(format_args!("pid file {}", path.display()))(&e))?),
+        None => None,
+    };
     let bound = Bound::bind(config).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(identity) = identity {
-        let owned = sink.with_file(|file| identity.own(file)).unwrap_or(Ok(()));
-        owned.and_then(|()| identity.assume()).map_err(|e| cannot("cannot give up root")(&e))?;
+        sink.with_file(|file| identity.own(file)).unwrap_or(Ok(())).map_err(|e| cannot("cannot give the log away")(&e))?;
+        identity.assume().map_err(|e| cannot("cannot give up root")(&e))?;
     }
-    let signals = signals().map_err(|e| cannot("cannot listen to signals")(&e))?;
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     if config.admin.is_some() {
         log::warn!("admin state=absent reason=\"this version has no admin pages yet\"");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::backend::Backend;
-use crate::common::{TestDaemon, ask, one_service, read_all, until};
+use crate::common::{TestDaemon, ask, ends_by_reset, one_service, until};
 
 fn with_checktime(xml: &str, checktime: &str) -> String {
     xml.replace("</pdconfig>", &format!("<checktime time=\"{checktime}\"/></pdconfig>"))
@@ -45,7 +45,7 @@ fn while_a_whole_group_is_down_it_is_tried_every_second() {
     let gone = Backend::refuse();
     let address = gone.address();
     let daemon = TestDaemon::start(&with_checktime(&one_service("random", &[address], ""), "1h"));
-    assert_eq!(read_all(daemon.connect()), b"");
+    assert!(ends_by_reset(&daemon.connect()), "it looked like an answer");
     drop(gone);
     let back = Backend::named_at(address, "back");
     let began = Instant::now();
@@ -65,10 +65,9 @@ fn a_host_that_is_silent_does_not_hold_up_the_others() {
     for host in daemon.hosts() {
         host.failed(tcpdirector::state::Reason::Refused, now);
     }
-    // a client whose session finds nobody wakes nobody, so the first look is due when the manager next wakes by itself
     drop(gone);
     let back = Backend::named_at(address, "back");
-    assert_eq!(read_all(daemon.connect()), b"");
+    daemon.daemon.wake_manager();
     let began = Instant::now();
     until("the other host is up", || daemon.hosts()[1].is_up());
     assert!(began.elapsed() <= Duration::from_millis(2500), "it took {:?}", began.elapsed());
@@ -87,12 +86,37 @@ fn hosts_of_a_group_that_is_not_enabled_are_looked_after_too() {
         good.address()
     );
     let daemon = TestDaemon::start(&xml);
-    assert_eq!(read_all(daemon.connect()), b"");
+    assert!(ends_by_reset(&daemon.connect()), "it looked like an answer");
     let service = daemon.daemon.director().services()[0].clone();
     daemon.change("enableGroup?service=web&group=main").unwrap();
     assert_eq!(ask(daemon.address()), "good");
     drop(gone);
     let back = Backend::named_at(address, "back");
     until("the host of the other group is up", || service.groups()[0].hosts()[0].is_up());
+    drop(back);
+}
+
+#[test]
+fn many_silent_hosts_do_not_starve_the_last_one() {
+    const SILENT: usize = 150;
+    let (silent, gone) = (Backend::black_hole(), Backend::refuse());
+    let address = gone.address();
+    let group =
+        |name: &str, ip: std::net::SocketAddr| format!("<group name=\"{name}\" scheduler=\"random\"><host ip=\"{ip}\"/></group>");
+    let silents: String = (0..SILENT).map(|i| group(&format!("silent{i}"), silent.address())).collect();
+    let xml = format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/>{silents}{}<enable group=\"last\"/>\
+         <timeout connect=\"2s\"/></service></pdconfig>",
+        group("last", address)
+    );
+    let daemon = TestDaemon::start(&xml);
+    let service = daemon.daemon.director().services().remove(0);
+    for group in service.groups() {
+        group.hosts()[0].failed(tcpdirector::state::Reason::Refused, Instant::now());
+    }
+    drop(gone);
+    let back = Backend::named_at(address, "back");
+    daemon.daemon.wake_manager();
+    until("the last host is up", || daemon.hosts()[0].is_up());
     drop(back);
 }

@@ -256,3 +256,62 @@ fn bytes_are_counted_for_the_host_while_they_move() {
     daemon.settle();
     assert_eq!((host.open(), host.total()), (0, 1));
 }
+
+#[test]
+fn a_client_that_reads_slowly_is_not_idle_and_loses_nothing() {
+    const SIZE: usize = 3_000_000;
+    let backend = Backend::with(|mut client| client.write_all(&pattern(SIZE)).unwrap());
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"500ms\"/>"));
+    let mut client = daemon.connect();
+    let mut answer = Vec::new();
+    let mut space = vec![0; 50_000];
+    // the kernel takes all of it at once; only the pace of the client is slow, some two seconds in all
+    loop {
+        match client.read(&mut space).expect("the answer is not cut") {
+            0 => break,
+            count => answer.extend_from_slice(&space[..count]),
+        }
+        thread::sleep(Duration::from_millis(30));
+    }
+    assert!(answer == pattern(SIZE), "{} bytes of {SIZE} arrived", answer.len());
+}
+
+#[test]
+fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
+    let (send, receive) = crossbeam::channel::bounded(1);
+    let backend = Backend::with(move |mut client| {
+        let _ = client.read_to_end(&mut Vec::new());
+        // nothing is read any more, so the reset shows when something is written
+        let began = Instant::now();
+        let mut is_reset = false;
+        while !is_reset && began.elapsed() < crate::common::DEADLINE {
+            is_reset = tcpdirector::system::socket::is_closed(&client);
+            thread::sleep(Duration::from_millis(5));
+        }
+        send.send(is_reset).unwrap();
+    });
+    let daemon = through(&backend);
+    let client = daemon.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    until("the server has been told", || backend.accepted() == 1);
+    thread::sleep(Duration::from_millis(100));
+    reset(client);
+    assert!(receive.recv().unwrap(), "the server never heard of it");
+    daemon.settle();
+}
+
+#[test]
+fn a_reset_while_the_server_reads_nothing_ends_the_session() {
+    let (send, receive) = crossbeam::channel::bounded::<()>(1);
+    let backend = Backend::with(move |client| {
+        let _ = receive.recv();
+        drop(client);
+    });
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    while client.write_all(&[0; 65_536]).is_ok() {}
+    reset(client);
+    daemon.settle();
+    drop(send);
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::pool::Space;
-use super::{Direction, End, Relay};
+use super::{Direction, End, Relay, WRITE_LOOKS_UP, look_after};
 use crate::system::socket;
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
@@ -65,8 +65,8 @@ impl Flow<'_> {
         match socket::receive(self.source, space) {
             Ok([]) => self.finish(),
             Ok(bytes) => self.deliver(bytes),
-            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => self.stay_silent(),
+            // a signal too: time-outs that begin anew with each one would never come
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.stay_silent(),
             Err(_) => {
                 self.relay.cut(self.source_reset);
                 Err(Over)
@@ -82,9 +82,9 @@ impl Flow<'_> {
                     self.relay.note_bytes(self.direction, count);
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     self.leave_if_cut_or_idle()?;
+                    self.leave_if_reset(socket::is_gone(self.source))?;
                 }
                 Err(_) => {
                     // no cut: what the dead side had sent before is read and delivered by the other flow first
@@ -109,14 +109,33 @@ impl Flow<'_> {
         self.sink_told.store(true, SeqCst);
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.shutdown(Shutdown::Write);
+        self.watch()
+    }
+
+    /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
+    /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
+    fn watch(&self) -> Result<(), Over> {
+        while !self.source_told.load(SeqCst) && !self.relay.has_failed() {
+            self.leave_if_reset(socket::wait_until_gone(self.source, WRITE_LOOKS_UP))?;
+        }
         Err(Over)
+    }
+
+    /// A source that is gone was reset, unless it was closed in both directions in good order.
+    fn leave_if_reset(&self, source_is_gone: bool) -> Result<(), Over> {
+        if source_is_gone && !self.source_told.load(SeqCst) {
+            self.relay.cut(self.source_reset);
+            return Err(Over);
+        }
+        Ok(())
     }
 
     /// A read came back with nothing: the other direction decides whether that is silence.
     fn stay_silent(&self) -> Result<(), Over> {
         let left = self.leave_if_cut_or_idle()?;
+        let next_look = left.min(look_after(self.relay.idle));
         // zero would mean "for ever", and setting fails only then
-        let _ = self.source.set_read_timeout(Some(left.max(Duration::from_millis(1))));
+        let _ = self.source.set_read_timeout(Some(next_look.max(Duration::from_millis(1))));
         Ok(())
     }
 

@@ -5,8 +5,8 @@
 //!
 //! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
 //! * A reset of one side is passed on as a reset to the other, so that a truncated answer never looks complete. What the
-//!   dead side had sent before is still delivered.
-//! * Silence in both directions for the idle time resets both sides.
+//!   dead side had sent before goes first, as far as the other side has taken it when the reset comes.
+//! * Silence in both directions for the idle time resets both sides. A side that still takes what was written to it is not silent.
 //! * [`Relay::cut`] does the same at any time, from any thread.
 //!
 //! Knows no service, host or session.
@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
@@ -30,7 +30,12 @@ use self::pool::Space;
 use crate::system::socket;
 
 /// How often a blocked write looks up whether its relay has been cut meanwhile: no portable call wakes it.
-const WRITE_LOOKS_UP: Duration = Duration::from_secs(1);
+pub const WRITE_LOOKS_UP: Duration = Duration::from_secs(1);
+
+/// How long a blocked read waits before it looks whether a side still takes bytes: so the idle time is kept to a quarter.
+fn look_after(left: Duration) -> Duration {
+    (left / 4).max(Duration::from_millis(1))
+}
 
 /// One of the two ways through a relay, named from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +61,6 @@ pub enum End {
     Stopped,
     /// The operator drains the host.
     Drained,
-    /// The system gave no thread for one of the flows.
-    Shortage,
     /// A thread of the relay panicked.
     Panic,
 }
@@ -71,7 +74,6 @@ impl fmt::Display for End {
             End::Idle => "idle",
             End::Stopped => "stopped",
             End::Drained => "drained",
-            End::Shortage => "shortage",
             End::Panic => "panic",
         })
     }
@@ -86,6 +88,8 @@ pub struct Relay {
     /// Milliseconds from `began` to the last byte that moved either way. A word, since 32-bit machines may lack 64-bit atomics;
     /// there it wraps after 49 days, and so it is only ever used for differences.
     last_byte: AtomicUsize,
+    /// What the two sides had not acknowledged at the last look.
+    unacknowledged: AtomicUsize,
     /// The first cause to end other than [`End::Closed`].
     end: AtomicCell<Option<End>>,
     /// Both flows are to leave at once.
@@ -104,8 +108,8 @@ impl Relay {
         for stream in [&client, &server] {
             // without it a side that writes twice waits 40 ms for the delayed acknowledgement in between
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(idle))?;
-            stream.set_write_timeout(Some(idle.min(WRITE_LOOKS_UP)))?;
+            stream.set_read_timeout(Some(look_after(idle)))?;
+            stream.set_write_timeout(Some(look_after(idle).min(WRITE_LOOKS_UP)))?;
         }
         Ok(Relay {
             client,
@@ -113,6 +117,7 @@ impl Relay {
             idle,
             began: Instant::now(),
             last_byte: AtomicUsize::new(0),
+            unacknowledged: AtomicUsize::new(0),
             end: AtomicCell::new(None),
             is_cut: AtomicBool::new(false),
             server_told: AtomicBool::new(false),
@@ -125,9 +130,8 @@ impl Relay {
     /// Runs one flow on the calling thread, through that thread's buffer, and returns when it is over. `first` is what was read from
     /// the source before. The relay is over when both flows have returned.
     pub fn run(&self, direction: Direction, first: &[u8], space: &mut Space) {
-        let guard = CutOnPanic(self);
+        let _guard = CutOnPanic(self);
         flow::run(self, direction, first, space);
-        std::mem::forget(guard);
     }
 
     /// Ends both flows now and resets both sides, unless the relay has ended already.
@@ -146,8 +150,10 @@ impl Relay {
 
     /// For how long no byte has moved.
     pub fn silent_for(&self) -> Duration {
-        let silent = (self.began.elapsed().as_millis() as usize).wrapping_sub(self.last_byte.load(Relaxed));
-        Duration::from_millis(silent as u64)
+        // the byte before the clock: a byte that moves in between must not lie in the future
+        let last_byte = self.last_byte.load(SeqCst);
+        let silent = self.now().wrapping_sub(last_byte);
+        Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
     }
 
     /// What the relay has moved so far.
@@ -158,8 +164,8 @@ impl Relay {
     /// Notes that the relay will end by a reset of both sides. The first cause stays.
     fn fail(&self, end: End) {
         if self.end.compare_exchange(None, Some(end)).is_ok() {
-            socket::reset_on_close(&self.client);
-            socket::reset_on_close(&self.server);
+            socket::reset_on_close(&self.client, true);
+            socket::reset_on_close(&self.server, true);
         }
     }
 
@@ -177,11 +183,20 @@ impl Relay {
     fn note_bytes(&self, direction: Direction, count: usize) {
         self.moved.add(direction, count);
         self.total.add(direction, count);
-        self.last_byte.store(self.began.elapsed().as_millis() as usize, Relaxed);
+        self.last_byte.store(self.now(), SeqCst);
     }
 
-    /// How long the relay may stay silent from now on; zero when its time is up.
+    fn now(&self) -> usize {
+        self.began.elapsed().as_millis() as usize
+    }
+
+    /// How long the relay may stay silent from now on; zero when its time is up. A side that takes what was written to it before is
+    /// not silent, though no byte comes through here: the kernel may hold megabytes for a slow one.
     fn silence_left(&self) -> Duration {
+        let unacknowledged = [&self.client, &self.server].iter().filter_map(|s| socket::unacknowledged(s).ok()).sum();
+        if self.unacknowledged.swap(unacknowledged, SeqCst) != unacknowledged {
+            self.last_byte.store(self.now(), SeqCst);
+        }
         self.idle.saturating_sub(self.silent_for())
     }
 }
@@ -191,6 +206,8 @@ struct CutOnPanic<'a>(&'a Relay);
 
 impl Drop for CutOnPanic<'_> {
     fn drop(&mut self) {
-        self.0.cut(End::Panic);
+        if std::thread::panicking() {
+            self.0.cut(End::Panic);
+        }
     }
 }

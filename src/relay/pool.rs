@@ -1,9 +1,8 @@
 //! The pool: jobs wait in a bounded queue for threads that start on demand, up to a limit, and end when they have nothing to do.
 //!
-//! A job is a session. It needs two threads, one for each of its flows, so it is started only when two are free or may be
-//! started, and it takes both places at once: no session ever waits for the second half of itself. The accept threads call
-//! [`Pool::submit`]; a job calls [`Pair::run_beside`] for its second half. The one mutex here guards the list of idle threads and the
-//! counts; the queue is a crossbeam channel.
+//! A job is a session. It needs two threads, one for each of its flows, so it is started only when it can have both: no session
+//! ever waits for the second half of itself. The accept threads call [`Pool::submit`]; a job calls [`Pair::run_beside`] for its
+//! second half. The one mutex here guards the list of idle threads and the counts; the queue is a crossbeam channel.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 /// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame, and
@@ -26,6 +25,9 @@ pub type Space = Vec<u8>;
 
 /// How long a thread waits for work before it ends.
 const IDLE_LIFE: Duration = Duration::from_secs(10);
+
+/// How long an accept thread rests when the system gives no thread and none is running.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A session's first half; it is given the place for its second, and its thread's buffer.
 pub type Job = Box<dyn FnOnce(Pair, &mut Space) + Send>;
@@ -52,8 +54,8 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// Idle threads, the one that became idle last at the end: it has the warmest caches, and the others get to end.
-    idle: Vec<(usize, Sender<Work>)>,
+    /// The one that became idle last is at the end: it has the warmest caches, and the others get to end.
+    idle: Vec<Thread>,
     threads: usize,
     /// Jobs that have started and not ended in both halves.
     pairs: usize,
@@ -61,26 +63,57 @@ struct State {
     last_id: usize,
 }
 
-/// What is handed to a thread: a half of a job, and its share in the job's place.
+/// A thread without work, in the list of idle ones or taken for a job. The only sender of its channel: dropping it ends the thread.
+struct Thread {
+    id: usize,
+    give: Sender<Work>,
+}
+
+/// What is handed to a thread: a half of a job, the job's place, and the thread itself, to go back to the list with.
 struct Work {
     run: Box<dyn FnOnce(&mut Space) + Send>,
     place: Arc<Place>,
+    thread: Thread,
 }
 
-/// The two places of one job. They are given back when both halves have ended and their threads are idle again.
-struct Place;
+/// The place of one job. It is given back when both halves have ended and their threads are idle again; then the next job starts.
+struct Place(Pool);
 
-/// The right to run the second half of a job on a thread of its own.
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.state.lock().pairs -= 1;
+        // with a shortage of threads the jobs stay in the queue, for the next place that is given back
+        let _ = self.0.start_waiting_jobs();
+    }
+}
+
+/// The thread for the second half of a job.
 pub struct Pair {
-    pool: Pool,
     place: Arc<Place>,
+    thread: Option<Thread>,
 }
 
 impl Pair {
-    /// Runs the second half on another thread. Fails only when the system gives no thread; the half is dropped then.
-    pub fn run_beside(self, half: impl FnOnce(&mut Space) + Send + 'static) -> io::Result<()> {
-        self.pool.hand_over(Work { run: Box::new(half), place: self.place })
+    /// Runs the second half on its thread.
+    pub fn run_beside(mut self, half: impl FnOnce(&mut Space) + Send + 'static) {
+        if let Some(thread) = self.thread.take() {
+            thread.work(Box::new(half), self.place.clone());
+        }
     }
+}
+
+impl Drop for Pair {
+    /// A job that needed no second half gives the thread back.
+    fn drop(&mut self) {
+        self.place.0.0.state.lock().rest(self.thread.take());
+    }
+}
+
+/// What a job gets when it asks to start.
+enum Turn {
+    Start(Thread, Thread),
+    Full,
+    Closed,
 }
 
 impl Pool {
@@ -90,17 +123,27 @@ impl Pool {
         Pool(Arc::new(Inner { state: Mutex::default(), most_pairs: (limits.threads / 2).max(1), queue_in, queue_out }))
     }
 
-    /// Gives a job to the pool; waits while the queue is full. A job that the pool cannot run (it was closed, or the system gives
-    /// no thread) is dropped.
+    /// Gives a job to the pool; waits while the queue is full, and while the system gives no thread. A closed pool drops it.
     pub fn submit(&self, job: Job) {
         // the pool holds the receiver too, so that the channel is never disconnected
         let _ = self.0.queue_in.send(job);
-        self.start_waiting_jobs();
+        let mut is_known = false;
+        while let Err(e) = self.start_waiting_jobs() {
+            if !std::mem::replace(&mut is_known, true) {
+                log::error!("pool state=short threads={} reason=\"{e}\"", self.threads());
+            }
+            if self.0.state.lock().pairs > 0 {
+                return;
+            }
+            thread::sleep(SHORTAGE_PAUSE);
+        }
     }
 
-    /// Whether [`Pool::submit`] would not have to wait.
-    pub fn has_room(&self) -> bool {
-        !self.0.queue_in.is_full()
+    /// The same without waiting; gives the job back when the queue is full.
+    pub fn try_submit(&self, job: Job) -> Result<(), Job> {
+        self.0.queue_in.try_send(job).map_err(|e| e.into_inner())?;
+        let _ = self.start_waiting_jobs();
+        Ok(())
     }
 
     /// Jobs in the queue.
@@ -122,93 +165,102 @@ impl Pool {
             std::mem::take(&mut state.idle)
         };
         drop(idle);
-        self.start_waiting_jobs();
+        let _ = self.start_waiting_jobs();
     }
 
-    fn start_waiting_jobs(&self) {
-        while let Some((job, place)) = self.next_job() {
-            let pair = Pair { pool: self.clone(), place: place.clone() };
-            if let Err(e) = self.hand_over(Work { run: Box::new(move |space| job(pair, space)), place }) {
-                log::error!("pool state=short reason=\"no thread for a session: {e}\"");
-            }
-        }
-    }
-
-    /// The next job that may start, with its place taken. A closed pool drops the jobs that wait.
-    fn next_job(&self) -> Option<(Job, Arc<Place>)> {
+    /// Starts what can start. Fails when the system gives no thread; nothing is lost then.
+    fn start_waiting_jobs(&self) -> io::Result<()> {
         while !self.0.queue_out.is_empty() {
-            let place = self.take_place()?;
-            match (self.0.queue_out.try_recv(), place) {
-                (Ok(job), Some(place)) => return Some((job, place)),
-                (Ok(job), None) => drop(job),
-                // another thread was faster: whoever queued a job meanwhile saw no place, so look again
-                (Err(_), Some(place)) => self.end_of(place, |_| {}),
-                (Err(_), None) => {}
+            match self.take_turn()? {
+                Turn::Full => return Ok(()),
+                Turn::Closed => self.0.queue_out.try_iter().for_each(drop),
+                Turn::Start(first, second) => match self.0.queue_out.try_recv() {
+                    Ok(job) => self.start(job, first, second),
+                    // another thread was faster: whoever queued a job meanwhile saw no place, so look again
+                    Err(_) => self.give_back([first, second]),
+                },
             }
         }
-        None
+        Ok(())
     }
 
-    /// `None`: all places are taken. `Some(None)`: the pool is closed.
-    fn take_place(&self) -> Option<Option<Arc<Place>>> {
-        let mut state = self.0.state.lock();
-        if state.closed {
-            return Some(None);
-        }
-        if state.pairs >= self.0.most_pairs {
-            return None;
-        }
-        state.pairs += 1;
-        Some(Some(Arc::new(Place)))
+    fn start(&self, job: Job, first: Thread, second: Thread) {
+        let place = Arc::new(Place(self.clone()));
+        let pair = Pair { place: place.clone(), thread: Some(second) };
+        first.work(Box::new(move |space| job(pair, space)), place);
     }
 
-    /// Gives work to the thread that became idle last, or to a new one.
-    fn hand_over(&self, work: Work) -> io::Result<()> {
-        let idle = {
+    /// Counts a job and takes two threads for it, idle ones or new ones.
+    fn take_turn(&self) -> io::Result<Turn> {
+        let mut threads = {
             let mut state = self.0.state.lock();
-            let idle = state.idle.pop();
-            if idle.is_none() {
-                state.threads += 1;
-                state.last_id = state.last_id.wrapping_add(1);
+            if state.closed {
+                return Ok(Turn::Closed);
             }
-            idle.ok_or(state.last_id)
+            if state.pairs >= self.0.most_pairs {
+                return Ok(Turn::Full);
+            }
+            state.pairs += 1;
+            let rest = state.idle.len().saturating_sub(2);
+            state.idle.split_off(rest).into_iter()
         };
-        match idle {
-            // a thread that was idle waits for exactly this message
-            Ok((_, thread)) => thread.send(work).map_err(|_| io::ErrorKind::BrokenPipe.into()),
-            Err(id) => self.start_thread(id, work),
-        }
-    }
-
-    fn start_thread(&self, id: usize, work: Work) -> io::Result<()> {
-        let (give, take) = bounded(1);
-        let worker = Worker { id, give: give.clone(), take, pool: self.clone() };
-        match thread::Builder::new().name(format!("worker {id}")).stack_size(STACK).spawn(move || worker.live()) {
-            Ok(_) => give.send(work).map_err(|_| io::ErrorKind::BrokenPipe.into()),
-            Err(e) => {
-                // the half holds a share of the place as well, so it goes first
-                drop(work.run);
-                self.end_of(work.place, |state| state.threads -= 1);
+        let first = threads.next_back().map_or_else(|| self.start_thread(), Ok);
+        let second = threads.next().map_or_else(|| self.start_thread(), Ok);
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok(Turn::Start(first, second)),
+            (Err(e), one) | (one, Err(e)) => {
+                self.give_back(one);
                 Err(e)
             }
         }
     }
 
-    /// Gives up a share in a place, and the place with the last share, while `also` changes the state under the same lock: so the
-    /// thread that ends a job is idle in the moment in which the next job may start.
-    fn end_of(&self, place: Arc<Place>, also: impl FnOnce(&mut State)) {
+    fn give_back(&self, threads: impl IntoIterator<Item = Thread>) {
         let mut state = self.0.state.lock();
-        also(&mut state);
-        if Arc::into_inner(place).is_some() {
-            state.pairs -= 1;
+        state.pairs -= 1;
+        threads.into_iter().for_each(|thread| state.rest(Some(thread)));
+    }
+
+    fn start_thread(&self) -> io::Result<Thread> {
+        let id = {
+            let mut state = self.0.state.lock();
+            state.threads += 1;
+            state.last_id = state.last_id.wrapping_add(1);
+            state.last_id
+        };
+        let (give, take) = bounded(1);
+        let worker = Worker { id, take, pool: self.clone() };
+        let spawned = thread::Builder::new().name(format!("worker {id}")).stack_size(STACK).spawn(move || worker.live());
+        if let Err(e) = spawned {
+            self.0.state.lock().threads -= 1;
+            return Err(e);
+        }
+        Ok(Thread { id, give })
+    }
+}
+
+impl State {
+    /// A thread has nothing to do; in a closed pool it ends.
+    fn rest(&mut self, thread: Option<Thread>) {
+        match thread {
+            Some(_) if self.closed => self.threads -= 1,
+            thread => self.idle.extend(thread),
         }
     }
 }
 
-/// A thread of the pool.
+impl Thread {
+    /// Gives the thread something to do.
+    fn work(self, run: Box<dyn FnOnce(&mut Space) + Send>, place: Arc<Place>) {
+        let give = self.give.clone();
+        // a thread without work waits for exactly this message, and ends only when its sender is gone
+        let _ = give.send(Work { run, place, thread: self });
+    }
+}
+
+/// The inside of a thread of the pool.
 struct Worker {
     id: usize,
-    give: Sender<Work>,
     take: Receiver<Work>,
     pool: Pool,
 }
@@ -216,38 +268,29 @@ struct Worker {
 impl Worker {
     fn live(self) {
         let mut space = Space::with_capacity(BUFFER);
-        while let Some(Work { run, place }) = self.next() {
+        while let Some(Work { run, place, thread }) = self.next() {
             // a session's panic ends that session; what it held is dropped by the unwinding, and the panic hook has logged it
             let _ = catch_unwind(AssertUnwindSafe(|| run(&mut space)));
-            self.rest(place);
+            self.pool.0.state.lock().rest(Some(thread));
+            // after the thread is idle: it may be the one that the next job gets
+            drop(place);
         }
     }
 
-    /// Becomes idle, or ends when the pool is closed.
-    fn rest(&self, place: Arc<Place>) {
-        self.pool.end_of(place, |state| match state.closed {
-            true => state.threads -= 1,
-            false => state.idle.push((self.id, self.give.clone())),
-        });
-        self.pool.start_waiting_jobs();
-    }
-
+    /// The next work; `None` when it is time to end.
     fn next(&self) -> Option<Work> {
-        if let Ok(work) = self.take.recv_timeout(IDLE_LIFE) {
-            return Some(work);
-        }
-        let mut state = self.pool.0.state.lock();
-        match state.idle.iter().position(|(id, _)| *id == self.id) {
-            Some(i) => {
-                state.idle.remove(i);
-                state.threads -= 1;
-                None
+        loop {
+            match self.take.recv_timeout(IDLE_LIFE) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            None if state.closed => None,
-            None => {
-                // somebody has just taken us from the list, and is about to give us work
-                drop(state);
-                self.take.recv().ok()
+            let mut state = self.pool.0.state.lock();
+            // one that is not in the list was taken for a job, and will hear of it
+            if let Some(position) = state.idle.iter().position(|thread| thread.id == self.id) {
+                state.idle.remove(position);
+                state.threads -= 1;
+                return None;
             }
         }
     }

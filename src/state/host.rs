@@ -144,7 +144,9 @@ impl Host {
         if let Some(position) = resolved.first().and_then(|first| addresses.iter().position(|a| a == first)) {
             addresses.swap(0, position);
         }
-        let changes = !addresses.is_empty() && *resolved != addresses;
+        // as sets: many a DNS server rotates its answers
+        let same = addresses.len() == resolved.len() && addresses.iter().all(|address| resolved.contains(address));
+        let changes = !addresses.is_empty() && !same;
         if changes {
             *resolved = addresses;
         }

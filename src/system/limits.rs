@@ -22,11 +22,11 @@ impl Limits {
     /// Reads the limits. What cannot be read does not limit.
     pub fn read() -> Limits {
         Limits {
-            descriptors: resource(Resource::RLIMIT_NOFILE),
+            descriptors: resource(Resource::RLIMIT_NOFILE, Hard),
             threads: threads(),
             memory: memory().unwrap_or(u64::MAX),
             // half of what a pointer can reach: the other half is the kernel's, or holds what is not ours to plan
-            address_space: resource(Resource::RLIMIT_AS).min(usize::MAX as u64 / 2),
+            address_space: resource(Resource::RLIMIT_AS, Soft).min(usize::MAX as u64 / 2),
         }
     }
 }
@@ -40,11 +40,16 @@ pub fn raise_descriptors() -> io::Result<u64> {
     Ok(hard)
 }
 
-fn resource(resource: Resource) -> u64 {
-    match getrlimit(resource) {
-        Ok((_, hard)) if hard != RLIM_INFINITY => hard,
-        _ => u64::MAX,
-    }
+/// Which of the two limits counts: the hard one only where we raise ours to it.
+enum Which {
+    Soft,
+    Hard,
+}
+use Which::{Hard, Soft};
+
+fn resource(resource: Resource, which: Which) -> u64 {
+    let limit = getrlimit(resource).map(|(soft, hard)| if matches!(which, Hard) { hard } else { soft });
+    limit.ok().filter(|limit| *limit != RLIM_INFINITY).unwrap_or(u64::MAX)
 }
 
 /// The least of: processes of this user, threads and process ids of the kernel, the control group's limit, and what the number
@@ -52,13 +57,17 @@ fn resource(resource: Resource) -> u64 {
 fn threads() -> u64 {
     let maps = number("/proc/sys/vm/max_map_count").map(|maps| maps.saturating_sub(1000) / 4);
     let kernel = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), control_group(), maps];
-    kernel.into_iter().flatten().fold(resource(Resource::RLIMIT_NPROC), u64::min)
+    kernel.into_iter().flatten().fold(resource(Resource::RLIMIT_NPROC, Soft), u64::min)
 }
 
 fn control_group() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    number(&format!("/sys/fs/cgroup{path}/pids.max"))
+    // version 2, or the controller of version 1
+    let unified = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let pids = groups.lines().find_map(|line| line.split_once(":pids:").map(|(_, path)| path));
+    let places =
+        [unified.map(|path| format!("/sys/fs/cgroup{path}/pids.max")), pids.map(|p| format!("/sys/fs/cgroup/pids{p}/pids.max"))];
+    places.into_iter().flatten().find_map(|place| number(&place))
 }
 
 fn memory() -> Option<u64> {

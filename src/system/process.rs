@@ -70,7 +70,7 @@ impl PidFile {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?;
             let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
             // its last owner may have removed it between our open and our lock
-            if fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino())) {
+            if is_at(&file, &path) {
                 file.set_len(0)?;
                 file.rewind()?;
                 writeln!(file, "{}", std::process::id())?;
@@ -78,6 +78,10 @@ impl PidFile {
             }
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
 }
 
 fn held_by(mut file: File, error: nix::Error) -> io::Error {
@@ -91,8 +95,8 @@ fn held_by(mut file: File, error: nix::Error) -> io::Error {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // without the right to remove it (root was given up), at least no stale number stays
-        if fs::remove_file(&self.path).is_err() {
+        // without the right to remove it (root was given up), at least no stale number stays; another one's file is left alone
+        if !is_at(&self.file, &self.path) || fs::remove_file(&self.path).is_err() {
             let _ = self.file.set_len(0);
         }
     }
@@ -126,8 +130,11 @@ impl Identity {
         Ok(Identity { name, uid: found.uid, gid })
     }
 
-    /// Gives a file to this user, so that it can still be opened after root is gone.
+    /// Gives a file to this user, so that it can still be opened after root is gone. A device stays whose it is.
     pub fn own(&self, file: &File) -> io::Result<()> {
+        if !file.metadata()?.is_file() {
+            return Ok(());
+        }
         Ok(unistd::fchown(file, Some(self.uid), Some(self.gid))?)
     }
 

@@ -19,6 +19,14 @@ pub fn receive<'a>(socket: &TcpStream, space: &'a mut [MaybeUninit<u8>]) -> io::
     Ok(unsafe { std::slice::from_raw_parts(space.as_ptr().cast(), count as usize) })
 }
 
+/// Bytes that were written to the socket and that the other side has not acknowledged (SIOCOUTQ, tcp(7)).
+pub fn unacknowledged(socket: &TcpStream) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the same request as TIOCOUTQ) writes one int, to a place that lives through the call
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+}
+
 /// fork(2). Must be called while the process has one thread; both sides may then go on as usual.
 pub fn fork() -> io::Result<ForkResult> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);

@@ -22,7 +22,7 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 /// The facility `daemon` of RFC 3164.
 const FACILITY: u8 = 3;
 /// How long a line waits for a reader of standard error that is slow. One that is gone costs each thread this much once.
-const PATIENCE_MILLIS: u8 = 250;
+const PATIENCE_MILLIS: u16 = 2000;
 
 /// What the user named as the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

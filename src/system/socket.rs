@@ -13,7 +13,7 @@ use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
 };
 
-pub use super::raw::receive;
+pub use super::raw::{receive, unacknowledged};
 
 /// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only; see [`listen_everywhere`].
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -113,26 +113,14 @@ impl Connecting {
 
 /// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
 pub fn is_our_shortage(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::EADDRNOTAVAIL
-                | libc::EAGAIN
-                | libc::EPERM
-                | libc::EACCES
-        )
-    )
+    let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|code| ours.contains(&code))
 }
 
 /// Whether the other side has reset the connection or left it in both directions, as far as the kernel knows by now.
 /// A half-closed connection is not gone: its owner may still wait for an answer.
 pub fn is_gone(stream: &TcpStream) -> bool {
-    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
-    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+    wait_until_gone(stream, Duration::ZERO)
 }
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.
@@ -141,8 +129,14 @@ pub fn is_closed(stream: &TcpStream) -> bool {
     stream.peer_addr().is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
 }
 
-/// From now on, closing this socket resets the connection instead of ending it politely.
-pub fn reset_on_close(stream: &TcpStream) {
+/// Waits until [`is_gone`] holds, or the time is up, or a signal comes; tells whether it holds.
+pub fn wait_until_gone(stream: &TcpStream, limit: Duration) -> bool {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut polled, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)), Ok(1))
+}
+
+/// Whether closing this socket shall reset the connection instead of ending it politely.
+pub fn reset_on_close(stream: &TcpStream, resets: bool) {
     // it can fail only for a descriptor that is not a socket
-    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: resets.into(), l_linger: 0 });
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::ticket::Ending;
 use super::{Traffic, report};
 use crate::state::{Group, Host, Lease, Reason, Service};
+use crate::system::logging::value;
 use crate::system::socket;
 
 /// A host that answered.
@@ -26,15 +27,14 @@ pub fn connect(
     traffic: &Traffic,
     tried: &mut Vec<Arc<Host>>,
 ) -> Result<Connected, Ending> {
-    let mut none_left = Ending::NoHost;
-    loop {
-        if socket::is_gone(client) {
-            return Err(Ending::ClientGone);
-        }
-        let lease = group.pick(tried).ok_or(none_left)?;
-        tried.push(lease.host().clone());
-        let began = Instant::now();
+    let mut is_short = false;
+    while !socket::is_gone(client) {
+        let Some(lease) = group.pick(tried) else {
+            return Err(if is_short { Ending::Shortage } else { Ending::NoHost });
+        };
         let host = lease.host();
+        tried.push(host.clone());
+        let began = Instant::now();
         match connect_to(host, service.connect_limit()) {
             Ok((server, address)) => {
                 host.prefer(address);
@@ -42,8 +42,8 @@ pub fn connect(
                 return Ok(Connected { server, address, lease });
             }
             Err(Failure::Ours(e)) => {
-                log::warn!("shortage service={} reason=\"{e}\"", crate::system::logging::value(service.name()));
-                none_left = Ending::Shortage;
+                log::debug!("shortage service={} reason={}", value(service.name()), value(&e.to_string()));
+                is_short = true;
             }
             Err(Failure::Theirs(reason)) => {
                 if host.failed(reason, began) {
@@ -53,6 +53,7 @@ pub fn connect(
             }
         }
     }
+    Err(Ending::ClientGone)
 }
 
 /// Whose fault it is that there is no connection.
@@ -61,20 +62,23 @@ enum Failure {
     Theirs(Reason),
 }
 
-/// Tries the addresses of one host in turn, all within one time limit.
+/// Tries the addresses of one host in turn, each with its share of one time limit. One that fails by the host's fault decides whose
+/// fault it is: without IPv6, for example, an IPv6 address always looks like a shortage of ours.
 fn connect_to(host: &Host, limit: Duration) -> Result<(TcpStream, SocketAddr), Failure> {
     let deadline = Instant::now() + limit;
-    let mut failure = Failure::Theirs(Reason::NoAddress);
-    for address in host.resolved() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        match socket::connect(address, left) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(e) if socket::is_our_shortage(&e) => return Err(Failure::Ours(e)),
-            Err(e) => failure = Failure::Theirs(Reason::from(&e)),
+    let addresses = host.resolved();
+    let mut theirs = None;
+    let mut ours = None;
+    for (address, remaining) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let share = deadline.saturating_duration_since(Instant::now()) / remaining;
+        match socket::connect(*address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok((stream, *address)),
+            Err(e) if socket::is_our_shortage(&e) => ours = Some(e),
+            Err(e) => theirs = Some(Reason::from(&e)),
         }
     }
-    Err(failure)
+    match (theirs, ours) {
+        (None, Some(e)) => Err(Failure::Ours(e)),
+        (reason, _) => Err(Failure::Theirs(reason.unwrap_or(Reason::NoAddress))),
+    }
 }

@@ -1,5 +1,6 @@
 //! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only when it is told to.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use super::Traffic;
 use super::session::Session;
 use crate::config::{Address, Place};
+use crate::relay::pool::Job;
 use crate::state::Service;
 use crate::system::logging::value;
 use crate::system::socket;
@@ -33,7 +35,9 @@ pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
 fn bind_name(name: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
-    for address in (name, port).to_socket_addrs()? {
+    // /etc/hosts may give one address twice
+    let addresses: BTreeSet<SocketAddr> = (name, port).to_socket_addrs()?.collect();
+    for address in addresses {
         match socket::listen(address) {
             Ok(socket) => sockets.push(socket),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
@@ -76,7 +80,8 @@ impl Listener {
         self.inner.address
     }
 
-    /// Stops accepting. Clients that the kernel holds already are taken in first, as far as the pool's queue has room.
+    /// Stops accepting, without waiting. Clients that the kernel holds already are taken in first, as far as the pool's queue has
+    /// room.
     pub fn stop(&self) {
         let Inner { socket, service, traffic, stopping, address } = &*self.inner;
         if stopping.swap(true, SeqCst) {
@@ -84,10 +89,9 @@ impl Listener {
         }
         // the accept thread is blocked only while there is nothing to accept; if it is busy, it is helped, and stops at the end
         if socket.set_nonblocking(true).is_ok() {
-            while traffic.pool.has_room() {
-                match socket.accept() {
-                    Ok((client, peer)) => self.inner.take_in(client, peer),
-                    Err(_) => break,
+            while let Ok((client, peer)) = socket.accept() {
+                if traffic.pool.try_submit(self.inner.job(client, peer)).is_err() {
+                    break;
                 }
             }
         }
@@ -106,7 +110,7 @@ impl Inner {
             match self.socket.accept() {
                 Ok((client, peer)) => {
                     short = false;
-                    self.take_in(client, peer);
+                    self.traffic.pool.submit(self.job(client, peer));
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
@@ -125,10 +129,10 @@ impl Inner {
         }
     }
 
-    fn take_in(&self, client: TcpStream, peer: SocketAddr) {
+    fn job(&self, client: TcpStream, peer: SocketAddr) -> Job {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let session = Session::new(client, peer, self.address, self.service.clone(), self.traffic.clone());
-        self.traffic.pool.submit(Box::new(move |pair, space| session.run(pair, space)));
+        Box::new(move |pair, space| session.run(pair, space))
     }
 }

@@ -15,9 +15,10 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::{drain, report};
 use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
-use crate::system::socket::Connecting;
+use crate::system::logging::value;
+use crate::system::socket::{self, Connecting};
 
-/// How many probes are under way at once: bounds their descriptors.
+/// How many hosts are tried at once: bounds the descriptors, together with [`MOST_ADDRESSES`].
 pub const PROBES_AT_ONCE: usize = 64;
 
 /// How often the hosts of a group are tried while all of them are down.
@@ -53,13 +54,15 @@ impl Manager {
                 self.probes.clear();
                 EAGER
             });
-            if self.probes.is_empty() {
-                if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                    return;
-                }
+            let pause = if self.probes.is_empty() {
+                pause
             } else {
                 // a host that goes down meanwhile is not due before a second has gone by
                 Connecting::wait_for_any(self.probes.iter().map(|p| &p.connecting), pause.min(EAGER));
+                Duration::ZERO
+            };
+            if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                return;
             }
         }
     }
@@ -76,24 +79,34 @@ impl Manager {
         if let Some(due) = self.sample(now) {
             next = next.min(due);
         }
-        for (service, group) in &director.groups() {
+        let mut waiting = Vec::new();
+        for (service, group) in director.groups() {
             let hosts = group.hosts();
             let pause = if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
             for host in hosts {
-                let Some(due) = due(&host, pause) else { continue };
-                if self.probes.iter().any(|probe| Arc::ptr_eq(&probe.host, &host)) {
-                    continue;
+                if let Some(due) = due(&host, pause).filter(|_| !self.is_being_tried(&host)) {
+                    waiting.push((due, service.clone(), group.clone(), host));
                 }
-                if due > now {
-                    next = next.min(due);
-                } else if self.probes.len() < PROBES_AT_ONCE {
-                    self.try_again(service, group, &host);
-                    next = next.min(now + EAGER);
-                }
+            }
+        }
+        // the most overdue first, so that those at the end of the file get their turn
+        waiting.sort_by_key(|(due, ..)| *due);
+        for (due, service, group, host) in waiting {
+            if due > now {
+                next = next.min(due);
+                break;
+            }
+            next = next.min(now + EAGER);
+            if self.probes.len() < PROBES_AT_ONCE {
+                self.try_again(&service, &group, &host);
             }
         }
         let deadlines = self.probes.iter().map(|probe| probe.began + probe.service.connect_limit());
         next.min(deadlines.min().unwrap_or(next)).saturating_duration_since(Instant::now())
+    }
+
+    fn is_being_tried(&self, host: &Arc<Host>) -> bool {
+        self.probes.iter().any(|probe| Arc::ptr_eq(&probe.host, host))
     }
 
     /// Writes the history that the admin pages plot, when it is time; tells when the next time is, if there are pages.
@@ -118,6 +131,8 @@ impl Manager {
                     let (service, group, host) = (service.clone(), group.clone(), host.clone());
                     self.probes.push(Probe { service, group, host, connecting, began });
                 }
+                // our own shortage: it stays due, and is tried a second later
+                Err(e) if socket::is_our_shortage(&e) => log::debug!("shortage reason={}", value(&e.to_string())),
                 Err(e) => {
                     host.failed(Reason::from(&e), began);
                 }

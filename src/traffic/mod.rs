@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 pub use listener::{Listener, bind};
 pub use manager::{PROBES_AT_ONCE, start as start_manager};
-pub use resolver::start as start_resolver;
+pub use resolver::{MOST_ADDRESSES, start as start_resolver};
 
 use crate::relay::pool::Pool;
 use crate::state::Director;

@@ -32,7 +32,7 @@ pub fn host_up(director: &Director, (service, group, host): (&Service, &Group, &
     let what = format!("host {} state=up after={:.1}s", Named(service, group, host), after.as_secs_f64());
     log::info!("{what}");
     director.events.note("manager", what);
-    if group.hosts().iter().filter(|other| other.is_up()).count() == 1 && group.hosts().len() > 1 {
+    if group.hosts().iter().filter(|other| other.is_up()).count() == 1 {
         log::info!("group service={} group={} state=up", value(service.name()), value(group.name()));
     }
 }

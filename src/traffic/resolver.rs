@@ -1,45 +1,48 @@
 //! The thread that looks up host names, so that no session ever waits for DNS. It runs only when the configuration has names.
+//!
+//! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so that one that is slow does not
+//! hold up the others.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam::select;
 
 use super::report;
 use crate::config::{Address, Place};
 use crate::state::{Director, Reason};
 use crate::system::logging::value;
 
-/// How often names are looked up again.
+/// How often a name is looked up again.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How often a name without any address is looked up.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many addresses of one name are used.
-const MOST_ADDRESSES: usize = 8;
+pub const MOST_ADDRESSES: usize = 8;
+/// How many look-ups run at once.
+const AT_ONCE: usize = 16;
+/// How often new names are looked for when nothing else is due.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Starts the thread if there is a name to look up, and waits at most `patience` for the first answers. `wake` wakes the
-/// manager; the thread ends when the sender of `stop` is gone.
+/// What a look-up found.
+type Found = (String, io::Result<Vec<SocketAddr>>);
+
+/// Starts the thread, and waits at most `patience` for the first answers if there is a name. `wake` wakes the manager; the thread
+/// ends when the sender of `stop` is gone.
 pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, patience: Duration) -> io::Result<()> {
-    let has_names =
-        director.groups().into_iter().flat_map(|(_, group)| group.hosts()).any(|host| name_of(host.address()).is_some());
-    if !has_names {
-        return Ok(());
-    }
+    let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
-    thread::Builder::new().name("resolver".into()).spawn(move || {
-        loop {
-            let all_known = look_up_all(&director, &wake);
-            let _ = ready.try_send(());
-            let pause = if all_known { REFRESH } else { RETRY };
-            if stop.recv_timeout(pause).is_err_and(|e| e.is_disconnected()) {
-                return;
-            }
-        }
-    })?;
-    let _ = is_ready.recv_timeout(patience);
+    let (tell, told) = unbounded();
+    let mut resolver = Resolver { director, wake, due: BTreeMap::new(), running: 0, tell, told };
+    thread::Builder::new().name("resolver".into()).spawn(move || resolver.live(&stop, &ready))?;
+    if has_names {
+        let _ = is_ready.recv_timeout(patience);
+    }
     Ok(())
 }
 
@@ -50,39 +53,99 @@ fn name_of(address: &Address) -> Option<&str> {
     }
 }
 
-/// Looks every name up once; tells whether each host has an address now.
-fn look_up_all(director: &Director, wake: &Sender<()>) -> bool {
-    let mut all_known = true;
-    for (service, group) in &director.groups() {
-        for host in group.hosts() {
-            let Some(name) = name_of(host.address()) else { continue };
-            let began = Instant::now();
-            match look_up(name, host.address().port) {
-                Ok(addresses) => {
-                    if host.set_resolved(addresses.clone()) {
-                        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-                        log::info!("name host={} name={} addresses={}", value(host.name()), value(name), addresses.join(","));
-                        let _ = wake.try_send(());
+/// Every name that a host has.
+fn names(director: &Director) -> Vec<String> {
+    let hosts = director.groups().into_iter().flat_map(|(_, group)| group.hosts());
+    let mut names: Vec<String> = hosts.filter_map(|host| name_of(host.address()).map(str::to_owned)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+struct Resolver {
+    director: Arc<Director>,
+    wake: Sender<()>,
+    /// When each name is to be looked up; `None` while it is being looked up.
+    due: BTreeMap<String, Option<Instant>>,
+    running: usize,
+    tell: Sender<Found>,
+    told: Receiver<Found>,
+}
+
+impl Resolver {
+    fn live(&mut self, stop: &Receiver<()>, ready: &Sender<()>) {
+        loop {
+            self.start_due();
+            if self.running == 0 {
+                let _ = ready.try_send(());
+            }
+            select! {
+                recv(self.told) -> found => {
+                    if let Ok((name, result)) = found {
+                        self.running -= 1;
+                        let is_known = self.note(&name, result);
+                        self.due.insert(name, Some(Instant::now() + if is_known { REFRESH } else { RETRY }));
                     }
                 }
-                Err(e) => {
-                    log::debug!("name host={} name={} reason={}", value(host.name()), value(name), value(&e.to_string()));
-                    if host.resolved().is_empty() && host.failed(Reason::NoAddress, began) {
-                        report::host_down(director, "resolver", (service, group, &host), Reason::NoAddress);
-                        let _ = wake.try_send(());
+                recv(stop) -> _ => return,
+                default(LOOK) => {}
+            }
+        }
+    }
+
+    /// Starts the look-ups that are due, of new names first of all; forgets names that no host has any more.
+    fn start_due(&mut self) {
+        let names = names(&self.director);
+        self.due.retain(|name, due| due.is_none() || names.contains(name));
+        let now = Instant::now();
+        for name in names {
+            let is_due = self.due.get(&name).is_none_or(|due| due.is_some_and(|at| at <= now));
+            if !is_due || self.running >= AT_ONCE {
+                continue;
+            }
+            let (tell, wanted) = (self.tell.clone(), name.clone());
+            // the C library's resolver wants more stack than a session
+            let look_up = move || tell.send((wanted.clone(), look_up(&wanted)));
+            if thread::Builder::new().name("look-up".into()).stack_size(256 * 1024).spawn(look_up).is_ok() {
+                self.running += 1;
+                self.due.insert(name, None);
+            }
+        }
+    }
+
+    /// Hands the addresses to every host of that name; tells whether all of them have one now.
+    fn note(&self, name: &str, result: io::Result<Vec<SocketAddr>>) -> bool {
+        let mut all_known = true;
+        for (service, group) in &self.director.groups() {
+            for host in group.hosts().iter().filter(|host| name_of(host.address()) == Some(name)) {
+                let port = host.address().port;
+                let found = result.as_deref().unwrap_or_default();
+                let addresses: Vec<SocketAddr> = found.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+                if host.set_resolved(addresses.clone()) {
+                    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                    log::info!("name host={} name={} addresses={}", value(host.name()), value(name), addresses.join(","));
+                    let _ = self.wake.try_send(());
+                }
+                if host.resolved().is_empty() {
+                    all_known = false;
+                    if host.failed(Reason::NoAddress, Instant::now()) {
+                        report::host_down(&self.director, "resolver", (service, group, host), Reason::NoAddress);
+                        let _ = self.wake.try_send(());
                     }
                 }
             }
-            all_known &= !host.resolved().is_empty();
         }
+        if let Err(e) = result {
+            log::debug!("name name={} reason={}", value(name), value(&e.to_string()));
+        }
+        all_known
     }
-    all_known
 }
 
 /// The addresses of a name, IPv4 and IPv6, each once, in the order of the system's resolver.
-fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in (name, port).to_socket_addrs()? {
+    for address in (name, 0).to_socket_addrs()? {
         if !addresses.contains(&address) && addresses.len() < MOST_ADDRESSES {
             addresses.push(address);
         }

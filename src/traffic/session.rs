@@ -8,8 +8,9 @@ use super::connect::{Connected, connect};
 use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
 use crate::relay::pool::{Pair, Space};
-use crate::relay::{Direction, End, Relay};
+use crate::relay::{Direction, Relay};
 use crate::state::{Lease, Link, Service};
+use crate::system::socket;
 
 /// A session that has no server yet.
 pub struct Session {
@@ -30,6 +31,8 @@ struct Running {
 impl Session {
     /// A session for a client that was just accepted. `peer` and `listen` are the two ends of its connection.
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
+        // a client that reaches nobody must not take that for an empty answer; taken back when somebody is there
+        socket::reset_on_close(&client, true);
         let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
         Session { client, traffic, ticket }
     }
@@ -39,10 +42,7 @@ impl Session {
         let Some((session, answer)) = self.connect(space) else { return };
         let session = Arc::new(session);
         let other = session.clone();
-        if let Err(e) = pair.run_beside(move |space| other.relay.run(Direction::ToClient, &answer, space)) {
-            log::error!("pool state=short reason=\"no thread for a flow: {e}\"");
-            session.relay.cut(End::Shortage);
-        }
+        pair.run_beside(move |space| other.relay.run(Direction::ToClient, &answer, space));
         session.relay.run(Direction::ToServer, &[], space);
     }
 
@@ -50,22 +50,7 @@ impl Session {
     fn connect(self, space: &mut Space) -> Option<(Running, Vec<u8>)> {
         let Session { client, traffic, mut ticket } = self;
         match find(&client, &traffic, &mut ticket, space) {
-            Ok(Found { connected: Connected { server, address, lease }, kept, answer }) => {
-                let total = lease.host().meter().clone();
-                let relay = match Relay::new(client, server, ticket.service.idle_limit(), total) {
-                    Ok(relay) => Arc::new(relay),
-                    Err(_) => {
-                        ticket.ending = Some(Ending::ClientGone);
-                        return None;
-                    }
-                };
-                if let Some(kept) = kept {
-                    relay.take_over(kept.len(), kept.is_all());
-                }
-                let group = ticket.group.clone().unwrap_or_default();
-                ticket.entry().connected(Link::new(group, lease.host().clone(), address, &relay));
-                Some((Running { relay, _lease: lease, ticket }, answer))
-            }
+            Ok(found) => Running::new(client, found, ticket),
             Err(ending) => {
                 ticket.ending = Some(ending);
                 None
@@ -92,13 +77,33 @@ fn find(client: &TcpStream, traffic: &Traffic, ticket: &mut Ticket, space: &mut 
         let result = connect(&service, &group, client, traffic, &mut tried);
         (ticket.tries, ticket.connect) = (tried.len(), ticket.age());
         let connected = result?;
-        ticket.server = Some((connected.lease.host().clone(), connected.address));
         let Some(exchange) = &mut kept else { return Ok(Found { connected, kept, answer: Vec::new() }) };
         let is_stopping = || ticket.entry().is_stopping();
         match exchange.exchange(client, &connected.server, service.idle_limit(), &is_stopping, space)? {
             Outcome::Answer(answer) => return Ok(Found { connected, kept, answer }),
-            Outcome::NoWord => ticket.server = None,
+            Outcome::NoWord => {}
         }
+    }
+}
+
+impl Running {
+    /// Makes the relay. `None` when a socket has died in the meantime; the ticket says so.
+    fn new(client: TcpStream, found: Found, mut ticket: Ticket) -> Option<(Running, Vec<u8>)> {
+        let Found { connected: Connected { server, address, lease }, kept, answer } = found;
+        socket::reset_on_close(&client, false);
+        let host = lease.host().clone();
+        let Ok(relay) = Relay::new(client, server, ticket.service.idle_limit(), host.meter().clone()) else {
+            ticket.ending = Some(Ending::ClientGone);
+            return None;
+        };
+        if let Some(kept) = kept {
+            relay.take_over(kept.len(), kept.is_all());
+        }
+        let relay = Arc::new(relay);
+        let group = ticket.group.clone().unwrap_or_default();
+        ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
+        ticket.server = Some((host, address));
+        Some((Running { relay, _lease: lease, ticket }, answer))
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Ending {
     NoHost,
     /// The client had gone before a host was connected.
     ClientGone,
-    /// This machine had no descriptor, port, memory or thread for it.
+    /// This machine had no descriptor, port or memory for it.
     Shortage,
 }
 

@@ -125,7 +125,7 @@ pub fn ask(address: SocketAddr) -> String {
 
 /// Makes closing this socket reset the connection.
 pub fn reset(stream: TcpStream) {
-    tcpdirector::system::socket::reset_on_close(&stream);
+    tcpdirector::system::socket::reset_on_close(&stream, true);
 }
 
 /// Whether the stream ends by a reset.
