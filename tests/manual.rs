@@ -56,9 +56,18 @@ fn the_parser_takes_every_flag_by_both_names() {
 #[test]
 fn the_page_has_every_name_of_a_logs_ending() {
     let text = page("tcpdirector.8");
-    for ending in
-        ["closed", "reset-by-client", "reset-by-server", "idle", "no-host", "client-gone", "shortage", "stopped", "drained", "panic"]
-    {
+    for ending in [
+        "closed",
+        "reset-by-client",
+        "reset-by-server",
+        "idle",
+        "no-host",
+        "client-gone",
+        "shortage",
+        "stopped",
+        "drained",
+        "panic",
+    ] {
         assert!(text.contains(ending), "tcpdirector(8) does not say what end={ending} means");
     }
 }
