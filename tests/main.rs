@@ -8,6 +8,7 @@
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `real`, `real_failover`: programs that nobody here wrote, through the built one
 //! * `config`: the files under `config/`, the sample and the DTD
+//! * `save`: what a configuration file looks like after the running state was written to it
 //! * `many`: five thousand sessions at once
 //! * `manual`: the man pages against the program
 //! * `layers`: imports go down only
@@ -26,4 +27,5 @@ mod program;
 mod real;
 mod real_failover;
 mod relay;
+mod save;
 mod scheduling;

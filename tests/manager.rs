@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::backend::Backend;
-use crate::common::{TestDaemon, ask, ends_by_reset, one_service, until};
+use crate::common::{TestDaemon, ask, is_turned_away, one_service, until};
 
 fn with_checktime(xml: &str, checktime: &str) -> String {
     xml.replace("</pdconfig>", &format!("<checktime time=\"{checktime}\"/></pdconfig>"))
@@ -45,7 +45,7 @@ fn while_a_whole_group_is_down_it_is_tried_every_second() {
     let gone = Backend::refuse();
     let address = gone.address();
     let daemon = TestDaemon::start(&with_checktime(&one_service("random", &[address], ""), "1h"));
-    assert!(ends_by_reset(&daemon.connect()), "it looked like an answer");
+    assert!(is_turned_away(daemon.address()), "it looked like an answer");
     drop(gone);
     let back = Backend::named_at(address, "back");
     let began = Instant::now();
@@ -86,7 +86,7 @@ fn hosts_of_a_group_that_is_not_enabled_are_looked_after_too() {
         good.address()
     );
     let daemon = TestDaemon::start(&xml);
-    assert!(ends_by_reset(&daemon.connect()), "it looked like an answer");
+    assert!(is_turned_away(daemon.address()), "it looked like an answer");
     let service = daemon.daemon.director().services()[0].clone();
     daemon.change("enableGroup?service=web&group=main").unwrap();
     assert_eq!(ask(daemon.address()), "good");

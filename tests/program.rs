@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Folder, PROGRAM, Program, field, run};
-use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, one_service, until};
+use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, is_turned_away, one_service, until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -145,20 +146,22 @@ fn a_session_leaves_one_log_line_with_pairs_in_fixed_order() {
 #[test]
 fn every_ending_has_its_name_in_the_log() {
     let (refuse, reset, silent) = (Backend::refuse(), Backend::reset_after(1), Backend::silent());
-    let session = |host: &Backend, inside: &str, act: &dyn Fn(std::net::TcpStream)| {
+    let session = |host: &Backend, inside: &str, act: &dyn Fn(SocketAddr)| {
         let program = Program::start(&one_service("random", &[host.address()], inside));
-        act(connect(program.address()));
+        act(program.address());
         let line = program.wait_for(" session ");
         field(&line, "end").unwrap().to_owned()
     };
-    assert_eq!(session(&refuse, "", &|client| assert!(ends_by_reset(&client))), "no-host");
-    let provoke = |mut client: std::net::TcpStream| {
+    assert_eq!(session(&refuse, "", &|address| assert!(is_turned_away(address))), "no-host");
+    let provoke = |address| {
+        let mut client = connect(address);
         client.write_all(b"!").unwrap();
         assert!(ends_by_reset(&client));
     };
     assert_eq!(session(&reset, "", &provoke), "reset-by-server");
-    assert_eq!(session(&silent, "<timeout idle=\"50ms\"/>", &|client| assert!(ends_by_reset(&client))), "idle");
-    let reset_later = |client: std::net::TcpStream| {
+    assert_eq!(session(&silent, "<timeout idle=\"50ms\"/>", &|address| assert!(ends_by_reset(&connect(address)))), "idle");
+    let reset_later = |address| {
+        let client = connect(address);
         // it has had one client before this one
         until("it is connected", || silent.accepted() == 2);
         crate::common::reset(client);
@@ -171,7 +174,7 @@ fn hosts_that_go_and_come_back_are_in_the_log_with_the_reason() {
     let gone = Backend::refuse();
     let address = gone.address();
     let program = Program::start(&one_service("random", &[address], ""));
-    assert!(ends_by_reset(&connect(program.address())));
+    assert!(is_turned_away(program.address()));
     let line = program.wait_for("state=down reason");
     assert!(line.contains(" warn host service=web group=main host=h0 server="), "{line}");
     assert!(line.ends_with("state=down reason=\"connection refused\""), "{line}");

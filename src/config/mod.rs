@@ -1,18 +1,26 @@
 //! The configuration: XML in, plain values out, every complaint with its line and column.
 //!
 //! No locks, sockets or threads live here. [`read::parse`] is called by `main` (to start and to check a file) and by the
-//! demo; everything above takes the plain values of [`model`].
+//! demo; everything above takes the plain values of [`model`]. The way back is [`mod@write`]: a whole new file, or the old one with
+//! its comments.
 
 pub mod address;
+#[cfg(test)]
+mod any;
 pub mod change;
 pub mod duration;
 pub mod error;
+mod form;
+mod item;
 mod language;
+mod layout;
+mod merge;
 pub mod model;
 pub mod read;
 mod scan;
 mod text;
 mod value;
+pub mod write;
 mod xml;
 
 pub use address::{Address, Place};

@@ -2,7 +2,7 @@
 //!
 //! The `xml` crate says where an element starts (and is wrong for a root without a declaration before it), but never where an
 //! attribute starts. So `xml` asks this scanner for the place of each start tag, text and DOCTYPE that the crate has accepted, in
-//! the order of the file. The scanner judges nothing, and text that is not XML only makes its places useless.
+//! the order of the file; `layout` asks it for the pieces of a text that is known to be good. The scanner judges nothing, and text that is not XML only makes its places useless.
 
 use super::text::{Spot, is_blank, is_white};
 
@@ -17,13 +17,20 @@ pub struct Tag {
 
 /// What starts at a place of an XML text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Piece {
+pub enum Piece {
+    /// `<!-- ... -->`
     Comment,
+    /// `<![CDATA[ ... ]]>`
     Cdata,
+    /// `<? ... ?>`
     Instruction,
+    /// `<!DOCTYPE ... >`
     Doctype,
+    /// `</ ... >`
     EndTag,
+    /// `< ... >`, or `< .../>`, which is a whole element.
     StartTag,
+    /// All up to the next `<`.
     Text,
 }
 
@@ -43,6 +50,12 @@ impl<'a> Scanner<'a> {
     /// What has not been passed yet.
     pub fn rest(&self) -> &'a str {
         self.rest
+    }
+
+    /// Goes behind the next piece and returns it; `None` at the end. Of a DOCTYPE with a subset it knows no end.
+    pub fn next_piece(&mut self) -> Option<(Piece, &'a str)> {
+        let piece = self.piece();
+        (!self.rest.is_empty()).then(|| (piece, self.pass(piece)))
     }
 
     /// Goes to the DOCTYPE, if one comes before the first element, and tells its place.
@@ -204,6 +217,17 @@ mod tests {
         assert_eq!(scanner.text(), spot(4, 3));
         assert_eq!(scanner.text(), spot(5, 2));
         assert_eq!(scanner.text(), spot(5, 19));
+    }
+
+    #[test]
+    fn the_pieces_of_a_text_are_the_text() {
+        use Piece::{Cdata, Comment, EndTag, Instruction, StartTag, Text};
+        let text = "<a b='>'> <!--> <c/> --><?d e?><f/><![CDATA[<]]>\n</a>";
+        let mut scanner = Scanner::new(text);
+        let pieces: Vec<_> = std::iter::from_fn(|| scanner.next_piece()).collect();
+        let kinds: Vec<_> = pieces.iter().map(|(piece, _)| *piece).collect();
+        assert_eq!(kinds, [StartTag, Text, Comment, Instruction, StartTag, Cdata, Text, EndTag]);
+        assert_eq!(pieces.iter().map(|(_, text)| *text).collect::<String>(), text);
     }
 
     #[test]

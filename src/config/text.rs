@@ -1,6 +1,6 @@
 //! The characters of a file and their places.
 //!
-//! Used by `xml` and `scan`. The `xml` crate decodes for itself; the same text is needed here to count lines and columns in it.
+//! Used by `xml`, `scan` and `form`. The `xml` crate decodes for itself; the same text is needed here to count lines and columns in it.
 
 use xml::Encoding;
 

@@ -6,17 +6,22 @@
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 
+use xml::common::is_xml10_char;
+
 use super::address::Address;
 use super::model::Access;
 
 /// The most characters of a name.
 const MAX_NAME: usize = 128;
+/// The most characters of a crypt(3) hash, as crypt(3) itself has it.
+const MAX_HASH: usize = 384;
 
 /// The name of a service, group, host or user.
 pub fn name(text: &str) -> Result<String, String> {
     match text.chars().count() {
         0 => Err("a name must not be empty".to_owned()),
         _ if text.chars().any(char::is_control) => Err(format!("the name `{text}` has a control character in it")),
+        _ if !text.chars().all(is_xml10_char) => Err(format!("the name `{text}` has a character in it that XML cannot hold")),
         1..=MAX_NAME => Ok(text.to_owned()),
         length => Err(format!("a name may have {MAX_NAME} characters, this one has {length}")),
     }
@@ -32,7 +37,12 @@ pub fn host_address(text: &str) -> Result<Address, String> {
 
 /// The file of a log.
 pub fn file(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("the file needs a name".to_owned()) } else { Ok(text.to_owned()) }
+    match text.chars().all(is_xml10_char) {
+        true if text.is_empty() => Err("the file needs a name".to_owned()),
+        true => Ok(text.to_owned()),
+        // XML 1.1 could, but what is written is XML 1.0
+        false => Err(format!("the file `{text}` has a character in it that XML cannot hold")),
+    }
 }
 
 /// Most threads of the pool: a session runs on two.
@@ -70,7 +80,7 @@ pub fn access(text: &str) -> Result<Access, String> {
 pub fn password(text: &str) -> Result<String, String> {
     let is_des = text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/');
     let is_newer = text.len() > 1 && text.starts_with('$') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_des || is_newer {
+    if (is_des || is_newer) && text.len() <= MAX_HASH {
         return Ok(text.to_owned());
     }
     Err("the password is not a crypt(3) hash: make one with `openssl passwd -6` or `mkpasswd`".to_owned())
@@ -106,6 +116,16 @@ mod tests {
         for text in ["a\nb", "\t", "\u{7f}", "\u{85}"] {
             assert_eq!(name(text), Err(format!("the name `{text}` has a control character in it")));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_no_name() {
+        for text in ["\u{fffe}", "a\u{ffff}"] {
+            assert_eq!(name(text), Err(format!("the name `{text}` has a character in it that XML cannot hold")));
+            assert_eq!(file(text), Err(format!("the file `{text}` has a character in it that XML cannot hold")));
+        }
+        assert!(file("a\u{1}").is_err() && password(&format!("$6${}", "x".repeat(381))).is_ok());
+        assert!(password(&format!("$6${}", "x".repeat(382))).is_err());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! XML text in, a light tree of elements out: each element and each attribute with its place.
 //!
-//! Called by `read` only. The crate `xml` decides what is well-formed; `scan` walks beside it for the places. Whatever the bytes
-//! are, the answer is a tree as far as it goes and the mistakes on the way, in bounded time and memory: entities cannot be
-//! declared, nothing outside the file is opened, and size, depth and lengths are limited.
+//! Called by `read`, and by `merge` for the places of a good file. The crate `xml` decides what is well-formed; `scan` walks
+//! beside it for the places. Whatever the bytes are, the answer is a tree as far as it goes and the mistakes on the way, in
+//! bounded time and memory: entities cannot be declared, nothing outside the file is opened, and size, depth and lengths are
+//! limited.
 
 use std::collections::HashMap;
 

@@ -5,5 +5,6 @@ pub mod logging;
 pub mod process;
 #[allow(unsafe_code)]
 mod raw;
+pub mod replace;
 pub mod sink;
 pub mod socket;

@@ -128,6 +128,17 @@ pub fn reset(stream: TcpStream) {
     tcpdirector::system::socket::reset_on_close(&stream, true);
 }
 
+/// Whether the balancer takes the connection and resets it at once, which may show before connecting has returned.
+pub fn is_turned_away(address: SocketAddr) -> bool {
+    match TcpStream::connect_timeout(&address, DEADLINE) {
+        Ok(client) => {
+            client.set_read_timeout(Some(DEADLINE)).unwrap();
+            ends_by_reset(&client)
+        }
+        Err(e) => e.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
 /// Whether the stream ends by a reset.
 pub fn ends_by_reset(mut stream: &TcpStream) -> bool {
     let mut space = [0; 4096];

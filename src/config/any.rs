@@ -1,0 +1,91 @@
+//! Any configuration, for tests: whatever a file could say or the admin pages could make of it.
+//!
+//! Names come from a small set half of the time, so that two configurations have something in common.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::scheduler::Rule;
+
+fn name() -> impl Strategy<Value = String> {
+    let strange = vec(prop_oneof![any::<char>(), Just('<'), Just('&'), Just('"'), Just('\''), Just(' '), Just('>')], 1..8);
+    let strange = strange.prop_map(String::from_iter).prop_filter("not a name", |text| value::name(text).is_ok());
+    prop_oneof![(0..4).prop_map(|n| format!("host.{n}")), (0..4).prop_map(|n| format!("n{n}")), strange]
+}
+
+fn address(ports: std::ops::Range<u16>) -> impl Strategy<Value = Address> {
+    let names = prop_oneof![Just("a"), Just("x_-1.example.")].prop_map(|name| Place::Name(name.to_owned()));
+    let place = prop_oneof![Just(Place::Any), any::<IpAddr>().prop_map(Place::Ip), names];
+    (place, ports).prop_map(|(place, port)| Address { place, port })
+}
+
+fn time(least: u64) -> impl Strategy<Value = Duration> {
+    let millis = prop_oneof![Just(5_000), Just(3_600_000), Just(120_000), least..5_000, least..31_536_000_000];
+    millis.prop_map(Duration::from_millis)
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    proptest::sample::select(Rule::ALL.map(|(_, rule)| rule).to_vec())
+}
+
+/// The first of each key.
+fn unique<T, K: std::hash::Hash + Eq>(mut list: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::new();
+    list.retain(|one| seen.insert(key(one)));
+    list
+}
+
+fn group() -> impl Strategy<Value = GroupConfig> {
+    let host = (name(), address(1..4)).prop_map(|(name, address)| HostConfig { name, address });
+    (name(), rule(), vec(host, 0..5)).prop_map(|(name, rule, hosts)| {
+        let hosts = unique(unique(hosts, |host| host.name.clone()), |host| host.address.clone());
+        GroupConfig { name, rule, hosts }
+    })
+}
+
+fn service() -> impl Strategy<Value = ServiceConfig> {
+    let replay = option::of((1..65_537_usize).prop_map(|bytes| NonZeroUsize::new(bytes).unwrap()));
+    let parts = (name(), vec(address(0..4), 1..4), vec(group(), 1..4), any::<prop::sample::Index>(), time(1), time(1), replay);
+    parts.prop_map(|(name, listens, groups, enabled, connect, idle, replay)| {
+        let groups = unique(groups, |group| group.name.clone());
+        let enabled = enabled.get(&groups).name.clone();
+        ServiceConfig { name, listens, groups, enabled, connect, idle, replay }
+    })
+}
+
+fn admin() -> impl Strategy<Value = AdminConfig> {
+    let access = prop_oneof![Just(Access::Full), Just(Access::ReadOnly)];
+    let password = prop_oneof![Just("rom0wh951j8Sg".to_owned()), Just("$6$<&>\"'$x".to_owned())];
+    let user = (name(), password, access).prop_map(|(name, password, access)| UserConfig { name, password, access });
+    // ports of its own: no service may have the same address
+    (address(9..12), vec(user, 0..4)).prop_map(|(listen, users)| AdminConfig {
+        listen: listen.to_string().parse().unwrap(),
+        users: unique(users, |user| user.name.clone()),
+    })
+}
+
+/// Any valid configuration.
+pub fn config() -> impl Strategy<Value = Config> {
+    let limit = |least| option::of((least..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
+    let pool = (limit(2), limit(1)).prop_map(|(threads, queue)| PoolConfig { threads, queue });
+    let file = vec(any::<char>(), 1..8).prop_map(String::from_iter).prop_filter("no file", |text| value::file(text).is_ok());
+    let parts = (vec(service(), 1..4), option::of(admin()), option::of(file), time(1_000), pool);
+    parts
+        .prop_map(|(services, admin, logging, checktime, pool)| {
+            let mut services = unique(services, |service| service.name.clone());
+            let mut seen = HashSet::new();
+            services.iter_mut().for_each(|service| {
+                service.listens.retain(|listen| listen.port == 0 || seen.insert(listen.clone()));
+            });
+            services.retain(|service| !service.listens.is_empty());
+            if services.is_empty() { None } else { Some(Config { services, admin, logging, checktime, pool }) }
+        })
+        .prop_filter_map("no service", |config| config)
+}
