@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::admin;
 use crate::config::{Config, Place};
 use crate::relay::pool::{self, BUFFER, STACK};
 use crate::system::limits::Limits;
@@ -25,6 +26,7 @@ pub struct Budget {
     /// The limits that the pool will keep.
     pub pool: pool::Limits,
     listeners: usize,
+    has_admin: bool,
     machine: Limits,
 }
 
@@ -35,10 +37,11 @@ impl Budget {
         let listens = config.services.iter().flat_map(|service| &service.listens);
         // a name may stand for an IPv4 and an IPv6 address
         let listeners = listens.map(|listen| if matches!(listen.place, Place::Name(_)) { 2 } else { 1 }).sum();
+        let has_admin = config.admin.is_some();
         let mut threads = config.pool.threads.map_or(DEFAULT_THREADS, Into::into);
         let mut queue = config.pool.queue.map_or(DEFAULT_QUEUE, Into::into);
         loop {
-            let budget = Budget { pool: pool::Limits { threads, queue }, listeners, machine };
+            let budget = Budget { pool: pool::Limits { threads, queue }, listeners, has_admin, machine };
             let misfits = budget.misfits();
             if misfits.is_empty() {
                 return Ok(budget);
@@ -77,7 +80,8 @@ impl Budget {
 
     /// Most threads of the process.
     pub fn threads(&self) -> u64 {
-        (self.pool.threads + self.listeners + OWN_THREADS) as u64
+        let admin = if self.has_admin { admin::THREADS } else { 0 };
+        (self.pool.threads + self.listeners + OWN_THREADS + admin) as u64
     }
 
     /// Most open descriptors: two for each session, one for each client that waits or is being handed over, and ours.

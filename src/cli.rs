@@ -28,6 +28,8 @@ pub struct Cli {
     pub quiet: bool,
     /// `--demo`
     pub demo: bool,
+    /// `--passwd`
+    pub passwd: bool,
     /// `-V`
     pub version: bool,
     /// `-h`
@@ -62,7 +64,7 @@ fn lossy(value: OsString) -> String {
 }
 
 /// Every flag, in the order of the help text.
-pub const FLAGS: [Flag; 11] = [
+pub const FLAGS: [Flag; 12] = [
     with_value(flag('c', "config", "read this configuration (/etc/tcpdirector.xml)", |cli, v| cli.file = Some(v.into())), "FILE"),
     flag('t', "test", "check the configuration, print listen addresses and budget, and exit", |cli, _| cli.test = true),
     flag('d', "daemon", "go to the background once everything is bound", |cli, _| cli.daemon = true),
@@ -80,6 +82,10 @@ pub const FLAGS: [Flag; 11] = [
     Flag {
         short: None,
         ..flag(' ', "demo", "balance three little web servers on loopback, to try it out", |cli, _| cli.demo = true)
+    },
+    Flag {
+        short: None,
+        ..flag(' ', "passwd", "read a password without echo and print its hash for <user>", |cli, _| cli.passwd = true)
     },
     flag('V', "version", "print the version and exit", |cli, _| cli.version = true),
     flag('h', "help", "print this help and exit", |cli, _| cli.help = true),
@@ -133,7 +139,7 @@ impl Cli {
 pub fn help() -> String {
     let mut text = String::from(
         "tcpdirector - a small TCP load balancer\n\n\
-         usage: tcpdirector [-dqtv] [-c FILE | FILE] [-l TARGET] [-p PIDFILE] [-u USER[:GROUP]]\n       tcpdirector --demo\n\n",
+         usage: tcpdirector [-dqtv] [-c FILE | FILE] [-l TARGET] [-p PIDFILE] [-u USER[:GROUP]]\n       tcpdirector --demo | --passwd\n\n",
     );
     for flag in &FLAGS {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));

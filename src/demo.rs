@@ -11,6 +11,8 @@ use tcpdirector::config::{self, Config};
 
 /// Where the demo listens when it can.
 const PORT: u16 = 8080;
+/// Where its admin page is when it can be there.
+const ADMIN_PORT: u16 = 7001;
 /// A client of the little servers that says nothing for this long is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -19,6 +21,7 @@ pub struct Demo {
     config: Config,
     xml: String,
     address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Demo {
@@ -30,14 +33,18 @@ impl Demo {
             let _ = write!(hosts, "\n            <host name=\"{name}\" ip=\"{}\"/>", server.local_addr()?);
             thread::Builder::new().name(format!("demo {name}")).spawn(move || answer_all(&server, name))?;
         }
-        let address = free_address()?;
+        let address = free_address(PORT, "the demo")?;
+        let admin = free_address(ADMIN_PORT, "its page")?;
         let xml = format!(
             "<pdconfig>\n    <service name=\"demo\">\n        <listen ip=\"{address}\"/>\n        \
              <group name=\"main\" scheduler=\"roundrobin\">{hosts}\n        </group>\n    </service>\n    \
-             <checktime time=\"5\"/>\n</pdconfig>"
+             <admin listen=\"{admin}\">\n        \
+             <user name=\"demo\" password=\"{}\" access=\"full\"/>\n    </admin>\n    \
+             <checktime time=\"5\"/>\n</pdconfig>",
+            tcpdirector::admin::hash("demo")?
         );
         let config = config::read::parse(Path::new("--demo"), xml.as_bytes()).map_err(io::Error::other)?;
-        Ok(Demo { config, xml, address })
+        Ok(Demo { config, xml, address, admin })
     }
 
     /// The configuration that balances the servers.
@@ -47,24 +54,26 @@ impl Demo {
 
     /// What there is to try.
     pub fn introduction(&self) -> String {
-        let Demo { address, xml, .. } = self;
+        let Demo { address, admin, xml, .. } = self;
         format!(
             "Three little web servers run in this process, balanced by this configuration:\n\n{xml}\n\n\
              Try it from another terminal; Ctrl-C ends it:\n\n  \
              curl http://{address}/\n  \
-             for i in 1 2 3 4 5 6; do curl -s http://{address}/; done\n"
+             for i in 1 2 3 4 5 6; do curl -s http://{address}/; done\n  \
+             curl -u demo:demo http://{admin}/running.txt\n\n\
+             The page that shows and changes it all is http://{admin}/running (user demo, password demo).\n"
         )
     }
 }
 
 /// The usual port, or another one with a word about it.
-fn free_address() -> io::Result<SocketAddr> {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+fn free_address(port: u16, what: &str) -> io::Result<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(usual) {
         Ok(_) => Ok(usual),
         Err(e) => {
             let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            println!("{usual} cannot be used ({e}), so the demo listens on {other}.\n");
+            println!("{usual} cannot be used ({e}), so {what} listens on {other}.\n");
             Ok(other)
         }
     }

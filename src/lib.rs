@@ -18,6 +18,7 @@
 //! | 6 | `main`, `demo` | flags, start, signals, exit status; the demo |
 //! | 5 | [`daemon`], [`budget`] | bind all, then start all, stop; what it may cost |
 //! | 4 | [`traffic`] | the way of a connection: listener, session, connect; the manager and the resolver |
+//! | 4 | [`admin`] | the management pages, behind an acceptor of our own |
 //! | 3 | [`state`] | director, service, group, host; all behind locks |
 //! | 2 | [`config`] | XML to plain values, every complaint with its place |
 //! | 1 | [`scheduler`], [`relay`], [`system`], [`cli`] | mechanisms that know no service; they know [`system`] and not each other |
@@ -39,6 +40,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod budget;
 pub mod cli;
 pub mod config;

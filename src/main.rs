@@ -12,14 +12,16 @@ use log::LevelFilter;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, Config};
-use tcpdirector::daemon::{Bound, Daemon};
+use tcpdirector::config::{self, AdminConfig, Config};
+use tcpdirector::daemon::{Bound, Daemon, Office};
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::process::{self, Identity, PidFile};
 use tcpdirector::system::sink::{Sink, Target};
+use tcpdirector::system::terminal;
 
 /// The program could not start.
 const CANNOT_START: u8 = 1;
@@ -48,9 +50,23 @@ fn main() -> ExitCode {
         println!("tcpdirector {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
+    if cli.passwd {
+        return passwd();
+    }
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(status, message)) => fail(status, message),
+    }
+}
+
+/// `--passwd`: the hash goes to standard output, and nothing else does.
+fn passwd() -> ExitCode {
+    match terminal::read_password().and_then(|password| admin::hash(&password)) {
+        Ok(hash) => {
+            println!("{hash}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => fail(CANNOT_START, format_args!("no hash was made: {e}")),
     }
 }
 
@@ -123,16 +139,31 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
         identity.assume().map_err(|e| cannot("cannot give up root")(&e))?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
-    if config.admin.is_some() {
-        log::warn!("admin state=absent reason=\"this version has no admin pages yet\"");
-    }
-    let daemon = bound.start(budget.pool).map_err(|e| cannot("cannot start")(&e))?;
+    config.admin.iter().for_each(warn_of_admin);
+    let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
+    let office = Office { file, log: Some(sink.clone()) };
+    let daemon = bound.start(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(background) = background {
         background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
     stay(&daemon, &signals, &sink);
     drop(pidfile);
     Ok(())
+}
+
+/// What is weak about the admin side as it is configured.
+fn warn_of_admin(config: &AdminConfig) {
+    if !config.listen.is_local() {
+        log::warn!(
+            "admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"",
+            value(&config.listen.to_string())
+        );
+    }
+    for user in &config.users {
+        if let Some(complaint) = admin::complaint(&user.password) {
+            log::warn!("admin user={} reason={}", value(&user.name), value(complaint));
+        }
+    }
 }
 
 fn file_name(cli: &Cli) -> String {

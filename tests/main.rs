@@ -1,5 +1,7 @@
 //! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
 //!
+//! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
+//! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
@@ -10,13 +12,19 @@
 //! * `config`: the files under `config/`, the sample and the DTD
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `many`: five thousand sessions at once
+//! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
+//! * `admin_manual`: its man page against the table of routes
 //! * `manual`: the man pages against the program
 //! * `layers`: imports go down only
 
 mod common;
 
+mod admin_attacks;
+mod admin_front;
+mod admin_manual;
+mod admin_routes;
+mod admin_views;
 mod config;
-
 mod failover;
 mod layers;
 mod manager;

@@ -23,7 +23,7 @@ mod value;
 pub mod write;
 mod xml;
 
-pub use address::{Address, Place};
+pub use address::{Address, AdminListen, Place};
 pub use change::{Change, HostKey, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::address::Address;
+use super::address::{Address, AdminListen};
 use crate::scheduler::Rule;
 
 /// How long one connect attempt may take, where a service does not say.
@@ -74,7 +74,7 @@ pub struct HostConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdminConfig {
     /// Where to listen.
-    pub listen: Address,
+    pub listen: AdminListen,
     /// Names are unique.
     pub users: Vec<UserConfig>,
 }

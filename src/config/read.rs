@@ -10,7 +10,7 @@ use std::hash::Hash;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::address::Address;
+use super::address::{Address, AdminListen};
 use super::error::{Mistake, Mistakes};
 use super::model::{
     AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig, ServiceConfig,
@@ -170,7 +170,7 @@ impl Reading {
     }
 
     fn admin(&mut self, element: &Element) -> Option<AdminConfig> {
-        let listen = self.listen(element, "listen");
+        let listen = self.admin_listen(element);
         self.value(element, "secure", value::not_secure);
         let mut names = Seen::new();
         let users: Vec<_> = element.children("user").map(|user| self.user(user, &mut names)).collect();
@@ -184,16 +184,29 @@ impl Reading {
         Some(UserConfig { name: name?, password: password?, access: access? })
     }
 
-    /// An address that this program would listen on. Port 0 is another port each time, so it is never a duplicate.
+    /// An address that a service would listen on.
     fn listen(&mut self, element: &Element, attribute: &str) -> Option<Address> {
         let address: Address = self.value(element, attribute, str::parse)?;
-        if address.port != 0 {
-            let spot = element.attribute(attribute)?.spot;
-            if let Some(line) = earlier(&mut self.listens, &address, spot.line) {
-                self.mistakes.push(spot.mistake(format!("another listen address `{address}`: the first is in line {line}")));
-            }
-        }
+        self.listened_once(element, attribute, &address);
         Some(address)
+    }
+
+    /// Where the admin pages would be: an address, or a Unix socket, which nothing else here can listen on.
+    fn admin_listen(&mut self, element: &Element) -> Option<AdminListen> {
+        let listen = self.value(element, "listen", str::parse)?;
+        if let AdminListen::Tcp(address) = &listen {
+            self.listened_once(element, "listen", address);
+        }
+        Some(listen)
+    }
+
+    /// Port 0 is another port each time, so it is never a duplicate.
+    fn listened_once(&mut self, element: &Element, attribute: &str, address: &Address) {
+        let Some(attribute) = element.attribute(attribute).filter(|_| address.port != 0) else { return };
+        if let Some(line) = earlier(&mut self.listens, address, attribute.spot.line) {
+            let message = format!("another listen address `{address}`: the first is in line {line}");
+            self.mistakes.push(attribute.spot.mistake(message));
+        }
     }
 
     fn unique_name(&mut self, element: &Element, seen: &mut Seen<String>) -> Option<String> {
@@ -415,7 +428,21 @@ mod tests {
     fn a_port_that_the_system_chooses_is_no_duplicate() {
         let config = good(&service("<listen ip='*:0'/><listen ip='*:0'/>"));
         assert_eq!(config.services[0].listens.iter().map(|listen| listen.port).collect::<Vec<_>>(), [0, 0, 1]);
-        assert_eq!(good(&top("<admin listen='127.0.0.1:0'/>")).admin.unwrap().listen.port, 0);
+        assert_eq!(good(&top("<admin listen='127.0.0.1:0'/>")).admin.unwrap().listen.to_string(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn the_admin_pages_may_be_on_a_unix_socket() {
+        let listen = |listen: &str| top(&format!("<admin listen='{listen}'/>"));
+        let admin = good(&listen("unix:/run/é .sock")).admin.unwrap();
+        assert_eq!(admin.listen, AdminListen::Unix("/run/é .sock".into()));
+        assert_eq!(admin.listen.to_string(), "unix:/run/é .sock");
+        for path in ["", "/", "run/a", "/run/", "/a&#10;b"] {
+            let message = mistakes(&listen(&format!("unix:{path}"))).concat();
+            assert!(message.contains("absolute path of a socket"), "{message}");
+        }
+        assert!(mistakes(&listen(&format!("unix:/{}", "a".repeat(107)))).concat().contains("may have 99 bytes"));
+        assert!(mistakes(&service("<listen ip='unix:/a'/>")).concat().contains("is not a port"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn password(text: &str) -> Result<String, String> {
     if (is_des || is_newer) && text.len() <= MAX_HASH {
         return Ok(text.to_owned());
     }
-    Err("the password is not a crypt(3) hash: make one with `openssl passwd -6` or `mkpasswd`".to_owned())
+    Err("the password is not a crypt(3) hash: make one with `tcpdirector --passwd`".to_owned())
 }
 
 /// The original's `secure`: only what is true of this program is accepted.

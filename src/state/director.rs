@@ -17,6 +17,8 @@ pub struct Director {
     users: RwLock<Vec<UserConfig>>,
     /// What cannot be changed while the program runs; its services and users are those of the start.
     origin: Config,
+    /// What the configuration file said when it was last read or written.
+    saved: RwLock<Config>,
     /// What happened.
     pub events: Events,
     /// Who is connected.
@@ -35,6 +37,7 @@ impl Director {
             services: RwLock::new(services),
             users: RwLock::new(users),
             origin: config.clone(),
+            saved: RwLock::new(config.clone()),
             events: Events::default(),
             roster: Arc::default(),
             changing: Mutex::new(()),
@@ -85,6 +88,16 @@ impl Director {
     pub fn config(&self) -> Config {
         let admin = self.origin.admin.as_ref().map(|admin| AdminConfig { users: self.users(), ..admin.clone() });
         Config { services: self.services().iter().map(|service| service.config()).collect(), admin, ..self.origin.clone() }
+    }
+
+    /// The running state was written to the configuration file.
+    pub fn note_saved(&self, config: Config) {
+        *self.saved.write() = config;
+    }
+
+    /// Whether the running state is another than what the configuration file said when it was last read or written.
+    pub fn differs_from_file(&self) -> bool {
+        self.config() != *self.saved.read()
     }
 
     /// The configuration of the start.

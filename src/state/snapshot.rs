@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub started: String,
     /// Seconds since then.
     pub uptime: u64,
-    /// Whether the running configuration is another than that of the start.
+    /// Whether the running state differs from the configuration file.
     pub changed: bool,
     /// In configuration order.
     pub services: Vec<ServiceView>,
@@ -112,7 +112,7 @@ impl Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: local(started),
             uptime: uptime.as_secs(),
-            changed: director.config() != *director.origin(),
+            changed: director.differs_from_file(),
             services: director.services().iter().map(|service| service_view(service)).collect(),
         }
     }

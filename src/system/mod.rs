@@ -1,10 +1,13 @@
-//! What the operating system gives: sockets, limits, the process, the log. Knows nothing of services or hosts.
+//! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows nothing of services or hosts.
 
 pub mod limits;
+pub mod local;
 pub mod logging;
 pub mod process;
+pub mod random;
 #[allow(unsafe_code)]
 mod raw;
 pub mod replace;
 pub mod sink;
 pub mod socket;
+pub mod terminal;

@@ -138,6 +138,11 @@ impl Identity {
         Ok(unistd::fchown(file, Some(self.uid), Some(self.gid))?)
     }
 
+    /// Gives a path to this user: a socket in the file system cannot be given away through its descriptor.
+    pub fn own_path(&self, path: &Path) -> io::Result<()> {
+        Ok(unistd::chown(path, Some(self.uid), Some(self.gid))?)
+    }
+
     /// Becomes this user for good, with the user's supplementary groups.
     pub fn assume(&self) -> io::Result<()> {
         if unistd::geteuid() == self.uid && unistd::getegid() == self.gid {

@@ -1,9 +1,10 @@
 //! TCP sockets: how they are opened, prepared, read, reset, and whose fault an error is.
 //!
-//! Called by `relay` (reading, resetting) and by `traffic` (listening, connecting). Holds no state.
+//! Called by `relay` (reading, resetting), by `traffic` and `admin` (listening, connecting). Holds no state.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -27,6 +28,27 @@ pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
             listening(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), true)
         }
         result => result,
+    }
+}
+
+/// Opens a listening socket on each address of a host name. The name may stand for an address that this machine cannot use, such
+/// as `::1` without IPv6: one that works is enough.
+pub fn listen_by_name(name: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = Vec::new();
+    let mut unusable = None;
+    // /etc/hosts may give one address twice
+    let addresses: BTreeSet<SocketAddr> = (name, port).to_socket_addrs()?.collect();
+    for address in addresses {
+        match listen(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
+            Err(e) => return Err(e),
+        }
+    }
+    match unusable {
+        Some(e) if sockets.is_empty() => Err(e),
+        _ if sockets.is_empty() => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+        _ => Ok(sockets),
     }
 }
 

@@ -1,8 +1,7 @@
 //! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only when it is told to.
 
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -27,27 +26,7 @@ pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
     match &address.place {
         Place::Any => Ok(vec![socket::listen_everywhere(address.port)?]),
         Place::Ip(ip) => Ok(vec![socket::listen(SocketAddr::new(*ip, address.port))?]),
-        Place::Name(name) => bind_name(name, address.port),
-    }
-}
-
-/// A name may stand for an address that this machine cannot use, such as `::1` without IPv6: one that works is enough.
-fn bind_name(name: &str, port: u16) -> io::Result<Vec<TcpListener>> {
-    let mut sockets = Vec::new();
-    let mut unusable = None;
-    // /etc/hosts may give one address twice
-    let addresses: BTreeSet<SocketAddr> = (name, port).to_socket_addrs()?.collect();
-    for address in addresses {
-        match socket::listen(address) {
-            Ok(socket) => sockets.push(socket),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
-            Err(e) => return Err(e),
-        }
-    }
-    match unusable {
-        Some(e) if sockets.is_empty() => Err(e),
-        _ if sockets.is_empty() => Err(io::Error::new(ErrorKind::NotFound, "the name has no address")),
-        _ => Ok(sockets),
+        Place::Name(name) => socket::listen_by_name(name, address.port),
     }
 }
 
@@ -73,6 +52,11 @@ impl Listener {
         thread::Builder::new().name(format!("listen {address}")).stack_size(STACK).spawn(move || runner.live())?;
         log::info!("listen service={} address={address} state=open", value(inner.service.name()));
         Ok(Listener { inner })
+    }
+
+    /// The service that it accepts clients for.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.inner.service
     }
 
     /// Where it listens; tells the port that the system chose when the configuration left that open.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps to synchronise: a wait is for a fact, with a deadline.
 
+pub mod admin;
 pub mod backend;
 pub mod program;
 pub mod server;

@@ -1,5 +1,7 @@
 //! The running balancer: bind everything, then start everything; stop it again. Called by `main`, the demo and the tests.
 
+mod control;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,11 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
+use parking_lot::Mutex;
 
-use crate::config::{Address, Config};
+use crate::admin::{self, Admin};
+use crate::config::Config;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::traffic::{self, Listener, Traffic};
+
+use control::Levers;
+pub use control::Office;
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
@@ -21,10 +28,10 @@ const NAME_PATIENCE: Duration = Duration::from_secs(5);
 pub enum StartError {
     /// A listen address could not be opened.
     Bind {
-        /// The service's name.
-        service: String,
+        /// What would have listened: a service, or the admin pages.
+        who: String,
         /// The address as configured.
-        address: Address,
+        address: String,
         /// What the system said.
         error: io::Error,
     },
@@ -40,7 +47,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Bind { service, address, error } => write!(f, "service `{service}` cannot listen on {address}: {error}"),
+            StartError::Bind { who, address, error } => write!(f, "{who} cannot listen on {address}: {error}"),
             StartError::Thread { name, error } => write!(f, "cannot start the thread `{name}`: {error}"),
         }
     }
@@ -52,6 +59,7 @@ impl std::error::Error for StartError {}
 pub struct Bound {
     director: Arc<Director>,
     sockets: Vec<(Arc<Service>, TcpListener)>,
+    admin: Vec<admin::Listener>,
 }
 
 impl Bound {
@@ -61,30 +69,40 @@ impl Bound {
         let mut sockets = Vec::new();
         for service in director.services() {
             for address in service.listens() {
-                let opened = traffic::bind(address).map_err(|error| StartError::Bind {
-                    service: service.name().to_owned(),
-                    address: address.clone(),
-                    error,
-                })?;
+                let who = format!("service `{}`", service.name());
+                let opened = traffic::bind(address);
+                let opened = opened.map_err(|error| StartError::Bind { who, address: address.to_string(), error })?;
                 sockets.extend(opened.into_iter().map(|socket| (service.clone(), socket)));
             }
         }
-        Ok(Bound { director, sockets })
+        let mut admin = Vec::new();
+        if let Some(config) = &config.admin {
+            let who = "the admin side".to_owned();
+            let opened = admin::Listener::bind(&config.listen);
+            admin = opened.map_err(|error| StartError::Bind { who, address: config.listen.to_string(), error })?;
+        }
+        Ok(Bound { director, sockets, admin })
     }
 
-    /// Starts the threads: those that look after the hosts first, then those that accept clients.
-    pub fn start(self, limits: pool::Limits) -> Result<Daemon, StartError> {
+    /// Starts the threads: those that look after the hosts first, then those that accept clients, then the admin side.
+    pub fn start(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
-        let Bound { director, sockets } = self;
+        let Bound { director, sockets, admin } = self;
         let (traffic, woken) = Traffic::new(Pool::new(limits), director.clone());
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
         let wake = traffic.waker();
         traffic::start_resolver(director.clone(), wake, stopped, NAME_PATIENCE).map_err(thread("resolver"))?;
-        let mut daemon = Daemon { director, traffic: Arc::new(traffic), listeners: Vec::new(), _stop_resolver: stop_resolver };
+        let traffic = Arc::new(traffic);
+        let levers = Arc::new(Levers { director, traffic, listeners: Mutex::default(), office });
+        let mut daemon = Daemon { levers, admin: None, _stop_resolver: stop_resolver };
         for (service, socket) in sockets {
-            let listener = Listener::start(socket, service, daemon.traffic.clone()).map_err(thread("listen"))?;
-            daemon.listeners.push(listener);
+            let listener = Listener::start(socket, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
+            daemon.levers.listeners.lock().push(listener);
+        }
+        if !admin.is_empty() {
+            let pages = admin::routes::Routes::new(daemon.levers.clone()).map_err(thread("admin"))?;
+            daemon.admin = Some(admin::start(admin, Arc::new(pages)).map_err(thread("admin"))?);
         }
         Ok(daemon)
     }
@@ -92,9 +110,8 @@ impl Bound {
 
 /// A running balancer. Dropping it closes the listeners and ends the sessions.
 pub struct Daemon {
-    director: Arc<Director>,
-    traffic: Arc<Traffic>,
-    listeners: Vec<Listener>,
+    levers: Arc<Levers>,
+    admin: Option<Admin>,
     /// Dropping it ends the resolver.
     _stop_resolver: Sender<()>,
 }
@@ -102,48 +119,53 @@ pub struct Daemon {
 impl Daemon {
     /// Binds and starts in one go.
     pub fn start(config: &Config, limits: pool::Limits) -> Result<Daemon, StartError> {
-        Bound::bind(config)?.start(limits)
+        Bound::bind(config)?.start(limits, Office::default())
     }
 
     /// The running state.
     pub fn director(&self) -> &Arc<Director> {
-        &self.director
+        &self.levers.director
     }
 
     /// Where clients can connect, in configuration order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.levers.listeners.lock().iter().map(Listener::address).collect()
+    }
+
+    /// Where the admin pages are, as far as that is TCP.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        self.admin.as_ref().map_or(&[], Admin::addresses)
     }
 
     /// Sessions from accept to log line.
     pub fn open_sessions(&self) -> usize {
-        self.director.roster.open()
+        self.levers.director.roster.open()
     }
 
     /// Sessions that were ever accepted.
     pub fn accepted_sessions(&self) -> u64 {
-        self.director.roster.accepted()
+        self.levers.director.roster.accepted()
     }
 
     /// Threads of the pool.
     pub fn pool_threads(&self) -> usize {
-        self.traffic.pool.threads()
+        self.levers.traffic.pool.threads()
     }
 
     /// Makes the manager look at the hosts now.
     pub fn wake_manager(&self) {
-        self.traffic.wake_manager();
+        self.levers.traffic.wake_manager();
     }
 
     /// Takes no new clients; running and waiting sessions go on.
     pub fn close(&self) {
-        self.listeners.iter().for_each(Listener::stop);
+        self.levers.listeners.lock().iter().for_each(Listener::stop);
     }
 
     /// Ends all sessions, running and waiting ones.
     pub fn cut(&self) {
-        self.director.roster.cut_all();
-        self.traffic.pool.close();
+        self.levers.director.roster.cut_all();
+        self.levers.traffic.pool.close();
     }
 }
 

@@ -1,0 +1,152 @@
+//! Answers: what a success, a failure and a document look like to a browser, a script that wants JSON, and curl.
+//!
+//! `routes` and `show` build every answer here, and each leaves through [`sealed`], which adds the headers that all have.
+
+use askama::Template;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::http::Response;
+use crate::config::Refusal;
+
+/// What stays as it is in a query: the original's choice.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'_').remove(b'.').remove(b'-');
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; img-src 'self' data:; \
+                      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What the client would like to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A browser.
+    Html,
+    /// A script.
+    Json,
+    /// Everybody else.
+    Text,
+}
+
+impl Kind {
+    /// The first of the two that `Accept` names.
+    pub fn of(accept: Option<&str>) -> Kind {
+        let accept = accept.unwrap_or_default().to_ascii_lowercase();
+        match (accept.find("text/html"), accept.find("application/json")) {
+            (Some(html), Some(json)) if json < html => Kind::Json,
+            (Some(_), _) => Kind::Html,
+            (None, Some(_)) => Kind::Json,
+            (None, None) => Kind::Text,
+        }
+    }
+}
+
+/// Why a request was not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// 4xx or 5xx.
+    pub status: u16,
+    /// In words that name the wrong thing.
+    pub why: String,
+}
+
+impl Failure {
+    /// A failure with a status.
+    pub fn new(status: u16, why: impl Into<String>) -> Failure {
+        Failure { status, why: why.into() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let status = match refusal {
+            Refusal::Bad(_) => 400,
+            Refusal::NotFound(_) => 404,
+            Refusal::Conflict(_) => 409,
+        };
+        Failure::new(status, refusal.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct Outcome<'a> {
+    ok: bool,
+    message: &'a str,
+}
+
+/// A document of any kind in UTF-8.
+pub fn document(mime: &str, body: impl Into<Vec<u8>>) -> Response {
+    let response = Response { status: 200, body: body.into(), ..Response::default() };
+    response.with("Content-Type", format!("{mime}; charset=utf-8"))
+}
+
+/// A page.
+pub fn html(status: u16, page: &impl Template) -> Result<Response, Failure> {
+    let body = page.render().map_err(|error| Failure::new(500, error.to_string()))?;
+    Ok(Response { status, ..document("text/html", body) })
+}
+
+/// Values for a script.
+pub fn json(values: &impl Serialize) -> Result<Response, Failure> {
+    let body = serde_json::to_string(values).map_err(|error| Failure::new(500, error.to_string()))?;
+    Ok(document("application/json", body + "\n"))
+}
+
+/// Something was done: back to the page that shows it, as the original does.
+pub fn done(kind: Kind, message: &str) -> Result<Response, Failure> {
+    match kind {
+        Kind::Json => json(&Outcome { ok: true, message }),
+        Kind::Html | Kind::Text => {
+            let location = format!("/running?resultMessage={}", utf8_percent_encode(message, QUERY));
+            Ok(Response::text(302, "OK\n").with("Location", location))
+        }
+    }
+}
+
+/// Nothing was done.
+pub fn failed(kind: Kind, failure: &Failure) -> Response {
+    let Failure { status, why } = failure;
+    let text = || Response::text(*status, format!("NOT OK: {}\n", one_line(why)));
+    match kind {
+        Kind::Json => json(&Outcome { ok: false, message: why }).map_or_else(|_| text(), |r| Response { status: *status, ..r }),
+        Kind::Html | Kind::Text => text(),
+    }
+}
+
+/// With the headers that every answer has.
+pub fn sealed(response: Response) -> Response {
+    response
+        .with("Cache-Control", "no-store")
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Content-Security-Policy", POLICY)
+        .with("Referrer-Policy", "same-origin")
+}
+
+/// A reason may quote what the client sent: its control characters do not make a second line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_a_script_and_curl_are_told_apart() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (accept, kind) in [
+            (None, Kind::Text),
+            (Some("*/*"), Kind::Text),
+            (Some(browser), Kind::Html),
+            (Some("Application/JSON"), Kind::Json),
+            (Some("application/json, text/html"), Kind::Json),
+            (Some("text/html, application/json"), Kind::Html),
+        ] {
+            assert_eq!(Kind::of(accept), kind, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let failure = Failure::new(400, "the name `a\nb\u{85}` is bad");
+        assert_eq!(failed(Kind::Text, &failure).body, b"NOT OK: the name `a b ` is bad\n");
+    }
+}

@@ -1,0 +1,263 @@
+//! The acceptor that faces the network: everything a client sends is read, bounded, checked and rewritten here before tiny_http
+//! sees it, one request at a time.
+//!
+//! Runs on the thread `admin front`: one poll(2) loop over sockets that do not block, so that a silent or slow client costs one
+//! of [`MAX_CLIENTS`] places and no thread. When all are taken, the one that has been unfinished longest makes room.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::client::Client;
+use super::exchange::{Exchange, Progress};
+use super::listener::Listener;
+use super::serve::Backend;
+use super::wire::Refused;
+use crate::system::socket;
+
+/// The most clients at a time.
+pub const MAX_CLIENTS: usize = 64;
+/// The most clients that are accepted before the others are looked at again.
+const AT_ONCE: usize = 16;
+/// The most bytes of answers that wait for their clients, before the slowest client is dropped.
+const MAX_OWED: usize = 16 * 1024 * 1024;
+/// How long accept rests when this machine is short of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+/// How long the last answers may take to go out at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The front and all it holds.
+pub struct Front {
+    listeners: Vec<Listener>,
+    backend: Arc<Backend>,
+    /// Ends when the front is to stop; gone when it has.
+    stop: Option<UnixStream>,
+    /// Until when the last answers may go out.
+    end: Option<Instant>,
+    clients: Vec<Client>,
+    exchange: Option<Exchange>,
+    /// How many clients there were.
+    count: u64,
+    /// Whose request was served last.
+    last: String,
+    /// Until when nobody is accepted, because this machine is short of something.
+    rest: Option<Instant>,
+    /// Whether that shortage is in the log.
+    short: bool,
+}
+
+/// What has happened to each socket.
+#[derive(Default)]
+struct Happened {
+    stop: bool,
+    exchange: bool,
+    listeners: Vec<bool>,
+    clients: Vec<PollFlags>,
+}
+
+impl Front {
+    /// A front that stops when the other end of `stop` is closed.
+    pub fn new(listeners: Vec<Listener>, backend: Arc<Backend>, stop: UnixStream) -> Front {
+        let (clients, last) = (Vec::with_capacity(MAX_CLIENTS), String::new());
+        let stop = Some(stop);
+        Front { listeners, backend, stop, end: None, clients, exchange: None, count: 0, last, rest: None, short: false }
+    }
+
+    /// Serves until it is to stop.
+    pub fn run(&mut self) {
+        loop {
+            let happened = self.wait();
+            let now = Instant::now();
+            if happened.stop {
+                self.finish(now);
+            }
+            for (client, flags) in self.clients.iter_mut().zip(happened.clients) {
+                if !flags.is_empty() {
+                    client.act(flags, now);
+                }
+                client.expire(now);
+            }
+            self.go_on(happened.exchange, now);
+            for number in happened.listeners.iter().enumerate().filter_map(|(number, is_ready)| is_ready.then_some(number)) {
+                self.accept(number, now);
+            }
+            self.begin(now);
+            let is_done = |client: &Client| client.is_lingering() || client.is_over();
+            let is_idle = self.exchange.is_none() && self.clients.iter().all(is_done);
+            if self.end.is_some_and(|end| is_idle || now >= end) {
+                return;
+            }
+        }
+    }
+
+    /// Takes no more clients and requests; those that wait for us get their answers, if that does not take long.
+    fn finish(&mut self, now: Instant) {
+        self.stop = None;
+        self.end = Some(now + LAST_ANSWERS);
+        self.listeners.clear();
+        self.clients.retain(|client| client.owed() > 0 || !client.may_be_dropped());
+    }
+
+    /// Forgets every client and request.
+    pub fn clear(&mut self) {
+        self.clients.clear();
+        self.exchange = None;
+    }
+
+    /// Lets go of who is over, and waits for the next thing to happen.
+    fn wait(&mut self) -> Happened {
+        self.clients.retain(|client| !client.is_over());
+        let now = Instant::now();
+        self.rest = self.rest.filter(|until| *until > now);
+        let accepts =
+            self.rest.is_none() && (self.clients.len() < MAX_CLIENTS || self.clients.iter().any(Client::may_be_dropped));
+        let accepting = if accepts { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut polled: Vec<PollFd> = self.stop.iter().map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)).collect();
+        polled.extend(self.listeners.iter().map(|listener| PollFd::new(listener.as_fd(), accepting)));
+        polled.extend(self.clients.iter().map(|client| PollFd::new(client.as_fd(), client.interest())));
+        polled.extend(self.exchange.iter().map(|exchange| PollFd::new(exchange.as_fd(), exchange.interest())));
+        if let Err(e) = poll(&mut polled, self.timeout(now)) {
+            // a signal, or no memory for a moment: nothing has happened
+            if e != Errno::EINTR {
+                thread::sleep(SHORTAGE_PAUSE);
+            }
+            return Happened::default();
+        }
+        let mut flags = polled.iter().map(|one| one.revents().unwrap_or(PollFlags::empty()));
+        Happened {
+            stop: self.stop.is_some() && flags.next().is_some_and(|flags| !flags.is_empty()),
+            listeners: flags.by_ref().take(self.listeners.len()).map(|flags| !flags.is_empty()).collect(),
+            clients: flags.by_ref().take(self.clients.len()).collect(),
+            exchange: flags.next().is_some_and(|flags| !flags.is_empty()),
+        }
+    }
+
+    /// Until the first deadline; rounded up, or the last millisecond would be spent spinning.
+    fn timeout(&self, now: Instant) -> PollTimeout {
+        let deadlines = self.clients.iter().map(|client| client.deadline);
+        let others = self.exchange.iter().map(|exchange| exchange.deadline).chain(self.rest).chain(self.end);
+        match deadlines.chain(others).min() {
+            None => PollTimeout::NONE,
+            Some(first) => {
+                let millis = first.saturating_duration_since(now).as_micros().div_ceil(1000);
+                PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+            }
+        }
+    }
+
+    /// Takes in some of the clients that wait at a listener.
+    fn accept(&mut self, listener: usize, now: Instant) {
+        for _ in 0..AT_ONCE {
+            let victim = if self.clients.len() < MAX_CLIENTS { None } else { Some(self.whom_to_drop(now)) };
+            let Some(socket) = self.listeners.get(listener).filter(|_| victim != Some(None)) else { return };
+            match socket.accept() {
+                Ok((stream, address)) => {
+                    if let Some(victim) = victim.flatten() {
+                        self.clients.swap_remove(victim);
+                    }
+                    self.short = false;
+                    self.count += 1;
+                    let mut client = Client::new(self.count, stream, address, now);
+                    // most requests come with the connection
+                    client.act(PollFlags::POLLIN, now);
+                    self.clients.push(client);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(e) => {
+                    if !std::mem::replace(&mut self.short, true) {
+                        log::warn!("admin state=short reason=\"{e}\"");
+                    }
+                    self.rest = Some(now + SHORTAGE_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Who makes room for a newcomer: one that has had its answer, else the one that came first, of those whose address has the
+    /// most clients here, so that one address cannot push out the others. Whoever waits for us is never dropped.
+    fn whom_to_drop(&self, now: Instant) -> Option<usize> {
+        if let Some(done) = self.clients.iter().position(|client| client.is_lingering() || client.is_over()) {
+            return Some(done);
+        }
+        let of_address = |address: &str| self.clients.iter().filter(|client| client.address == address).count();
+        let candidates = self.clients.iter().enumerate().filter(|(_, client)| client.may_be_dropped());
+        let rank = |client: &Client| (of_address(&client.address), now.saturating_duration_since(client.since));
+        candidates.max_by_key(|(_, client)| rank(client)).map(|(number, _)| number)
+    }
+
+    /// Goes on with the exchange, if there is one.
+    fn go_on(&mut self, happened: bool, now: Instant) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let progress = match happened {
+            true => exchange.act(),
+            false => Progress::Open,
+        };
+        let (refused, why) = match progress {
+            Progress::Open if now < exchange.deadline => return,
+            Progress::Open => (Refused(504, "no answer came in time; what was asked for may still be done"), "no answer in time"),
+            Progress::Failed => (Refused(502, "the answer was cut off: try again"), "an answer was cut off"),
+            Progress::Done(answer, delay) => {
+                self.end_exchange(|client| client.answer(answer, delay, now));
+                return self.drop_who_owes_most();
+            }
+        };
+        self.end_exchange(|client| client.refuse(refused, now));
+        self.backend.rebuild(why);
+    }
+
+    /// Tells the client what came of its request, if it is still there.
+    fn end_exchange(&mut self, tell: impl FnOnce(&mut Client)) {
+        let Some(exchange) = self.exchange.take() else { return };
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == exchange.client) {
+            tell(client);
+        }
+    }
+
+    /// Hands the next request to tiny_http, when the last one is done.
+    fn begin(&mut self, now: Instant) {
+        while self.exchange.is_none() {
+            // turns between addresses: a flood from one must not make another wait for all of it
+            let ready = || self.clients.iter().filter(|client| client.is_ready());
+            let others = ready().filter(|client| client.address != self.last).min_by_key(|client| client.id);
+            let Some(number) = others.or_else(|| ready().min_by_key(|client| client.id)).map(|client| client.id) else { return };
+            let Some(client) = self.clients.iter_mut().find(|client| client.id == number) else { return };
+            let Some((request, bodyless)) = client.take_request(now) else { return };
+            self.last.clone_from(&client.address);
+            match Exchange::start(&self.backend.path(), number, request, bodyless, now) {
+                Ok(exchange) => self.exchange = Some(exchange),
+                Err(e) if socket::is_our_shortage(&e) => client.refuse(Refused(503, "this machine is short of something"), now),
+                Err(e) => {
+                    client.refuse(Refused(502, "the admin pages cannot be reached just now: try again"), now);
+                    self.backend.rebuild(&e.to_string());
+                }
+            }
+            self.go_on(true, now);
+        }
+    }
+
+    /// Large answers for clients that do not take them are the only memory here that could add up.
+    fn drop_who_owes_most(&mut self) {
+        while self.clients.iter().map(Client::owed).sum::<usize>() > MAX_OWED {
+            let largest = self.clients.iter().enumerate().max_by_key(|(_, client)| client.owed()).map(|(number, _)| number);
+            let Some(largest) = largest else { return };
+            self.clients.swap_remove(largest);
+        }
+    }
+}
+
+/// The body of the thread. A panic, which would be a mistake of ours, costs the clients of the moment and not the admin pages.
+pub fn live(mut front: Front) {
+    while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| front.run())).is_err() {
+        log::error!("admin state=recovered reason=\"a panic in its front\"");
+        front.clear();
+        thread::sleep(SHORTAGE_PAUSE);
+    }
+}

@@ -1,0 +1,118 @@
+//! The management pages over HTTP, behind an acceptor of our own: tiny_http never faces the network.
+//!
+//! ```text
+//! client --TCP or Unix--> front: bounds, deadlines, checks --one clean request--> tiny_http --> serve --> Handler
+//! ```
+//!
+//! Two threads: `admin front` looks after all clients, `admin` calls the [`Handler`]; tiny_http has a few of its own that only
+//! ever meet the front. None of them touches a session, so the admin side can neither stall nor starve the data path.
+
+mod answer;
+pub mod auth;
+mod client;
+pub mod control;
+mod crypt;
+mod exchange;
+mod front;
+mod gate;
+pub mod guard;
+pub mod http;
+mod human;
+mod listener;
+pub mod metrics;
+mod page;
+mod plot;
+pub mod routes;
+mod serve;
+mod show;
+pub mod text;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+pub use crypt::{complaint, hash};
+pub use front::MAX_CLIENTS;
+pub use http::{Handler, Method, Request, Response};
+pub use listener::Listener;
+
+use front::Front;
+use serve::{Backend, Place};
+
+/// The stack of the front: it holds two buffers of 16 KiB at most.
+const FRONT_STACK: usize = 128 * 1024;
+/// The stack of the thread that makes the pages.
+const STACK: usize = 512 * 1024;
+/// The most descriptors that the admin side uses: clients, both ends of the request that is served, three sockets of its own.
+pub const DESCRIPTORS: usize = MAX_CLIENTS + 8;
+
+/// The most threads: the front, the one that makes the pages, and tiny_http's own (an acceptor and a pool of four).
+pub const THREADS: usize = 7;
+
+/// The running admin side. Dropping it stops it.
+pub struct Admin {
+    addresses: Vec<SocketAddr>,
+    backend: Arc<Backend>,
+    /// Closing this end stops the front.
+    stop: Option<UnixStream>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Serves what the handler answers to the clients of these listeners.
+pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<Admin> {
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::address).collect();
+    let names: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let place = Place::open()?;
+    let backend = Arc::new(Backend::new(&place));
+    let (stop, stopped) = UnixStream::pair()?;
+    let front = Front::new(listeners, backend.clone(), stopped);
+    // from here on, an error drops this and with it ends what has been started
+    let mut admin = Admin { addresses, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
+    admin.spawn("admin", STACK, move || backend.live(place, &*handler))?;
+    admin.spawn("admin front", FRONT_STACK, move || front::live(front))?;
+    for name in names {
+        log::info!("admin address={} state=open", crate::system::logging::value(&name));
+    }
+    Ok(admin)
+}
+
+impl Admin {
+    fn spawn(&mut self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(body)?);
+        Ok(())
+    }
+
+    /// Where it listens, as far as that is TCP.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Closes the listeners and drops the clients; those that wait for their answer get it, if that takes less than a second.
+    /// What the admin side made in the file system is gone when this returns. Not to be called by the handler, which is one of the
+    /// things that this waits for.
+    pub fn stop(&mut self) {
+        if self.stop.take().is_none() {
+            return;
+        }
+        // the front, which was started last, ends by itself now, and needs the other one until it has
+        let front = if self.threads.len() > 1 { self.threads.pop() } else { None };
+        join(front);
+        self.backend.stop();
+        join(self.threads.pop());
+        log::info!("admin state=closed");
+    }
+}
+
+/// Waits for the end of a thread. If that was a panic, it has been told about when it happened.
+fn join(thread: Option<JoinHandle<()>>) {
+    let _ = thread.map(JoinHandle::join);
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,273 @@
+//! The one table of what can be asked of the admin side: path, access, parameters and what answers. The loop in `admin` calls
+//! [`Routes`] for each request, on the thread `admin`; the manual page is compared with [`table`].
+//!
+//! Checks come in this order: user (401), path (404), method (405), access and origin (403), parameters (400), then the act.
+
+use std::io;
+use std::sync::Arc;
+
+use super::answer::{Failure, Kind, done, failed, sealed};
+use super::control::Control;
+use super::crypt;
+use super::gate::{Gate, Visitor};
+use super::http::{Handler, Method, Request, Response};
+use super::show::{self, Visit};
+use crate::config::{Change, Refusal};
+use crate::system::logging::value;
+use crate::system::terminal::MAX_PASSWORD;
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody, without a password.
+    Nobody,
+    /// Every user.
+    Read,
+    /// Users with full access.
+    Write,
+}
+
+/// What a route does.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Shows something.
+    Show(fn(&Visit) -> Result<Response, Failure>),
+    /// Pulls a lever of the program.
+    Do(fn(&dyn Control) -> Result<String, Refusal>),
+    /// Changes the running state as the path and the parameters say.
+    Change,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// Without the slash in front. A dot and an underscore are the same, as in the original.
+    pub path: &'static str,
+    /// Who may ask.
+    pub needs: Needs,
+    /// Their names, in any case; a `?` marks one that may be left out.
+    pub parameters: &'static [&'static str],
+    act: Act,
+}
+
+/// What the original's forms send along; only two of them mean anything, and only to `running`.
+const VIEW: &[&str] = &["verbose?", "refresh?", "ignore?", "resultMessage?"];
+
+/// The change takes a hash; here a password may stand in its place, which becomes one.
+const ADD_USER: &[&str] = &["name", "password?", "plain?", "access"];
+
+const OWN: [Route; 20] = [
+    show("", &[], show::index),
+    show("index.html", &[], show::index),
+    show("running", VIEW, show::running),
+    show("running.txt", &["verbose?"], show::running_txt),
+    show("running.xml", &["verbose?"], show::running_xml),
+    show("running.json", &[], show::running_json),
+    show("config.xml", &[], show::config_xml),
+    show("sessions", &[], show::sessions),
+    show("sessions.json", &[], show::sessions_json),
+    show("events", &[], show::events),
+    show("events.json", &[], show::events_json),
+    show("metrics", &[], show::metrics),
+    Route { needs: Needs::Nobody, ..show("healthz", &[], show::healthz) },
+    show("tcpdirector.css", &[], show::css),
+    show("tcpdirector.js", &[], show::js),
+    // the original's pages ask for its style sheet by this name
+    show("pydirector.css", &[], show::css),
+    lever("save", VIEW, |control| control.save()),
+    lever("closeLog", &[], |control| control.reopen_log()),
+    lever("reopenLog", &[], |control| control.reopen_log()),
+    lever("shutdown", &[], |control| control.shutdown()),
+];
+
+const fn show(path: &'static str, parameters: &'static [&'static str], show: fn(&Visit) -> Result<Response, Failure>) -> Route {
+    Route { path, needs: Needs::Read, parameters, act: Act::Show(show) }
+}
+
+const fn lever(
+    path: &'static str,
+    parameters: &'static [&'static str],
+    pull: fn(&dyn Control) -> Result<String, Refusal>,
+) -> Route {
+    Route { path, needs: Needs::Write, parameters, act: Act::Do(pull) }
+}
+
+/// Every route: those of this file, then the changes.
+pub fn table() -> impl Iterator<Item = Route> {
+    let change = |(path, parameters)| {
+        let parameters = if path == "addUser" { ADD_USER } else { parameters };
+        Route { path, needs: Needs::Write, parameters, act: Act::Change }
+    };
+    OWN.into_iter().chain(Change::PATHS.into_iter().map(change))
+}
+
+impl Route {
+    /// How it may be asked for.
+    pub fn methods(&self) -> &'static [Method] {
+        match self.needs {
+            Needs::Write => &[Method::Get, Method::Post],
+            Needs::Nobody | Needs::Read => &[Method::Get],
+        }
+    }
+
+    fn of(path: &str) -> Option<Route> {
+        let path = path.strip_prefix('/')?.replace('.', "_");
+        table().find(|route| route.path.replace('.', "_") == path)
+    }
+
+    fn knows(&self, argument: &str) -> bool {
+        self.parameters.iter().any(|name| name.trim_end_matches('?').eq_ignore_ascii_case(argument))
+    }
+
+    /// Refuses arguments that are unknown or given twice; those of changes are checked by `Change` itself.
+    fn check(&self, arguments: &[(String, String)]) -> Result<(), Failure> {
+        for (i, (name, _)) in arguments.iter().enumerate() {
+            if !self.knows(name) {
+                return Err(Failure::new(400, format!("unknown argument `{name}`")));
+            }
+            if arguments.iter().take(i).any(|(other, _)| other == name) {
+                return Err(Failure::new(400, format!("argument `{name}` is given twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers every request.
+pub struct Routes {
+    control: Arc<dyn Control>,
+    gate: Gate,
+}
+
+impl Handler for Routes {
+    fn handle(&self, request: &Request) -> Response {
+        sealed(self.answer(request))
+    }
+}
+
+impl Routes {
+    /// Routes to this program. Fails where the kernel gives no random bytes.
+    pub fn new(control: Arc<dyn Control>) -> io::Result<Routes> {
+        Ok(Routes { control, gate: Gate::new()? })
+    }
+
+    fn answer(&self, request: &Request) -> Response {
+        let route = Route::of(&request.path);
+        match self.admit(route, request) {
+            Ok(visitor) => {
+                let delay = visitor.delay;
+                Response { delay, ..self.answer_to(visitor, route, request) }
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn answer_to(&self, visitor: Visitor, route: Option<Route>, request: &Request) -> Response {
+        let kind = Kind::of(request.accept.as_deref());
+        let Some(route) = route else {
+            return failed(kind, &Failure::new(404, format!("there is no page `{}`", request.path)));
+        };
+        if !route.methods().contains(&request.method) {
+            return failed(kind, &Failure::new(405, "this page can only be read: use GET")).with("Allow", "GET, HEAD");
+        }
+        let named = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
+        let (tokens, arguments): (Vec<_>, Vec<_>) =
+            request.query.iter().chain(&request.form).map(named).partition(|(name, _)| name == "token");
+        let token = self.gate.token(&visitor);
+        let visit = Visit { control: &*self.control, request, kind, visitor, token, arguments };
+        match route.act {
+            Act::Show(show) => {
+                let answer = route.check(&visit.arguments).and_then(|()| show(&visit));
+                answer.unwrap_or_else(|failure| failed(kind, &failure))
+            }
+            Act::Do(_) | Act::Change => self.write(&route, &visit, tokens.first().map(|(_, token)| token.as_str())),
+        }
+    }
+
+    fn admit(&self, route: Option<Route>, request: &Request) -> Result<Visitor, Response> {
+        if route.is_some_and(|route| route.needs == Needs::Nobody) {
+            return Ok(Visitor::unknown());
+        }
+        self.gate.admit(request, &self.control.director().users()).map_err(|delay| {
+            let failure = Failure::new(401, "a user and the right password are needed");
+            let refusal = failed(Kind::of(request.accept.as_deref()), &failure);
+            Response { delay, ..refusal.with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\"") }
+        })
+    }
+
+    /// Does what changes something, and tells the log and the events who did it.
+    fn write(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Response {
+        let Visitor { user, .. } = &visit.visitor;
+        let by = format!("{user}@{}", visit.request.client);
+        let outcome = self.permit(visit, token).and_then(|()| act(route, visit, &by));
+        let what = described(route, &visit.arguments);
+        let (user, client) = (value(user), value(&visit.request.client));
+        match outcome {
+            Ok(message) => {
+                log::info!("change by={user} client={client} {what} outcome=done message={}", value(&message));
+                visit.control.director().events.note(&by, format!("change {what} message={}", value(&message)));
+                done(visit.kind, &message).unwrap_or_else(|failure| failed(visit.kind, &failure))
+            }
+            Err(failure) => {
+                let Failure { status, why } = &failure;
+                log::info!("change by={user} client={client} {what} outcome=refused status={status} reason={}", value(why));
+                match visit.kind {
+                    // a person sees the reason above the page that they were on
+                    Kind::Html => show::refused(visit, &failure).unwrap_or_else(|_| failed(Kind::Text, &failure)),
+                    Kind::Json | Kind::Text => failed(visit.kind, &failure),
+                }
+            }
+        }
+    }
+
+    fn permit(&self, visit: &Visit, token: Option<&str>) -> Result<(), Failure> {
+        if !visit.visitor.is_full {
+            return Err(Failure::new(403, format!("user `{}` may look and not change", visit.visitor.user)));
+        }
+        self.gate.is_meant(&visit.visitor, visit.request, token).map_err(|why| Failure::new(403, why))
+    }
+}
+
+fn act(route: &Route, visit: &Visit, by: &str) -> Result<String, Failure> {
+    if let Act::Do(pull) = route.act {
+        route.check(&visit.arguments)?;
+        return Ok(pull(visit.control)?);
+    }
+    let none = || Err(Refusal::NotFound(format!("there is no change `{}`", route.path)));
+    let arguments = hashed(route, &visit.arguments)?;
+    let change = Change::from_query(route.path, &arguments).unwrap_or_else(none)?;
+    match &change {
+        Change::DelUser { name } if *name == visit.visitor.user => {
+            Err(Failure::new(409, format!("you are user `{name}`: let another user delete you")))
+        }
+        Change::AddUser { user } if !crypt::is_affordable(&user.password) => {
+            Err(Failure::new(400, "password: a hash of this kind or cost is never accepted at a login"))
+        }
+        _ => Ok(visit.control.apply(&change, by)?),
+    }
+}
+
+/// The arguments with `password=HASH` in the place of `plain=PASSWORD`, for the route that takes it.
+fn hashed(route: &Route, arguments: &[(String, String)]) -> Result<Vec<(String, String)>, Failure> {
+    let hashed = |(name, text): &(String, String)| {
+        if name != "plain" || !route.knows(name) {
+            return Ok((name.clone(), text.clone()));
+        }
+        if text.is_empty() || text.len() > MAX_PASSWORD {
+            return Err(Failure::new(400, format!("plain: a password has 1 to {MAX_PASSWORD} bytes")));
+        }
+        let hash = crypt::hash(text).map_err(|error| Failure::new(500, format!("no hash could be made: {error}")))?;
+        Ok(("password".to_owned(), hash))
+    };
+    arguments.iter().map(hashed).collect()
+}
+
+/// The change as pairs for the log: what the route knows, and never a password.
+fn described(route: &Route, arguments: &[(String, String)]) -> String {
+    let mut what = format!("path={}", route.path);
+    for (name, text) in arguments.iter().filter(|(name, _)| route.knows(name)) {
+        let text = if name == "password" || name == "plain" { "***" } else { text };
+        what.push_str(&format!(" {name}={}", value(text)));
+    }
+    what
+}

@@ -1,0 +1,127 @@
+//! What answers the routes that only show something: one function each, from a visit to a response. `routes` calls them after all
+//! checks but those of values.
+
+use super::answer::{Failure, Kind, document, html, json};
+use super::control::Control;
+use super::gate::Visitor;
+use super::http::{Request, Response};
+use super::page::{EventsPage, Frame, Index, Message, Running, SessionsPage};
+use super::{metrics as prometheus, text};
+use crate::state::Director;
+use crate::state::snapshot::{self, Snapshot};
+
+type Answer = Result<Response, Failure>;
+
+/// A request that was let in.
+pub struct Visit<'a> {
+    /// The program.
+    pub control: &'a dyn Control,
+    /// What was asked.
+    pub request: &'a Request,
+    /// How the answer should look.
+    pub kind: Kind,
+    /// Who asks.
+    pub visitor: Visitor,
+    /// For the forms of the page.
+    pub token: String,
+    /// The parameters of query and form, names in lower case.
+    pub arguments: Vec<(String, String)>,
+}
+
+impl Visit<'_> {
+    fn director(&self) -> &Director {
+        self.control.director()
+    }
+
+    fn argument(&self, name: &str) -> Option<&str> {
+        self.arguments.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn frame(&self, here: &'static str) -> Frame<'_> {
+        Frame::new(&self.visitor.user, self.visitor.is_full.then_some(&self.token), here)
+    }
+}
+
+pub fn index(visit: &Visit) -> Answer {
+    let state = Snapshot::take(visit.director());
+    html(200, &Index { frame: visit.frame("/"), state: &state })
+}
+
+pub fn running(visit: &Visit) -> Answer {
+    if visit.kind == Kind::Json {
+        return running_json(visit);
+    }
+    let refresh = visit.argument("refresh").filter(|text| !text.is_empty()).map(seconds).transpose()?;
+    let message = visit.argument("resultmessage").map(|text| Message { text, is_error: false });
+    let state = Snapshot::take(visit.director());
+    html(200, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh))
+}
+
+/// The page with the reason why something was not done.
+pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
+    let state = Snapshot::take(visit.director());
+    let message = Some(Message { text: &failure.why, is_error: true });
+    html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
+}
+
+fn seconds(text: &str) -> Result<u64, Failure> {
+    let number = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
+    number.ok_or_else(|| Failure::new(400, format!("refresh: `{text}` must be seconds from 1 to 3600")))
+}
+
+pub fn running_txt(visit: &Visit) -> Answer {
+    Ok(document("text/plain", text::running(&Snapshot::take(visit.director()))))
+}
+
+pub fn running_xml(visit: &Visit) -> Answer {
+    Ok(document("application/xml", visit.control.running_xml(visit.visitor.is_full)))
+}
+
+pub fn running_json(visit: &Visit) -> Answer {
+    json(&Snapshot::take(visit.director()))
+}
+
+pub fn config_xml(visit: &Visit) -> Answer {
+    Ok(document("application/xml", visit.control.config_xml(visit.visitor.is_full)))
+}
+
+pub fn sessions(visit: &Visit) -> Answer {
+    if visit.kind == Kind::Json {
+        return sessions_json(visit);
+    }
+    html(200, &SessionsPage::new(visit.frame("/sessions"), snapshot::sessions(visit.director())))
+}
+
+pub fn sessions_json(visit: &Visit) -> Answer {
+    json(&snapshot::sessions(visit.director()))
+}
+
+pub fn events(visit: &Visit) -> Answer {
+    if visit.kind == Kind::Json {
+        return events_json(visit);
+    }
+    html(200, &EventsPage { frame: visit.frame("/events"), events: snapshot::events(visit.director()) })
+}
+
+pub fn events_json(visit: &Visit) -> Answer {
+    json(&snapshot::events(visit.director()))
+}
+
+pub fn metrics(visit: &Visit) -> Answer {
+    Ok(document(prometheus::MIME, prometheus::render(visit.director())))
+}
+
+pub fn healthz(visit: &Visit) -> Answer {
+    match text::health(&Snapshot::take(visit.director())) {
+        Ok(fine) => Ok(document("text/plain", format!("{fine}\n"))),
+        Err(why) => Err(Failure::new(503, why)),
+    }
+}
+
+pub fn css(_: &Visit) -> Answer {
+    Ok(document("text/css", include_str!("assets/tcpdirector.css")))
+}
+
+pub fn js(_: &Visit) -> Answer {
+    Ok(document("text/javascript", include_str!("assets/tcpdirector.js")))
+}

@@ -1,0 +1,286 @@
+//! Every route of the admin side, by whom and with which parameters; the changes, their answers and their refusals.
+
+use tcpdirector::admin::http::{Method, Request};
+use tcpdirector::admin::routes::{Needs, table};
+use tcpdirector::config::Change;
+
+use crate::common::admin::{Desk, HASH, Who, body, header, posted, request};
+
+/// A good query for each route that needs one, in an order in which all of them work.
+fn good(path: &str) -> String {
+    let query = match path {
+        "newService" => "service=new&listen=127.0.0.1:9000&group=g&scheduler=random",
+        "delService" => "service=new",
+        "newGroup" => "service=web&group=g&scheduler=roundrobin",
+        "delGroup" | "delAllHosts" => "service=web&group=spare",
+        "enableGroup" => "service=web&group=main",
+        "changeScheduler" => "service=web&group=main&scheduler=leastconnsrr",
+        "addHost" => "service=web&group=main&name=d&ip=127.0.0.1:8004",
+        "delHost" => "service=web&group=main&ip=127.0.0.1:8004",
+        "hostAdminDown" | "hostAdminUp" => "service=web&group=main&name=b",
+        "drainHost" => "service=web&group=main&name=a&within=1s",
+        "addUser" => return format!("/addUser?name=eve&access=readonly&password={HASH}"),
+        "delUser" => "name=ro",
+        "save" => "verbose=1&resultMessage=",
+        "running" => "verbose=0&refresh=5&ignore=x&RESULTMESSAGE=hello",
+        _ => "",
+    };
+    format!("/{path}?{query}")
+}
+
+#[test]
+fn nobody_gets_in_but_to_healthz() {
+    let desk = Desk::web();
+    let unknown = "/nothing?x=1".to_owned();
+    for url in table().filter(|route| route.needs != Needs::Nobody).map(|route| good(route.path)).chain([unknown]) {
+        for authorization in [None, Some("Basic ZnVsbDp3cm9uZw=="), Some("Basic"), Some("Bearer x"), Some("Basic %%%")] {
+            let wrong = Request { authorization: authorization.map(str::to_owned), ..request(Who::Nobody, &url) };
+            let response = desk.ask(&wrong);
+            assert_eq!(response.status, 401, "{url} {authorization:?}");
+            assert!(header(&response, "WWW-Authenticate").unwrap().starts_with("Basic realm=\"tcpdirector\""));
+        }
+    }
+    assert_eq!(desk.get(Who::Nobody, "/healthz").status, 200);
+}
+
+#[test]
+fn a_readonly_user_sees_everything_and_changes_nothing() {
+    let desk = Desk::web();
+    let before = desk.levers.director.config();
+    for route in table() {
+        let response = desk.get(Who::ReadOnly, &good(route.path));
+        let expected = if route.needs == Needs::Write { 403 } else { 200 };
+        assert_eq!(response.status, expected, "{}: {}", route.path, body(&response));
+        // without arguments too: access comes before them
+        if route.needs == Needs::Write {
+            let path = format!("/{}?nonsense=1", route.path);
+            assert_eq!(desk.get(Who::ReadOnly, &path).status, 403, "{path}");
+        }
+    }
+    assert_eq!(desk.levers.director.config(), before);
+    assert!(desk.levers.pulled.lock().is_empty());
+}
+
+#[test]
+fn a_full_user_may_ask_for_everything_by_get_and_change_by_post() {
+    for post in [false, true] {
+        let desk = Desk::web();
+        desk.take_down("a");
+        let mut routes: Vec<_> = table().collect();
+        routes.sort_by_key(|route| (route.path == "delHost", route.path == "delService", route.path == "delGroup"));
+        for route in routes {
+            let retry = "/retryHost?service=web&group=main&name=a".to_owned();
+            let url = if route.path == "retryHost" { retry } else { good(route.path) };
+            let asked = if post { posted(Who::Full, &url) } else { request(Who::Full, &url) };
+            let response = desk.ask(&asked);
+            let expected = match (route.needs, post) {
+                (Needs::Write, _) => 302,
+                (_, true) => 405,
+                _ => 200,
+            };
+            assert_eq!(response.status, expected, "{url}: {}", body(&response));
+            if expected == 302 {
+                assert_eq!(body(&response), "OK\n");
+            }
+        }
+        assert_eq!(*desk.levers.pulled.lock(), ["save", "reopen_log", "reopen_log", "shutdown"]);
+    }
+}
+
+#[test]
+fn every_answer_has_the_headers_that_keep_a_browser_safe() {
+    let desk = Desk::web();
+    let urls = table().map(|route| good(route.path)).chain(["/nothing".to_owned(), "/addHost".to_owned()]);
+    for url in urls {
+        for who in [Who::Full, Who::ReadOnly, Who::Nobody] {
+            let response = desk.get(who, &url);
+            assert!(header(&response, "Content-Type").unwrap().ends_with("; charset=utf-8"), "{url}");
+            assert_eq!(header(&response, "Cache-Control"), Some("no-store"));
+            assert_eq!(header(&response, "X-Content-Type-Options"), Some("nosniff"));
+            assert_eq!(header(&response, "Referrer-Policy"), Some("same-origin"));
+            let policy = header(&response, "Content-Security-Policy").unwrap();
+            assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"));
+        }
+    }
+}
+
+#[test]
+fn missing_unknown_and_doubled_arguments_are_named() {
+    let desk = Desk::web();
+    for (path, parameters) in Change::PATHS {
+        let all: Vec<&str> = parameters.iter().filter(|name| !name.ends_with('?')).copied().collect();
+        assert_eq!(desk.told(&format!("/{path}")), (400, format!("NOT OK: missing argument: {}", all.join(", "))));
+    }
+    for route in table() {
+        let (status, reason) = desk.told(&format!("/{}?wizard=1", route.path));
+        assert!(status == 400 && reason.starts_with("NOT OK: unknown argument `wizard`"), "{}: {status} {reason}", route.path);
+        if let Some(name) = route.parameters.first().map(|name| name.trim_end_matches('?')) {
+            let upper = name.to_ascii_uppercase();
+            let (status, reason) = desk.told(&format!("/{}?{name}=1&{upper}=1", route.path));
+            let lower = name.to_ascii_lowercase();
+            assert_eq!((status, reason), (400, format!("NOT OK: argument `{lower}` is given twice")), "{}", route.path);
+        }
+    }
+}
+
+#[test]
+fn dots_underscores_and_cases_of_arguments_are_as_in_the_original() {
+    let desk = Desk::web();
+    assert_eq!(desk.read("/running_txt"), desk.read("/running.txt"));
+    assert_eq!(desk.read("/index.html"), desk.read("/"));
+    assert_eq!(desk.read("/index_html"), desk.read("/"));
+    assert_eq!(desk.told("/addHost?SERVICE=web&Group=main&naME=x&Ip=127.0.0.1:9").0, 302);
+    for unknown in ["/running/", "//running", "/RUNNING", "/addhost", "/running%00", "/runningXtxt", "/..", "/%0A", "/status.txt"]
+    {
+        assert_eq!(desk.get(Who::Full, unknown).status, 404, "{unknown}");
+    }
+    assert_eq!(desk.told("/no/such"), (404, "NOT OK: there is no page `/no/such`".into()));
+}
+
+#[test]
+fn messages_are_the_originals() {
+    let desk = Desk::web();
+    for (url, message) in [
+        ("/addHost?service=web&group=main&name=x+y&ip=127.0.0.1:81", "Host x y(127.0.0.1:81) added to main / web"),
+        ("/delHost?service=web&group=main&ip=127.0.0.1:81", "host 127.0.0.1:81 deleted (from active group!)"),
+        ("/delHost?service=web&group=spare&name=c", "host 127.0.0.1:8003 deleted from inactive group"),
+        ("/enableGroup?service=web&group=main", "Group main enabled for service web"),
+        ("/delUser?name=ro", "user ro deleted"),
+    ] {
+        assert_eq!(desk.told(url), (302, message.to_owned()), "{url}");
+    }
+    let response = desk.get(Who::Full, "/enableGroup?service=web&group=main");
+    assert_eq!(header(&response, "Location"), Some("/running?resultMessage=Group%20main%20enabled%20for%20service%20web"));
+}
+
+#[test]
+fn refusals_name_the_wrong_thing() {
+    let desk = Desk::web();
+    let host = "service=web&group=main";
+    for (url, status, words) in [
+        ("/enableGroup?service=nope&group=main".to_owned(), 404, "no service `nope`"),
+        ("/enableGroup?service=web&group=nope".to_owned(), 404, "no group `nope`"),
+        (format!("/delHost?{host}&name=nope"), 404, "no host `nope`"),
+        (format!("/delHost?{host}&name=a&ip=127.0.0.1:8001"), 400, "by `name` or by `ip`"),
+        (format!("/delHost?{host}"), 400, "by `name` or by `ip`"),
+        (format!("/addHost?{host}&name=a&ip=127.0.0.1:9"), 409, "a host `a`"),
+        (format!("/addHost?{host}&name=x&ip=127.0.0.1:8001"), 409, "has the address 127.0.0.1:8001"),
+        (format!("/addHost?{host}&name=x&ip=127.0.0.1:0"), 400, "port 0"),
+        (format!("/addHost?{host}&name=x&ip=no+such+host:80"), 400, "no such host"),
+        (format!("/addHost?{host}&name=&ip=127.0.0.1:9"), 400, "must not be empty"),
+        (format!("/addHost?{host}&name=x%0Ahost%20forged&ip=127.0.0.1:9"), 400, "control character"),
+        (format!("/retryHost?{host}&name=a"), 409, "is up"),
+        (format!("/drainHost?{host}&name=a&within=soon"), 400, "within: `soon`"),
+        (format!("/changeScheduler?{host}&scheduler=best"), 400, "unknown scheduler `best`"),
+        ("/delAllHosts?service=web&group=main".to_owned(), 409, "is enabled"),
+        ("/addUser?name=x&plain=&access=full".to_owned(), 400, "1 to 511 bytes"),
+        (format!("/addUser?name=x&plain=p&password={HASH}&access=full"), 400, "given twice"),
+        ("/addUser?name=x&password=$6$rounds=999999999$salt$x&access=full".to_owned(), 400, "never accepted"),
+        ("/delUser?name=nope".to_owned(), 404, "user nope not found"),
+        ("/delUser?name=full".to_owned(), 409, "you are user `full`"),
+        ("/addUser?name=x&password=plain&access=full".to_owned(), 400, "not a crypt(3) hash"),
+        (format!("/addUser?name=x&password={HASH}&access=wizard"), 400, "unknown access `wizard`"),
+        (format!("/addUser?name=ro&password={HASH}&access=full"), 409, "user ro already exists"),
+    ] {
+        let (told, reason) = desk.told(&url);
+        assert!(told == status && reason.starts_with("NOT OK: ") && reason.contains(words), "{url}: {told} {reason}");
+        assert!(!reason.contains('\n'), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_script_that_asks_for_json_gets_json() {
+    let desk = Desk::web();
+    let ask = |who, url: &str| {
+        let response = desk.ask(&Request { accept: Some("application/json".into()), ..request(who, url) });
+        assert_eq!(header(&response, "Content-Type"), Some("application/json; charset=utf-8"), "{url}");
+        let value: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        (response.status, value)
+    };
+    let (status, value) = ask(Who::Full, "/enableGroup?service=web&group=spare");
+    assert_eq!((status, &value["ok"]), (200, &true.into()));
+    assert_eq!(value["message"], "Group spare enabled for service web");
+    for (who, url, expected) in [
+        (Who::Full, "/enableGroup?service=web&group=%3Cnope%3E", 404),
+        (Who::Full, "/nothing", 404),
+        (Who::Full, "/addHost", 400),
+        (Who::ReadOnly, "/save", 403),
+        (Who::Nobody, "/running", 401),
+    ] {
+        let (status, value) = ask(who, url);
+        assert_eq!((status, &value["ok"]), (expected, &false.into()), "{url}");
+        assert!(value["message"].as_str().is_some_and(|reason| !reason.is_empty()));
+    }
+    assert_eq!(ask(Who::ReadOnly, "/running").1["services"][0]["groups"][0]["hosts"][1]["name"], "b");
+    assert_eq!(ask(Who::ReadOnly, "/running.json").1["services"][0]["enabled"], "spare");
+    assert_eq!(ask(Who::ReadOnly, "/sessions").1, serde_json::json!([]));
+    let events = ask(Who::ReadOnly, "/events").1;
+    assert_eq!((&events[0]["by"], events.as_array().map(Vec::len)), (&"full@127.0.0.1".into(), Some(1)));
+}
+
+#[test]
+fn a_change_that_a_browser_was_tricked_into_is_refused() {
+    let desk = Desk::web();
+    let url = "/enableGroup?service=web&group=spare";
+    let from = |origin: &str| Some(origin.to_owned());
+    for tricked in [
+        Request { sec_fetch_site: from("cross-site"), ..request(Who::Full, url) },
+        Request { origin: from("http://evil.example"), ..posted(Who::Full, url) },
+        Request { origin: from("http://127.0.0.1:7001"), ..posted(Who::Full, url) },
+        Request { sec_fetch_site: from("same-origin"), ..posted(Who::Full, url) },
+        posted(Who::Full, &format!("{url}&token=guessed")),
+        request(Who::Full, &format!("{url}&token=guessed")),
+    ] {
+        assert_eq!(desk.ask(&tricked).status, 403);
+    }
+    assert_eq!(desk.levers.director.config().services[0].enabled, "main");
+    let own = posted(Who::Full, &format!("{url}&token={}", desk.token()));
+    let own = Request { sec_fetch_site: from("same-origin"), origin: from("http://127.0.0.1:7001"), ..own };
+    assert_eq!(desk.ask(&own).status, 302);
+}
+
+#[test]
+fn only_a_full_user_sees_hashes() {
+    let desk = Desk::web();
+    for path in ["/running.xml", "/config.xml"] {
+        assert!(desk.read(path).contains("hashes=\"true\""));
+        assert!(body(&desk.get(Who::ReadOnly, path)).contains("hashes=\"false\""));
+        assert_eq!(header(&desk.get(Who::Full, path), "Content-Type"), Some("application/xml; charset=utf-8"));
+    }
+    desk.get(Who::Full, &good("addUser"));
+    let all = ["/running", "/running.json", "/running.txt", "/events", "/metrics"].map(|path| desk.read(path)).concat();
+    assert!(all.contains("eve") && !all.contains("saltsalt"));
+}
+
+#[test]
+fn methods_follow_from_access() {
+    for route in table() {
+        let expected: &[Method] = if route.needs == Needs::Write { &[Method::Get, Method::Post] } else { &[Method::Get] };
+        assert_eq!(route.methods(), expected, "{}", route.path);
+    }
+}
+
+#[test]
+fn a_password_in_the_clear_becomes_a_hash_and_is_never_told() {
+    let desk = Desk::web();
+    let response = desk.ask(&posted(Who::Full, "/addUser?name=eve&plain=correct+horse&access=readonly"));
+    assert_eq!(response.status, 302, "{}", body(&response));
+    let users = desk.levers.director.users();
+    assert!(users.iter().any(|user| user.name == "eve" && user.password.starts_with("$6$")));
+    let authorization = Some("Basic ZXZlOmNvcnJlY3QgaG9yc2U=".to_owned());
+    assert_eq!(desk.ask(&Request { authorization, ..request(Who::Nobody, "/running") }).status, 200);
+    let events = desk.read("/events.json");
+    assert!(events.contains("name=eve plain=*** access=readonly") && !events.contains("horse"), "{events}");
+}
+
+#[test]
+fn a_change_is_noted_with_who_made_it_and_a_refused_one_is_not() {
+    let desk = Desk::web();
+    desk.get(Who::Full, "/enableGroup?service=web&group=spare");
+    desk.get(Who::Full, "/enableGroup?service=web&group=nope");
+    desk.get(Who::ReadOnly, "/enableGroup?service=web&group=main");
+    let events = desk.levers.director.events.latest();
+    let what = "change path=enableGroup service=web group=spare message=\"Group spare enabled for service web\"";
+    let told: Vec<(&str, &str)> = events.iter().map(|event| (event.by.as_str(), event.what.as_str())).collect();
+    assert_eq!(told, [("full@127.0.0.1", what)]);
+}

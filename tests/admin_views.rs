@@ -1,0 +1,251 @@
+//! What the admin side shows: the text grammar, metrics, health, and the page, also under names that want to break them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::Stdio;
+
+use tcpdirector::admin::http::Request;
+
+use crate::common::admin::{Desk, Who, body, request};
+use crate::common::server::{have, tool};
+
+/// Names that would break a page, a line or a label; control characters cannot come in.
+const HOSTILE: &str = "<script>alert(1)</script>\"'>&amp; \\ %41 {{x}}";
+
+fn as_xml(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+fn hostile() -> Desk {
+    let name = as_xml(HOSTILE);
+    Desk::new(&format!(
+        r#"<service name="{name}"><listen ip="127.0.0.1:8000"/><group name="{name}" scheduler="random">
+        <host name="{name}" ip="127.0.0.1:8001"/><host name="b" ip="127.0.0.1:8002"/></group><enable group="{name}"/></service>"#
+    ))
+}
+
+fn many(count: usize) -> Desk {
+    let host = |i| format!("<host name=\"backend-{i:02}\" ip=\"192.168.100.{i}:8080\"/>");
+    let hosts: String = (1..=count).map(host).collect();
+    Desk::new(&format!(
+        "<service name=\"web\"><listen ip=\"127.0.0.1:8000\"/><group name=\"main\" scheduler=\"random\">{hosts}</group>\
+         <enable group=\"main\"/></service>"
+    ))
+}
+
+#[test]
+fn the_text_has_the_grammar_of_the_original() {
+    let desk = Desk::web();
+    desk.take_down("b");
+    desk.get(Who::Full, "/hostAdminDown?service=web&group=spare&name=c");
+    let expected = "service web 127.0.0.1:8000 main\n\
+                    group main enabled\n\
+                    host a 127.0.0.1:8001 0 -\n\
+                    disabled b 127.0.0.1:8002 connection%20refused -\n\
+                    group spare inactive\n\
+                    disabled c 127.0.0.1:8003 disabled -\n";
+    assert_eq!(desk.read("/running.txt"), expected);
+    desk.get(Who::Full, "/drainHost?service=web&group=main&name=b");
+    assert!(desk.read("/running.txt").contains("\ndisabled b 127.0.0.1:8002 draining,%20connection%20refused -\n"));
+}
+
+#[test]
+fn one_line_of_the_text_is_one_thing_whatever_the_names() {
+    let text = hostile().read("/running.txt");
+    let fields: Vec<usize> = text.lines().map(|line| line.split(' ').count()).collect();
+    assert_eq!(fields, [4, 3, 5, 5], "{text}");
+    assert!(text.contains("%2541"), "what looks encoded is encoded again: {text}");
+}
+
+#[test]
+fn health_says_which_service_has_no_host_and_nothing_more() {
+    let desk = Desk::web();
+    desk.take_down("a");
+    assert_eq!(desk.read("/healthz"), "OK\n");
+    desk.get(Who::Full, "/hostAdminDown?service=web&group=main&name=b");
+    let response = desk.get(Who::Nobody, "/healthz");
+    assert_eq!((response.status, body(&response).as_str()), (503, "NOT OK: no host for web\n"));
+}
+
+/// Reads one sample: its name, its labels unescaped, its value.
+fn sample(line: &str) -> (String, BTreeMap<String, String>, u64) {
+    let (head, value) = line.rsplit_once(' ').expect("a value");
+    let (name, labels) = head.split_once('{').unwrap_or((head, "}"));
+    let mut rest = labels.strip_suffix('}').expect("labels end");
+    let mut read = BTreeMap::new();
+    while let Some((label, quoted)) = rest.split_once("=\"") {
+        let (mut text, mut escaped, mut end) = (String::new(), false, None);
+        for (i, c) in quoted.char_indices() {
+            match (escaped, c) {
+                (false, '\\') => escaped = true,
+                (false, '"') => {
+                    end = Some(i);
+                    break;
+                }
+                (true, c) => {
+                    text.push(if c == 'n' { '\n' } else { c });
+                    escaped = false;
+                }
+                (false, c) => text.push(c),
+            }
+        }
+        read.insert(label.trim_start_matches(',').to_owned(), text);
+        rest = &quoted[end.expect("the label ends") + 1..];
+    }
+    (name.to_owned(), read, value.parse().expect("a number"))
+}
+
+#[test]
+fn metrics_are_families_of_samples_with_help_and_type() {
+    for desk in [Desk::web(), hostile()] {
+        let text = desk.read("/metrics");
+        let (mut kinds, mut family, mut seen) = (BTreeMap::new(), String::new(), BTreeSet::new());
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split(' ').next().unwrap().to_owned();
+                assert!(!kinds.contains_key(&family), "{family} is there twice");
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').unwrap();
+                assert_eq!(name, family);
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                kinds.insert(family.clone(), kind.to_owned());
+            } else {
+                let (name, labels, _) = sample(line);
+                assert_eq!(name, family, "{line}");
+                assert!(name.starts_with("tcpdirector_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                assert!(seen.insert((name, labels)), "{line} is there twice");
+            }
+        }
+        assert!(text.ends_with('\n') && kinds.len() > 15);
+    }
+}
+
+#[test]
+fn prometheus_finds_nothing_wrong_with_the_metrics() {
+    if !have(&["promtool"]) {
+        return;
+    }
+    let mut check = tool("promtool");
+    check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = check.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(hostile().read("/metrics").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn metrics_say_what_is_so() {
+    let desk = hostile();
+    desk.take_down("b");
+    let text = desk.read("/metrics");
+    let value = |name: &str, host: &str| {
+        let samples = text.lines().filter(|line| !line.starts_with('#')).map(sample);
+        let mut found = samples.filter(|(n, labels, _)| n == name && labels.get("host").is_none_or(|label| label == host));
+        found.next().map(|(_, _, value)| value)
+    };
+    for (name, host, expected) in [
+        ("tcpdirector_host_up", "b", 0),
+        ("tcpdirector_host_up", HOSTILE, 1),
+        ("tcpdirector_host_available", HOSTILE, 1),
+        ("tcpdirector_host_failures_total", "b", 1),
+        ("tcpdirector_service_healthy", "", 1),
+        ("tcpdirector_group_enabled", "", 1),
+        ("tcpdirector_build_info", "", 1),
+    ] {
+        assert_eq!(value(name, host), Some(expected), "{name} {host}\n{text}");
+    }
+}
+
+#[test]
+fn one_look_at_the_page_says_whether_all_is_well() {
+    let desk = Desk::web();
+    let banner = |class: &str, words: &str| {
+        let page = desk.read("/running");
+        assert!(page.contains(&format!("class=\"live {class}\"")) && page.contains(&format!("<h1>{words}</h1>")), "{words}");
+    };
+    banner("good", "All is well");
+    desk.get(Who::Full, "/hostAdminDown?service=web&group=main&name=a");
+    banner("good", "All is well, 1 host taken out");
+    desk.take_down("c");
+    banner("warn", "1 host is down");
+    desk.take_down("b");
+    banner("bad", "No host for web");
+}
+
+#[test]
+fn nothing_on_a_page_can_become_markup() {
+    let desk = hostile();
+    desk.take_down(HOSTILE);
+    let hit = "%3Cscript%3Ealert(1)%3C/script%3E%22'";
+    let failing = format!("/enableGroup?service={hit}&group=x");
+    let browser = Request { accept: Some("text/html,*/*".into()), ..request(Who::Full, &failing) };
+    let refused = desk.ask(&browser);
+    assert_eq!(refused.status, 404);
+    desk.levers.director.events.note("<b>", HOSTILE.to_owned());
+    let mut pages = vec![body(&refused)];
+    pages.extend(
+        [format!("/running?resultMessage={hit}"), "/events".into(), "/sessions".into(), "/".into()].map(|u| desk.read(&u)),
+    );
+    for page in pages {
+        let rest = page.replacen("<script src=\"/tcpdirector.js\" defer></script>", "", 1);
+        assert!(!rest.contains("<script") && !rest.contains("<b>") && !rest.contains("\"'"), "{rest}");
+    }
+}
+
+#[test]
+fn a_page_has_no_inline_script_or_style_and_nothing_from_elsewhere() {
+    for path in ["/", "/running", "/sessions", "/events"] {
+        let page = Desk::web().read(path);
+        for forbidden in [" style=", " onclick=", "<style", "javascript:", "http://", "https://", "src=\"//"] {
+            assert!(!page.contains(forbidden), "{path} has {forbidden}");
+        }
+    }
+}
+
+#[test]
+fn a_readonly_user_sees_no_forms() {
+    let page = body(&Desk::web().get(Who::ReadOnly, "/running"));
+    assert!(!page.contains("formaction") && !page.contains("name=\"token\"") && !page.contains("<button>"));
+    assert!(page.contains("127.0.0.1:8001") && page.contains("may look, not change"));
+}
+
+#[test]
+fn the_page_of_50_hosts_is_smaller_than_50_kb() {
+    let desk = many(50);
+    for i in 1..=25 {
+        desk.take_down(&format!("backend-{i:02}"));
+    }
+    let service = desk.levers.director.service("web").unwrap();
+    for i in 0..60 {
+        service.history.note((i, i as u64 * 123_456, i as u64 * 7_654_321), std::time::Duration::from_secs(5));
+    }
+    let page = desk.read("/running");
+    assert!(page.len() < 50_000, "{} bytes", page.len());
+    assert_eq!(page.matches("formaction=\"/delHost\"").count(), 50);
+}
+
+#[test]
+fn the_plot_says_in_words_what_it_shows() {
+    let desk = Desk::web();
+    let service = desk.levers.director.service("web").unwrap();
+    service.history.note((3, 0, 0), std::time::Duration::from_secs(5));
+    service.history.note((2, 10_000, 5_000_000), std::time::Duration::from_secs(5));
+    let page = desk.read("/running");
+    for words in [
+        "<title>Open sessions in the last five minutes; open: now 2, at most 3</title>",
+        "to clients: now 1.0 MB/s, at most 1.0 MB/s; to servers: now 2.0 kB/s",
+    ] {
+        assert!(page.contains(words), "no {words}");
+    }
+}
+
+#[test]
+fn the_page_refreshes_itself_only_when_it_is_asked_to() {
+    let desk = Desk::web();
+    assert!(!desk.read("/running").contains("http-equiv"));
+    assert!(desk.read("/running?refresh=30").contains("<noscript><meta http-equiv=\"refresh\" content=\"30;"));
+    for wrong in ["0", "-1", "3601", "x", "1;url=//evil"] {
+        assert_eq!(desk.get(Who::Full, &format!("/running?refresh={wrong}")).status, 400, "{wrong}");
+    }
+}
