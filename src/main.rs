@@ -136,6 +136,10 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let bound = Bound::bind(config).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(identity) = identity {
         sink.with_file(|file| identity.own(file)).unwrap_or(Ok(())).map_err(|e| cannot("cannot give the log away")(&e))?;
+        bound
+            .admin_path()
+            .map_or(Ok(()), |path| identity.own_path(path))
+            .map_err(|e| cannot("cannot give the admin socket away")(&e))?;
         identity.assume().map_err(|e| cannot("cannot give up root")(&e))?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));

@@ -6,8 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -19,9 +18,11 @@ use tcpdirector::admin::{self, Listener, Request};
 
 use crate::admin_front::{GET, SECOND, answers_within_a_second, ask, pages, status};
 use crate::common::program::Folder;
+use crate::common::server::free_address;
 use crate::common::{connect, pattern, reset, until};
 
-const IS_VICTIM: &str = "TCPDIRECTOR_TEST_VICTIM";
+/// Where a victim is to listen.
+const VICTIM: &str = "TCPDIRECTOR_TEST_VICTIM";
 
 /// A server in a process of its own, which is ended when this is dropped.
 struct Victim {
@@ -41,17 +42,14 @@ impl Victim {
         Victim::start("the_body_of_a_bare_victim")
     }
 
-    /// Starts this program again to run one of the tests below, which is a server, on a socket that it gets as standard input.
+    /// Starts this program again to run one of the tests below, which is a server, on an address that it is told.
     fn start(test: &str) -> Victim {
         let folder = Folder::new();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = free_address();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", &format!("admin_attacks::{test}"), "--ignored", "--nocapture"]).env(IS_VICTIM, "1");
-        command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(File::create(folder.path("stderr")).unwrap());
+        command.args(["--exact", &format!("admin_attacks::{test}"), "--ignored", "--nocapture"]).env(VICTIM, address.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.path("stderr")).unwrap());
         let victim = Victim { child: command.spawn().unwrap(), address, folder };
-        // it holds a copy of the socket
-        drop(command);
         until("the victim serves", || victim.serves());
         victim
     }
@@ -98,18 +96,19 @@ impl Drop for Victim {
     }
 }
 
-/// The socket for a victim; nothing where its body runs as a test.
-fn inherited() -> Option<TcpListener> {
-    std::env::var_os(IS_VICTIM)?;
+/// Where this process is to listen as a victim; nothing where its body runs as a test.
+fn told() -> Option<String> {
+    let address = std::env::var(VICTIM).ok()?;
     setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
-    Some(TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap()))
+    Some(address)
 }
 
 #[test]
 #[ignore = "the body of a child process"]
 fn the_body_of_a_bare_victim() {
-    let Some(listener) = inherited() else { return };
-    let server = tiny_http::Server::from_listener(listener, None).unwrap();
+    let Some(address) = told() else { return };
+    let server = tiny_http::Server::http(&address).unwrap();
+    thread::spawn(end_by_itself);
     loop {
         match server.recv() {
             Ok(request) => drop(request.respond(tiny_http::Response::from_string("ok"))),
@@ -121,12 +120,8 @@ fn the_body_of_a_bare_victim() {
 #[test]
 #[ignore = "the body of a child process"]
 fn the_body_of_a_guarded_victim() {
-    let Some(listener) = inherited() else { return };
-    // the admin side binds a socket of its own: the inherited one, which is also standard input, makes room for it
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    nix::unistd::dup2_stdin(File::open("/dev/null").unwrap()).unwrap();
-    let listeners = Listener::bind(&address.to_string().parse().unwrap()).unwrap();
+    let Some(address) = told() else { return };
+    let listeners = Listener::bind(&address.parse().unwrap()).unwrap();
     let handler = |request: &Request| {
         if request.path == "/starve" {
             thread::spawn(|| {
@@ -138,8 +133,13 @@ fn the_body_of_a_guarded_victim() {
         pages(request)
     };
     let _admin = admin::start(listeners, Arc::new(handler)).unwrap();
-    // whoever started it ends it; if that fails, it ends by itself
+    end_by_itself();
+}
+
+/// Whoever has started a victim ends it; this is for when that fails.
+fn end_by_itself() {
     thread::sleep(Duration::from_secs(120));
+    std::process::exit(0);
 }
 
 #[test]
@@ -228,18 +228,29 @@ fn a_flood_of_garbage_beside_silent_and_slow_clients_delays_no_good_request() {
                     let Ok(mut stream) = TcpStream::connect(target) else { continue };
                     let _ = stream.write_all(part);
                     count.fetch_add(1, SeqCst);
+                    // faster, and what fills is the kernel's queue of connections: then the answers of TCP itself take a second
+                    thread::sleep(Duration::from_micros(500));
                 }
             });
         }
+        // also when an answer is late and this panics, or the others would never end
+        let _end = EndOnDrop(&over);
         let mut slowest = Duration::ZERO;
         for byte in GET.iter().cycle().take(60) {
             slow.iter_mut().for_each(|stream| drop(stream.write_all(&[*byte])));
             slowest = slowest.max(answers_within_a_second(target));
         }
-        over.store(true, SeqCst);
         eprintln!("slowest answer in a flood of {} clients: {slowest:?}", count.load(SeqCst));
     });
     victim.is_well(before, 10_000);
+}
+
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod control;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,11 @@ impl Bound {
             admin = opened.map_err(|error| StartError::Bind { who, address: config.listen.to_string(), error })?;
         }
         Ok(Bound { director, sockets, admin })
+    }
+
+    /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program becomes.
+    pub fn admin_path(&self) -> Option<&Path> {
+        self.admin.iter().find_map(admin::Listener::path)
     }
 
     /// Starts the threads: those that look after the hosts first, then those that accept clients, then the admin side.
