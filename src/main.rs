@@ -30,8 +30,6 @@ const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits(3).
 const CONFIG: u8 = 78;
 
-/// How long running sessions may go on after TERM.
-const GRACE: Duration = Duration::from_secs(30);
 /// How long ended sessions get to write their log lines; a blocked write looks up once a second.
 const LAST_LINES: Duration = Duration::from_secs(3);
 /// How often a draining program looks whether it is done.
@@ -150,7 +148,7 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
     if let Some(background) = background {
         background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
-    stay(&daemon, &signals, &sink);
+    stay(&daemon, config.grace, &signals, &sink);
     drop(pidfile);
     Ok(())
 }
@@ -205,7 +203,7 @@ fn signals() -> std::io::Result<Receiver<i32>> {
 }
 
 /// Serves until TERM or INT, and stops.
-fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
+fn stay(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) {
     let ending = loop {
         match signals.recv() {
             Ok(signal @ (SIGTERM | SIGINT)) => break signal,
@@ -217,11 +215,8 @@ fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
     let sessions = daemon.open_sessions();
     log::info!("stop state=begun reason={reason} sessions={sessions}");
     daemon.close();
-    if ending == SIGTERM {
-        drain(daemon, signals, sink);
-    }
-    let cut = daemon.open_sessions();
-    daemon.cut();
+    let silent = if ending == SIGTERM { drain(daemon, grace, signals, sink) } else { 0 };
+    let cut = silent + daemon.cut();
     let deadline = Instant::now() + LAST_LINES;
     while daemon.open_sessions() > 0 && Instant::now() < deadline {
         std::thread::sleep(DRAIN_LOOK);
@@ -229,16 +224,20 @@ fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
     log::info!("stop state=done reason={reason} sessions={sessions} cut={cut}");
 }
 
-/// Waits until the last session has ended, the grace is over, or another signal asks for the end.
-fn drain(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
-    let deadline = Instant::now() + GRACE;
-    while daemon.open_sessions() > 0 && Instant::now() < deadline {
+/// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not waited
+/// for; tells how many were ended.
+fn drain(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) -> usize {
+    let began = Instant::now();
+    let mut cut = 0;
+    while daemon.open_sessions() > 0 && began.elapsed() < grace {
+        cut += daemon.cut_silent();
         match signals.recv_timeout(DRAIN_LOOK) {
-            Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return cut,
             Ok(signal) => reopen(signal, sink),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
+    cut
 }
 
 fn reopen(signal: i32, sink: &Sink) {

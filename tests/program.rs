@@ -492,3 +492,18 @@ fn term_is_heard_with_a_full_queue_on_two_addresses() {
     assert!(program.wait().success());
     drop(clients);
 }
+
+#[test]
+fn sessions_that_are_still_busy_when_the_grace_is_over_are_reset_and_counted() {
+    let backend = Backend::with(|mut client| while client.write_all(&[7; 100]).is_ok() {});
+    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"500ms\"/></pdconfig>");
+    let mut program = Program::start(&xml);
+    let mut client = connect(program.address());
+    client.read_exact(&mut [0; 100]).unwrap();
+    let began = Instant::now();
+    program.signal(SIGTERM);
+    assert!(ends_by_reset(&client));
+    assert!(program.wait().success());
+    assert!(began.elapsed() >= Duration::from_millis(500), "it did not wait");
+    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 cut=1"));
+}

@@ -76,16 +76,16 @@ pub fn config() -> impl Strategy<Value = Config> {
     let limit = |least| option::of((least..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
     let pool = (limit(2), limit(1)).prop_map(|(threads, queue)| PoolConfig { threads, queue });
     let file = vec(any::<char>(), 1..8).prop_map(String::from_iter).prop_filter("no file", |text| value::file(text).is_ok());
-    let parts = (vec(service(), 1..4), option::of(admin()), option::of(file), time(1_000), pool);
+    let parts = (vec(service(), 1..4), option::of(admin()), option::of(file), time(1_000), pool, time(1));
     parts
-        .prop_map(|(services, admin, logging, checktime, pool)| {
+        .prop_map(|(services, admin, logging, checktime, pool, grace)| {
             let mut services = unique(services, |service| service.name.clone());
             let mut seen = HashSet::new();
             services.iter_mut().for_each(|service| {
                 service.listens.retain(|listen| listen.port == 0 || seen.insert(listen.clone()));
             });
             services.retain(|service| !service.listens.is_empty());
-            if services.is_empty() { None } else { Some(Config { services, admin, logging, checktime, pool }) }
+            if services.is_empty() { None } else { Some(Config { services, admin, logging, checktime, pool, grace }) }
         })
         .prop_filter_map("no service", |config| config)
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::duration;
 use super::language;
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig, ServiceConfig,
-    UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
+    ServiceConfig, UserConfig,
 };
 
 /// One element.
@@ -44,6 +44,7 @@ impl Item {
         items.extend(config.logging.iter().map(|file| Item::new("logging").field("file", file)));
         items.push(checktime(config.checktime));
         items.push(pool(config.pool));
+        items.push(stop(config.grace));
         Item { items, ..Item::new(language::ROOT) }
     }
 
@@ -129,4 +130,9 @@ fn pool(config: PoolConfig) -> Item {
     let item = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
     let item = item.fold(Item::new("pool"), |item, (name, limit)| item.field(name, limit));
     Item { implied: item.fields.is_empty(), ..item }
+}
+
+fn stop(grace: Duration) -> Item {
+    let implied = grace == DEFAULT_GRACE;
+    Item { implied, ..Item::new("stop").field_unless(implied, "grace", duration::format(grace)) }
 }

@@ -28,11 +28,11 @@ struct Shape {
 pub const ROOT: &str = "pdconfig";
 
 #[rustfmt::skip]
-const LANGUAGE: [Shape; 13] = [
+const LANGUAGE: [Shape; 14] = [
     Shape { element: ROOT,
             attributes: &[],
             children: &[("service", AtLeastOnce), ("admin", AtMostOnce), ("logging", AtMostOnce), ("checktime", AtMostOnce),
-                        ("pool", AtMostOnce)] },
+                        ("pool", AtMostOnce), ("stop", AtMostOnce)] },
     Shape { element: "service",
             attributes: &[("name", Once)],
             children: &[("listen", AtLeastOnce), ("group", AtLeastOnce), ("enable", AtMostOnce), ("timeout", AtMostOnce),
@@ -48,6 +48,7 @@ const LANGUAGE: [Shape; 13] = [
     Shape { element: "logging", attributes: &[("file", Once)], children: &[] },
     Shape { element: "checktime", attributes: &[("time", Once)], children: &[] },
     Shape { element: "pool", attributes: &[("threads", AtMostOnce), ("queue", AtMostOnce)], children: &[] },
+    Shape { element: "stop", attributes: &[("grace", Once)], children: &[] },
 ];
 
 /// Notes what in `element`, at any depth, the language does not know, lacks, or has too often. What stands in an unknown

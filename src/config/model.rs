@@ -16,6 +16,9 @@ pub const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
 /// How long a failed host rests before it is tried again, where the file does not say (the original's value).
 pub const DEFAULT_CHECKTIME: Duration = Duration::from_secs(120);
 
+/// How long running sessions may go on after TERM, where the file does not say.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
 /// A whole file: `<pdconfig>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -29,6 +32,8 @@ pub struct Config {
     pub checktime: Duration,
     /// Limits of the worker pool.
     pub pool: PoolConfig,
+    /// How long running sessions may go on after TERM.
+    pub grace: Duration,
 }
 
 /// `<service>`: what clients connect to.

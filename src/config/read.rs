@@ -13,8 +13,8 @@ use std::path::Path;
 use super::address::{Address, AdminListen};
 use super::error::{Mistake, Mistakes};
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig, ServiceConfig,
-    UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
+    ServiceConfig, UserConfig,
 };
 use super::xml::{Document, Element, MAX_SIZE};
 use super::{duration, language, value, xml};
@@ -90,12 +90,14 @@ impl Reading {
         let checktime = self.last(root, "checktime", "time", duration::parse_checktime);
         let threads = self.last(root, "pool", "threads", value::threads);
         let queue = self.last(root, "pool", "queue", value::queue);
+        let grace = self.last(root, "stop", "grace", duration::parse);
         Some(Config {
             services: services.into_iter().collect::<Option<_>>()?,
             admin: admin.into_iter().collect::<Option<Vec<_>>>()?.pop(),
             logging,
             checktime: checktime.unwrap_or(DEFAULT_CHECKTIME),
             pool: PoolConfig { threads, queue },
+            grace: grace.unwrap_or(DEFAULT_GRACE),
         })
     }
 
@@ -303,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_file_becomes_plain_values() {
-        let Config { services, admin, logging, checktime, pool } = good(GOOD);
+        let Config { services, admin, logging, checktime, pool, grace } = good(GOOD);
         assert_eq!(services.len(), 1);
         let ServiceConfig { name, listens, groups, enabled, connect, idle, replay } = &services[0];
         assert_eq!((name.as_str(), enabled.as_str()), ("wéb", "d"));
@@ -321,7 +323,7 @@ mod tests {
             (users[0].name.as_str(), users[0].password.as_str(), users[0].access),
             ("u", "rom0wh951j8Sg", super::super::Access::Full)
         );
-        assert_eq!((logging.as_deref(), checktime), (Some("l"), Duration::from_secs(120)));
+        assert_eq!((logging.as_deref(), checktime, grace), (Some("l"), Duration::from_secs(120), DEFAULT_GRACE));
         assert_eq!((pool.threads.map(usize::from), pool.queue), (Some(2), None));
     }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::admin::{self, Admin};
 use crate::config::Config;
+use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::traffic::{self, Listener, Traffic};
@@ -168,10 +169,16 @@ impl Daemon {
         self.levers.listeners.lock().iter().for_each(Listener::stop);
     }
 
-    /// Ends all sessions, running and waiting ones.
-    pub fn cut(&self) {
-        self.levers.director.roster.cut_all();
+    /// Ends the sessions in which nothing has moved for a while; tells how many.
+    pub fn cut_silent(&self) -> usize {
+        self.levers.director.roster.cut(End::Stopped, |_, relay| relay.silent_for() >= traffic::DRAIN_IDLE)
+    }
+
+    /// Ends all sessions, running and waiting ones; tells how many were running.
+    pub fn cut(&self) -> usize {
+        let cut = self.levers.director.roster.cut_all();
         self.levers.traffic.pool.close();
+        cut
     }
 }
 

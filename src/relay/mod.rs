@@ -134,13 +134,14 @@ impl Relay {
         flow::run(self, direction, first, space);
     }
 
-    /// Ends both flows now and resets both sides, unless the relay has ended already.
-    pub fn cut(&self, end: End) {
-        self.fail(end);
+    /// Ends both flows now and resets both sides; tells whether it was this that ended the relay.
+    pub fn cut(&self, end: End) -> bool {
+        let is_first = self.fail(end);
         self.is_cut.store(true, SeqCst);
         // wakes blocked reads, and tells the other side nothing: that is left to the reset at the end
         let _ = self.client.shutdown(Shutdown::Read);
         let _ = self.server.shutdown(Shutdown::Read);
+        is_first
     }
 
     /// How the relay ended, or is about to.
@@ -161,12 +162,14 @@ impl Relay {
         &self.moved
     }
 
-    /// Notes that the relay will end by a reset of both sides. The first cause stays.
-    fn fail(&self, end: End) {
-        if self.end.compare_exchange(None, Some(end)).is_ok() {
+    /// Notes that the relay will end by a reset of both sides. The first cause stays; tells whether it is this one.
+    fn fail(&self, end: End) -> bool {
+        let is_first = self.end.compare_exchange(None, Some(end)).is_ok();
+        if is_first {
             socket::reset_on_close(&self.client, true);
             socket::reset_on_close(&self.server, true);
         }
+        is_first
     }
 
     fn has_failed(&self) -> bool {

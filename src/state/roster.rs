@@ -97,12 +97,16 @@ impl Roster {
         lines
     }
 
-    /// Ends all connected sessions, and those that connect from now on.
-    pub fn cut_all(&self) {
+    /// Ends those of the connected sessions that are meant; tells how many.
+    pub fn cut(&self, end: End, is_meant: impl Fn(&Link, &Relay) -> bool) -> usize {
+        let links = self.lines().into_iter().filter_map(|line| line.link);
+        links.filter(|link| link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(end))).count()
+    }
+
+    /// Ends all connected sessions, and those that connect from now on; tells how many there were.
+    pub fn cut_all(&self) -> usize {
         self.stopping.store(true, SeqCst);
-        for line in self.lines() {
-            line.link.and_then(|link| link.relay()).inspect(|relay| relay.cut(End::Stopped));
-        }
+        self.cut(End::Stopped, |_, _| true)
     }
 }
 
@@ -125,7 +129,9 @@ impl Entry {
         }
         // after the entry: a stop either finds the session in the book or is seen here
         if self.is_stopping() {
-            relay.inspect(|relay| relay.cut(End::Stopped));
+            relay.inspect(|relay| {
+                relay.cut(End::Stopped);
+            });
         }
     }
 }
