@@ -228,9 +228,13 @@ fn stay(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) 
 /// for; tells how many were ended.
 fn drain(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) -> usize {
     let began = Instant::now();
+    let mut next_look = began;
     let mut cut = 0;
     while daemon.open_sessions() > 0 && began.elapsed() < grace {
-        cut += daemon.cut_silent();
+        if Instant::now() >= next_look {
+            cut += daemon.cut_silent();
+            next_look = Instant::now() + Duration::from_secs(1);
+        }
         match signals.recv_timeout(DRAIN_LOOK) {
             Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return cut,
             Ok(signal) => reopen(signal, sink),

@@ -168,6 +168,8 @@ fn refusals_name_the_wrong_thing() {
         (format!("/addHost?{host}&name=x&ip=127.0.0.1:0"), 400, "port 0"),
         (format!("/addHost?{host}&name=x&ip=no+such+host:80"), 400, "no such host"),
         (format!("/addHost?{host}&name=&ip=127.0.0.1:9"), 400, "must not be empty"),
+        // the address is the name of a host that has none, and has to be one
+        (format!("/addHost?{host}&ip={}.example:80", ["a"; 63].join(".")), 400, "may have 128 characters"),
         (format!("/addHost?{host}&name=x%0Ahost%20forged&ip=127.0.0.1:9"), 400, "control character"),
         (format!("/retryHost?{host}&name=a"), 409, "is up"),
         (format!("/drainHost?{host}&name=a&within=soon"), 400, "within: `soon`"),

@@ -174,6 +174,21 @@ fn one_look_at_the_page_says_whether_all_is_well() {
 }
 
 #[test]
+fn the_page_names_what_leaves_a_service_without_a_host_before_anything_else() {
+    let service = |name, port| {
+        format!(
+            "<service name='{name}'><listen ip='127.0.0.1:{port}'/><group name='main' scheduler='random'>\
+             <host name='{name}-1' ip='127.0.0.1:1'/><host name='{name}-2' ip='127.0.0.1:2'/></group></service>"
+        )
+    };
+    let desk = Desk::new(&(service("web", 8000) + &service("mail", 8001)));
+    ["web-1", "mail-1", "mail-2"].iter().for_each(|host| desk.take_down(host));
+    let page = desk.read("/running");
+    let place = |host| page.find(&format!("<li>{host}")).expect("it is named");
+    assert!(place("mail / main / mail-2") < place("web / main / web-1"), "{page}");
+}
+
+#[test]
 fn nothing_on_a_page_can_become_markup() {
     let desk = hostile();
     desk.take_down(HOSTILE);

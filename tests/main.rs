@@ -1,5 +1,6 @@
 //! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
 //!
+//! * `admin`: what each change over the admin address does to clients, log and file, through the built program
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
@@ -15,18 +16,23 @@
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
 //! * `manual`: the man pages against the program
+//! * `drain`: which sessions a drain ends, and when it is over
+//! * `levers`: what the admin pages do to the file and to the listen addresses
 //! * `layers`: imports go down only
 
 mod common;
 
+mod admin;
 mod admin_attacks;
 mod admin_front;
 mod admin_manual;
 mod admin_routes;
 mod admin_views;
 mod config;
+mod drain;
 mod failover;
 mod layers;
+mod levers;
 mod manager;
 mod manual;
 mod many;

@@ -15,13 +15,13 @@ use crate::common::{connect, one_service, until};
 
 const SESSIONS: usize = 5000;
 
-/// Echoes for any number of clients on one thread, until all have gone.
-fn echo_for_all() -> std::net::SocketAddr {
+/// Echoes for so many clients on one thread, once all have come and until all have gone.
+pub fn echo_for(sessions: usize) -> std::net::SocketAddr {
     let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let mut clients: Vec<TcpStream> = Vec::new();
-        while clients.len() < SESSIONS {
+        while clients.len() < sessions {
             let (client, _) = listener.accept().unwrap();
             client.set_nonblocking(true).unwrap();
             clients.push(client);
@@ -55,7 +55,7 @@ fn five_thousand_sessions_are_open_at_once_and_all_answer() {
         return eprintln!("skipped: this machine allows {} descriptors and {} threads", machine.descriptors, machine.threads);
     }
     let pool = format!("<pool threads=\"{}\"/></pdconfig>", 2 * SESSIONS);
-    let program = Program::start(&one_service("leastconns", &[echo_for_all()], "").replace("</pdconfig>", &pool));
+    let program = Program::start(&one_service("leastconns", &[echo_for(SESSIONS)], "").replace("</pdconfig>", &pool));
     let idle = program.status("VmRSS");
     let mut clients: Vec<TcpStream> = (0..SESSIONS).map(|_| connect(program.address())).collect();
     until("all are being relayed", || program.status("Threads") >= 2 * SESSIONS);

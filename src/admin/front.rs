@@ -74,14 +74,15 @@ impl Front {
         loop {
             let happened = self.wait();
             let now = Instant::now();
-            if happened.stop {
-                self.finish(now);
-            }
             for (client, flags) in self.clients.iter_mut().zip(happened.clients) {
                 if !flags.is_empty() {
                     client.act(flags, now);
                 }
                 client.expire(now);
+            }
+            // not before what has happened to the clients is dealt with: this lets go of some of them
+            if happened.stop {
+                self.finish(now);
             }
             self.go_on(happened.exchange, now);
             for number in happened.listeners.iter().enumerate().filter_map(|(number, is_ready)| is_ready.then_some(number)) {

@@ -23,7 +23,7 @@ impl<F: Fn(&Request) -> Response + Send + Sync> Handler for F {
 /// What may be asked for in which way. The front refuses every other method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
-    /// Also stands for HEAD, whose answer the front sends without its body.
+    /// Also stands for HEAD (see [`Request::is_head`]), whose answer the front sends without its body.
     #[default]
     Get,
     /// With a form or without.
@@ -35,6 +35,8 @@ pub enum Method {
 pub struct Request {
     /// How.
     pub method: Method,
+    /// Whether the client asked by HEAD, which must change nothing.
+    pub is_head: bool,
     /// Decoded, always with a slash in front, without the query.
     pub path: String,
     /// The parameters behind the question mark, decoded, in the order they came in; names may repeat.

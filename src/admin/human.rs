@@ -14,15 +14,14 @@ pub fn bytes(count: u64) -> String {
     if unit == 0 || value >= 9.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
 }
 
-/// `now`, `40 s`, `12 min`, `3 h 5 min`, `4 d 2 h`.
+/// `0 s`, `40 s`, `12 min`, `3 h 5 min`, `4 d 2 h`.
 pub fn age(seconds: u64) -> String {
     let two = |big: u64, unit: &str, small: u64, less: &str| match small {
         0 => format!("{big} {unit}"),
         _ => format!("{big} {unit} {small} {less}"),
     };
     match seconds {
-        0 => "now".to_owned(),
-        1..60 => format!("{seconds} s"),
+        0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),
         3600..86_400 => two(seconds / 3600, "h", seconds / 60 % 60, "min"),
         _ => two(seconds / 86_400, "d", seconds / 3600 % 24, "h"),
@@ -57,7 +56,7 @@ mod tests {
     #[test]
     fn ages_have_two_units_at_most() {
         for (seconds, text) in [
-            (0, "now"),
+            (0, "0 s"),
             (59, "59 s"),
             (60, "1 min"),
             (3_599, "59 min"),

@@ -16,7 +16,11 @@ pub fn render(director: &Director) -> String {
     let mut text = Text(String::new());
     text.gauge("build_info", "The version that runs; always 1.", [(vec![("version", snapshot.version.as_str())], 1)]);
     text.gauge("uptime_seconds", "How long the program has been running.", [(vec![], snapshot.uptime)]);
-    text.gauge("config_changed", "Whether the configuration is another than at the start.", [(vec![], snapshot.changed.into())]);
+    text.gauge(
+        "config_changed",
+        "Whether the running state is another than in the configuration file.",
+        [(vec![], snapshot.changed.into())],
+    );
     text.gauge("sessions_open", "Client connections, waiting ones included.", [(vec![], director.roster.open() as u64)]);
     text.counter("sessions_accepted_total", "Client connections ever accepted.", [(vec![], director.roster.accepted())]);
     services(&mut text, &snapshot);

@@ -149,10 +149,13 @@ impl Banner {
                 down += usize::from(!host.up && host.operator == "enabled");
                 out += usize::from(host.operator != "enabled");
                 if let Some(why) = why_not(host) {
-                    troubles.push(format!("{} / {} / {}: {why}", service.name, group.name, host.name));
+                    let is_felt = group.enabled && !service.is_healthy();
+                    troubles.push((!is_felt, format!("{} / {} / {}: {why}", service.name, group.name, host.name)));
                 }
             }
         }
+        troubles.sort_by_key(|(is_minor, _)| *is_minor);
+        let mut troubles: Vec<String> = troubles.into_iter().map(|(_, trouble)| trouble).collect();
         let is = if down == 1 { "is" } else { "are" };
         let (class, headline) = match (sick.is_empty(), down, out) {
             (false, ..) => ("bad", format!("No host for {}", sick.join(", "))),

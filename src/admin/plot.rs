@@ -13,6 +13,8 @@ pub const HEIGHT: usize = 48;
 pub struct Plot {
     /// What it is about, as its caption.
     pub name: &'static str,
+    /// What the upper edge stands for, for people.
+    pub most: String,
     /// What it shows, in words.
     pub words: String,
     /// Curves with the word that their colour stands for.
@@ -55,7 +57,7 @@ fn plot(name: &'static str, curves: Vec<(&'static str, Vec<u64>)>, show: impl Fn
         now: values.last().map_or_else(|| "-".to_owned(), |now| show(*now)),
         points: points(&values, top),
     };
-    Plot { name, words, curves: curves.into_iter().map(drawn).collect() }
+    Plot { name, most: show(top), words, curves: curves.into_iter().map(drawn).collect() }
 }
 
 /// The newest value at the right edge, the largest at the top.

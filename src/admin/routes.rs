@@ -170,6 +170,9 @@ impl Routes {
         if !route.methods().contains(&request.method) {
             return failed(kind, &Failure::new(405, "this page can only be read: use GET")).with("Allow", "GET, HEAD");
         }
+        if request.is_head && matches!(route.act, Act::Do(_) | Act::Change) {
+            return failed(kind, &Failure::new(405, "this changes something: use GET or POST")).with("Allow", "GET, POST");
+        }
         let named = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
         let (tokens, arguments): (Vec<_>, Vec<_>) =
             request.query.iter().chain(&request.form).map(named).partition(|(name, _)| name == "token");

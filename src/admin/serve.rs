@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tiny_http::{Header, Server, StatusCode};
 
 use super::http::{Handler, Method, Request, Response};
-use super::wire::{CLIENT, DELAY, MAX_BODY};
+use super::wire::{CLIENT, DELAY, HEAD, MAX_BODY};
 use crate::system::local::Den;
 use crate::system::logging::value;
 
@@ -146,6 +146,7 @@ fn read(request: &mut tiny_http::Request) -> Result<Request, String> {
         sec_fetch_site: header("Sec-Fetch-Site"),
         host: header("Host"),
         user_agent: header("User-Agent"),
+        is_head: header(HEAD).is_some(),
         client: header(CLIENT).unwrap_or_default(),
         ..Request::default()
     };

@@ -14,6 +14,9 @@ const MAX_HEADERS: usize = 64;
 
 /// Tells tiny_http's side who the client is. A client's own header of this name is dropped like all that are not [`PASSED`].
 pub const CLIENT: &str = "X-Tcpdirector-Client";
+
+/// The header that says that the client asked by HEAD, which is passed on as a GET.
+pub const HEAD: &str = "X-Tcpdirector-Head";
 /// Tells the front how many milliseconds to hold an answer back.
 pub const DELAY: &str = "X-Tcpdirector-Delay";
 
@@ -102,7 +105,8 @@ impl Head {
     /// The clean request; what the client sent behind its body is left out.
     pub fn rewrite(&self, bytes: &[u8], client: &str) -> Vec<u8> {
         let body = bytes.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default();
-        let ours = format!("{CLIENT}: {client}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let head = if self.bodyless { format!("{HEAD}: 1\r\n") } else { String::new() };
+        let ours = format!("{CLIENT}: {client}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         [self.clean.as_bytes(), ours.as_bytes(), body].concat()
     }
 }

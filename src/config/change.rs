@@ -231,7 +231,9 @@ impl Arguments<'_> {
             "addHost" => {
                 let address: Address = self.read("ip", value::host_address)?;
                 // a host that nobody named is named by its address: a position means nothing to a running group
-                let name = self.get("name").map_or_else(|| Ok(address.to_string()), |_| self.text("name"))?;
+                let default = address.to_string();
+                let name = self.get("name").unwrap_or(&default);
+                let name = value::name(name).map_err(|why| Refusal::Bad(format!("name: {why}")))?;
                 Ok(Change::AddHost { service: service()?, group: group()?, host: HostConfig { name, address } })
             }
             "delHost" => Ok(Change::DelHost { service: service()?, group: group()?, host: self.host_key()? }),
@@ -246,7 +248,11 @@ impl Arguments<'_> {
             "addUser" => {
                 let password = self.read("password", value::password)?;
                 Ok(Change::AddUser {
-                    user: UserConfig { name: self.text("name")?, password, access: self.read("access", value::access)? },
+                    user: UserConfig {
+                        name: self.read("name", value::user_name)?,
+                        password,
+                        access: self.read("access", value::access)?,
+                    },
                 })
             }
             "delUser" => Ok(Change::DelUser { name: self.text("name")? }),

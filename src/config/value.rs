@@ -27,6 +27,15 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a user, without the colon that ends it in the Authorization header (RFC 7617).
+pub fn user_name(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        Err(format!("the name `{text}` has a colon in it: such a user could not log in"))
+    } else {
+        name(text)
+    }
+}
+
 /// The address of a host: a real port, and `*` is this machine, as in the original.
 pub fn host_address(text: &str) -> Result<Address, String> {
     match text.parse()? {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nix::sys::signal::{Signal, raise};
 use parking_lot::Mutex;
@@ -30,6 +31,8 @@ pub(super) struct Levers {
     pub director: Arc<Director>,
     pub traffic: Arc<Traffic>,
     pub listeners: Mutex<Vec<Listener>>,
+    /// The program is stopping: no new address is opened.
+    pub is_closed: AtomicBool,
     pub office: Office,
 }
 
@@ -37,6 +40,9 @@ impl Levers {
     /// Opens the address first: a service that cannot listen is not made.
     fn new_service(&self, change: &Change, listen: &Address) -> Result<String, Refusal> {
         let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot listen on {listen}: {e}"));
+        if self.is_closed.load(SeqCst) {
+            return Err(cannot(&"the program is stopping"));
+        }
         let sockets = traffic::bind(listen).map_err(|e| cannot(&e))?;
         let before = self.director.services();
         let done = self.director.apply(change)?;
@@ -95,6 +101,9 @@ impl Control for Levers {
         let name = file.display();
         let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot save {name}: {e}"));
         let original = fs::read(file).map_err(|e| cannot(&e))?;
+        if !read::parse(file, &original).is_ok_and(|there| self.director.is_saved(&there)) {
+            return Err(cannot(&"somebody has changed the file since this program read or wrote it, and saving would undo that"));
+        }
         let config = self.director.config();
         let text = write::merge(&original, &config);
         // what was written must mean what is running; a file that grew too large would not load any more
@@ -103,7 +112,10 @@ impl Control for Levers {
             Ok(_) => return Err(cannot(&"the file would not say what is running")),
             Err(mistakes) => return Err(cannot(&mistakes)),
         }
-        replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
+        // what is there already is not written again: the backup stays the one of what was there before
+        if text.as_bytes() != original {
+            replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
+        }
         self.director.note_saved(config);
         Ok(format!("config saved to {name}"))
     }

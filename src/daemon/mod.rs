@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
@@ -101,7 +102,8 @@ impl Bound {
         let wake = traffic.waker();
         traffic::start_resolver(director.clone(), wake, stopped, NAME_PATIENCE).map_err(thread("resolver"))?;
         let traffic = Arc::new(traffic);
-        let levers = Arc::new(Levers { director, traffic, listeners: Mutex::default(), office });
+        let levers =
+            Arc::new(Levers { director, traffic, listeners: Mutex::default(), is_closed: AtomicBool::default(), office });
         let mut daemon = Daemon { levers, admin: None, _stop_resolver: stop_resolver };
         for (service, socket) in sockets {
             let listener = Listener::start(socket, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
@@ -166,12 +168,13 @@ impl Daemon {
 
     /// Takes no new clients; running and waiting sessions go on.
     pub fn close(&self) {
+        self.levers.is_closed.store(true, SeqCst);
         self.levers.listeners.lock().iter().for_each(Listener::stop);
     }
 
     /// Ends the sessions in which nothing has moved for a while; tells how many.
     pub fn cut_silent(&self) -> usize {
-        self.levers.director.roster.cut(End::Stopped, |_, relay| relay.silent_for() >= traffic::DRAIN_IDLE)
+        self.levers.director.roster.cut(End::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
     }
 
     /// Ends all sessions, running and waiting ones; tells how many were running.

@@ -157,6 +157,12 @@ impl Relay {
         Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
     }
 
+    /// Whether nothing has moved for so long, and both sides have acknowledged all that was written to them: what a slow one has
+    /// still to take would be lost by a cut.
+    pub fn is_at_rest(&self, silent: Duration) -> bool {
+        self.silent_for() >= silent && self.in_flight() == 0
+    }
+
     /// What the relay has moved so far.
     pub fn moved(&self) -> &Meter {
         &self.moved
@@ -196,11 +202,16 @@ impl Relay {
     /// How long the relay may stay silent from now on; zero when its time is up. A side that takes what was written to it before is
     /// not silent, though no byte comes through here: the kernel may hold megabytes for a slow one.
     fn silence_left(&self) -> Duration {
-        let unacknowledged = [&self.client, &self.server].iter().filter_map(|s| socket::unacknowledged(s).ok()).sum();
+        let unacknowledged = self.in_flight();
         if self.unacknowledged.swap(unacknowledged, SeqCst) != unacknowledged {
             self.last_byte.store(self.now(), SeqCst);
         }
         self.idle.saturating_sub(self.silent_for())
+    }
+
+    /// Bytes that were written and that the two sides have not acknowledged.
+    fn in_flight(&self) -> usize {
+        [&self.client, &self.server].iter().filter_map(|socket| socket::unacknowledged(socket).ok()).sum()
     }
 }
 

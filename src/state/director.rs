@@ -95,9 +95,14 @@ impl Director {
         *self.saved.write() = config;
     }
 
+    /// Whether this is what the configuration file said when it was last read or written.
+    pub fn is_saved(&self, config: &Config) -> bool {
+        *self.saved.read() == *config
+    }
+
     /// Whether the running state is another than what the configuration file said when it was last read or written.
     pub fn differs_from_file(&self) -> bool {
-        self.config() != *self.saved.read()
+        !self.is_saved(&self.config())
     }
 
     /// The configuration of the start.

@@ -188,6 +188,21 @@ impl Host {
         self.record.write().operator = operator;
     }
 
+    /// Whether a drain has given its sessions all the time that they get.
+    pub fn is_drained(&self) -> bool {
+        matches!(self.operator(), Operator::Draining { deadline } if Instant::now() >= deadline)
+    }
+
+    /// Disables it at the end of the drain with this deadline. Tells whether that was so: the operator may want something else by now.
+    pub fn end_drain(&self, deadline: Instant) -> bool {
+        let operator = &mut self.record.write().operator;
+        let is_so = *operator == Operator::Draining { deadline };
+        if is_so {
+            *operator = Operator::Disabled;
+        }
+        is_so
+    }
+
     /// The configuration that describes it.
     pub fn config(&self) -> HostConfig {
         HostConfig { name: self.name.clone(), address: self.address.clone() }

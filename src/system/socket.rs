@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
 };
 
 pub use super::raw::{receive, unacknowledged};
@@ -137,6 +137,11 @@ impl Connecting {
 pub fn is_our_shortage(error: &io::Error) -> bool {
     let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN];
     error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
+/// Writes as much as the kernel takes at once. An error of the kind `WouldBlock` says that this was nothing.
+pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
 }
 
 /// Whether the other side has reset the connection or left it in both directions, as far as the kernel knows by now.

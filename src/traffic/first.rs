@@ -2,7 +2,7 @@
 //! answers. When the host ends the connection before its first byte, what was kept is sent to the next one. Runs on the
 //! session's pool thread, before there is a relay.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
@@ -18,12 +18,15 @@ use crate::system::socket;
 /// How often a wait looks up whether the program is stopping.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a client has sent so far.
+/// What a client has sent so far, and how much of it the host of the moment has got.
 pub struct Kept {
     bytes: Vec<u8>,
     limit: usize,
     /// The client has ended its stream.
     is_all: bool,
+    sent: usize,
+    /// The end of the stream was passed on.
+    is_told: bool,
 }
 
 /// How a first exchange came out, when the session goes on.
@@ -34,74 +37,91 @@ pub enum Outcome {
     NoWord,
 }
 
+/// What a wait has found.
+struct Ready {
+    client: bool,
+    answer: bool,
+}
+
 impl Kept {
     /// Nothing yet.
     pub fn new(limit: NonZeroUsize) -> Kept {
-        Kept { bytes: Vec::new(), limit: limit.get(), is_all: false }
+        Kept { bytes: Vec::new(), limit: limit.get(), is_all: false, sent: 0, is_told: false }
     }
 
     /// How many bytes went to the host.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+    pub fn sent(&self) -> usize {
+        self.sent
     }
 
     /// Whether the client has ended its stream, and the host was told.
-    pub fn is_all(&self) -> bool {
-        self.is_all
+    pub fn is_told(&self) -> bool {
+        self.is_told
     }
 
-    /// Sends what there is to this host, and passes on what comes, until the host says something or ends.
+    /// What has still to go to the host.
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Sends what there is to this host, and passes on what comes, until the host says something or ends. Nothing here waits for
+    /// one side alone: the host may answer before it has read all, the client may go, and `is_over` may say that it is time to end.
     pub fn exchange(
         &mut self,
         client: &TcpStream,
         server: &TcpStream,
         idle: Duration,
-        is_stopping: &dyn Fn() -> bool,
+        is_over: &dyn Fn() -> Option<End>,
         space: &mut Space,
     ) -> Result<Outcome, Ending> {
-        server.set_nodelay(true).and_then(|()| server.set_write_timeout(Some(idle))).map_err(|_| Ending::Shortage)?;
-        if self.send(server, 0).is_err() {
-            return Ok(Outcome::NoWord);
-        }
+        server.set_nodelay(true).map_err(|_| Ending::Shortage)?;
+        (self.sent, self.is_told) = (0, false);
         let mut last_byte = Instant::now();
-        while self.bytes.len() < self.limit {
-            let (client_is_ready, server_is_ready) = self.wait(client, server).map_err(|_| Ending::Shortage)?;
-            if server_is_ready {
+        loop {
+            match self.send(server) {
+                Ok(0) => {}
+                Ok(_) => last_byte = Instant::now(),
+                Err(_) => return Ok(Outcome::NoWord),
+            }
+            if self.sent >= self.limit {
+                return Ok(Outcome::Answer(Vec::new()));
+            }
+            let ready = self.wait(client, server).map_err(|_| Ending::Shortage)?;
+            if ready.answer {
                 match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
                     Ok(answer) if !answer.is_empty() => return Ok(Outcome::Answer(answer)),
                     _ => return Ok(Outcome::NoWord),
                 }
             }
-            if client_is_ready {
-                let from = self.bytes.len();
+            if ready.client {
                 self.receive(client, space)?;
-                if self.send(server, from).is_err() {
-                    return Ok(Outcome::NoWord);
-                }
                 last_byte = Instant::now();
             }
-            if is_stopping() {
-                return Err(Ending::Relayed(End::Stopped));
-            }
-            if last_byte.elapsed() >= idle {
-                return Err(Ending::Relayed(End::Idle));
+            if let Some(end) = is_over().or_else(|| (last_byte.elapsed() >= idle).then_some(End::Idle)) {
+                return Err(Ending::Relayed(end));
             }
         }
-        Ok(Outcome::Answer(Vec::new()))
     }
 
-    /// Waits a while for the client (unless it has ended) and for the server.
-    fn wait(&self, client: &TcpStream, server: &TcpStream) -> io::Result<(bool, bool)> {
-        let mut polled = vec![PollFd::new(server.as_fd(), PollFlags::POLLIN)];
-        if !self.is_all {
-            polled.push(PollFd::new(client.as_fd(), PollFlags::POLLIN));
-        }
+    /// Whether more of the client is wanted.
+    fn has_room(&self) -> bool {
+        !self.is_all && self.bytes.len() < self.limit
+    }
+
+    /// Waits a while for the client (for its reset only, when nothing more of it is wanted) and for the server.
+    fn wait(&self, client: &TcpStream, server: &TcpStream) -> io::Result<Ready> {
+        let of_client = if self.has_room() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let to_server = if self.rest().is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let mut polled = [PollFd::new(client.as_fd(), of_client), PollFd::new(server.as_fd(), PollFlags::POLLIN | to_server)];
         again(|| Ok(poll(&mut polled, PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::MAX))?))?;
-        let is_ready = |i: usize| polled.get(i).and_then(PollFd::any).unwrap_or(false);
-        Ok((is_ready(1), is_ready(0)))
+        let [client, server] = polled.map(|one| one.revents().unwrap_or(PollFlags::empty()));
+        Ok(Ready { client: !client.is_empty(), answer: !(server - PollFlags::POLLOUT).is_empty() })
     }
 
     fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), Ending> {
+        if !self.has_room() {
+            return Err(Ending::ClientGone);
+        }
         let room = space.spare_capacity_mut();
         let length = room.len().min(self.limit - self.bytes.len());
         let room = room.get_mut(..length).unwrap_or_default();
@@ -111,10 +131,21 @@ impl Kept {
         Ok(())
     }
 
-    /// Sends what was kept from some place on, and the end of the stream if that was reached.
-    fn send(&self, mut server: &TcpStream, from: usize) -> io::Result<()> {
-        server.write_all(self.bytes.get(from..).unwrap_or_default())?;
-        if self.is_all { server.shutdown(Shutdown::Write) } else { Ok(()) }
+    /// Sends what the kernel takes, and once the end of the stream if that was reached; tells how much it took.
+    fn send(&mut self, server: &TcpStream) -> io::Result<usize> {
+        let count = match self.rest() {
+            [] => 0,
+            rest => match socket::send_now(server, rest) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+                result => result?,
+            },
+        };
+        self.sent += count;
+        if self.is_all && !self.is_told && self.rest().is_empty() {
+            server.shutdown(Shutdown::Write)?;
+            self.is_told = true;
+        }
+        Ok(count)
     }
 }
 
@@ -125,5 +156,84 @@ fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    use super::*;
+    use crate::relay::pool::BUFFER;
+
+    const MANY: usize = 60_000;
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    /// A client that has sent [`MANY`] bytes, our ends of it and of a host, and the host, which takes little before it reads.
+    fn with_a_full_host() -> (TcpStream, TcpStream, TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut outside, client) = pair(&listener);
+        outside.write_all(&[7; MANY]).unwrap();
+        setsockopt(&listener, sockopt::RcvBuf, &2048).unwrap();
+        let (server, host) = pair(&listener);
+        setsockopt(&server, sockopt::SndBuf, &4096).unwrap();
+        (outside, client, server, host)
+    }
+
+    fn exchange(
+        client: &TcpStream,
+        server: &TcpStream,
+        idle: Duration,
+        is_over: &dyn Fn() -> Option<End>,
+    ) -> (Kept, Result<Outcome, Ending>) {
+        let mut kept = Kept::new(NonZeroUsize::new(65_536).unwrap());
+        let result = kept.exchange(client, server, idle, is_over, &mut Space::with_capacity(BUFFER));
+        (kept, result)
+    }
+
+    #[test]
+    fn a_host_that_answers_before_it_has_read_all_is_heard_and_gets_the_rest_later() {
+        let (_outside, client, server, mut host) = with_a_full_host();
+        let answering = thread::spawn(move || {
+            host.read_exact(&mut [0; 10]).unwrap();
+            host.write_all(b"enough").unwrap();
+            host
+        });
+        let (kept, result) = exchange(&client, &server, LONG, &|| None);
+        assert!(matches!(result, Ok(Outcome::Answer(answer)) if answer == b"enough"));
+        assert_eq!(kept.sent() + kept.rest().len(), MANY);
+        assert!(!kept.rest().is_empty(), "the host took all: this tests nothing");
+        drop(answering.join().unwrap());
+    }
+
+    #[test]
+    fn a_host_that_reads_nothing_holds_up_neither_a_stop_nor_the_idle_time() {
+        let (_outside, client, server, _host) = with_a_full_host();
+        let (_, result) = exchange(&client, &server, LONG, &|| Some(End::Stopped));
+        assert!(matches!(result, Err(Ending::Relayed(End::Stopped))));
+        let (_outside, client, server, _host) = with_a_full_host();
+        let (_, result) = exchange(&client, &server, Duration::from_millis(100), &|| None);
+        assert!(matches!(result, Err(Ending::Relayed(End::Idle))));
+    }
+
+    #[test]
+    fn a_client_that_goes_while_its_host_reads_nothing_is_noticed() {
+        let (outside, client, server, _host) = with_a_full_host();
+        let leaving = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            socket::reset_on_close(&outside, true);
+        });
+        let (_, result) = exchange(&client, &server, LONG, &|| None);
+        assert!(matches!(result, Err(Ending::ClientGone)));
+        leaving.join().unwrap();
     }
 }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::{drain, report};
+use super::drain::Drains;
+use super::report;
 use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
 use crate::system::logging::value;
 use crate::system::socket::{self, Connecting};
@@ -26,13 +27,14 @@ const EAGER: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends when all senders of `woken` are gone.
 pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
-    let mut manager = Manager { director, probes: Vec::new(), sampled: Instant::now() };
+    let mut manager = Manager { director, probes: Vec::new(), drains: Drains::default(), sampled: Instant::now() };
     thread::Builder::new().name("manager".into()).spawn(move || manager.live(&woken)).map(drop)
 }
 
 struct Manager {
     director: Arc<Director>,
     probes: Vec<Probe>,
+    drains: Drains,
     /// When the history of the services was last written.
     sampled: Instant,
 }
@@ -73,7 +75,7 @@ impl Manager {
         let now = Instant::now();
         let mut next = now + Duration::from_secs(3600);
         let director = self.director.clone();
-        if drain::step(&director) {
+        if self.drains.step(&director) {
             next = now + EAGER;
         }
         if let Some(due) = self.sample(now) {

@@ -38,7 +38,7 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
     let (tell, told) = unbounded();
-    let mut resolver = Resolver { director, wake, due: BTreeMap::new(), running: 0, tell, told };
+    let mut resolver = Resolver { director, wake, looked_up: BTreeMap::new(), running: 0, tell, told };
     thread::Builder::new().name("resolver".into()).spawn(move || resolver.live(&stop, &ready))?;
     if has_names {
         let _ = is_ready.recv_timeout(patience);
@@ -53,20 +53,22 @@ fn name_of(address: &Address) -> Option<&str> {
     }
 }
 
-/// Every name that a host has.
-fn names(director: &Director) -> Vec<String> {
-    let hosts = director.groups().into_iter().flat_map(|(_, group)| group.hosts());
-    let mut names: Vec<String> = hosts.filter_map(|host| name_of(host.address()).map(str::to_owned)).collect();
-    names.sort();
-    names.dedup();
+/// Every name that a host has, and whether all of its hosts have an address.
+fn names(director: &Director) -> BTreeMap<String, bool> {
+    let mut names = BTreeMap::new();
+    for host in director.groups().into_iter().flat_map(|(_, group)| group.hosts()) {
+        if let Some(name) = name_of(host.address()) {
+            *names.entry(name.to_owned()).or_insert(true) &= !host.resolved().is_empty();
+        }
+    }
     names
 }
 
 struct Resolver {
     director: Arc<Director>,
     wake: Sender<()>,
-    /// When each name is to be looked up; `None` while it is being looked up.
-    due: BTreeMap<String, Option<Instant>>,
+    /// When each name was last looked up; `None` while it is being looked up.
+    looked_up: BTreeMap<String, Option<Instant>>,
     running: usize,
     tell: Sender<Found>,
     told: Receiver<Found>,
@@ -83,8 +85,8 @@ impl Resolver {
                 recv(self.told) -> found => {
                     if let Ok((name, result)) = found {
                         self.running -= 1;
-                        let is_known = self.note(&name, result);
-                        self.due.insert(name, Some(Instant::now() + if is_known { REFRESH } else { RETRY }));
+                        self.note(&name, result);
+                        self.looked_up.insert(name, Some(Instant::now()));
                     }
                 }
                 recv(stop) -> _ => return,
@@ -96,10 +98,11 @@ impl Resolver {
     /// Starts the look-ups that are due, of new names first of all; forgets names that no host has any more.
     fn start_due(&mut self) {
         let names = names(&self.director);
-        self.due.retain(|name, due| due.is_none() || names.contains(name));
-        let now = Instant::now();
-        for name in names {
-            let is_due = self.due.get(&name).is_none_or(|due| due.is_some_and(|at| at <= now));
+        self.looked_up.retain(|name, at| at.is_none() || names.contains_key(name));
+        for (name, is_known) in names {
+            // a host that came meanwhile has no address, though its name may have been known for long
+            let rest = if is_known { REFRESH } else { RETRY };
+            let is_due = self.looked_up.get(&name).is_none_or(|at| at.is_some_and(|at| at.elapsed() >= rest));
             if !is_due || self.running >= AT_ONCE {
                 continue;
             }
@@ -108,14 +111,13 @@ impl Resolver {
             let look_up = move || tell.send((wanted.clone(), look_up(&wanted)));
             if thread::Builder::new().name("look-up".into()).stack_size(256 * 1024).spawn(look_up).is_ok() {
                 self.running += 1;
-                self.due.insert(name, None);
+                self.looked_up.insert(name, None);
             }
         }
     }
 
-    /// Hands the addresses to every host of that name; tells whether all of them have one now.
-    fn note(&self, name: &str, result: io::Result<Vec<SocketAddr>>) -> bool {
-        let mut all_known = true;
+    /// Hands the addresses to every host of that name.
+    fn note(&self, name: &str, result: io::Result<Vec<SocketAddr>>) {
         for (service, group) in &self.director.groups() {
             for host in group.hosts().iter().filter(|host| name_of(host.address()) == Some(name)) {
                 let port = host.address().port;
@@ -126,19 +128,15 @@ impl Resolver {
                     log::info!("name host={} name={} addresses={}", value(host.name()), value(name), addresses.join(","));
                     let _ = self.wake.try_send(());
                 }
-                if host.resolved().is_empty() {
-                    all_known = false;
-                    if host.failed(Reason::NoAddress, Instant::now()) {
-                        report::host_down(&self.director, "resolver", (service, group, host), Reason::NoAddress);
-                        let _ = self.wake.try_send(());
-                    }
+                if host.resolved().is_empty() && host.failed(Reason::NoAddress, Instant::now()) {
+                    report::host_down(&self.director, "resolver", (service, group, host), Reason::NoAddress);
+                    let _ = self.wake.try_send(());
                 }
             }
         }
         if let Err(e) = result {
             log::debug!("name name={} reason={}", value(name), value(&e.to_string()));
         }
-        all_known
     }
 }
 

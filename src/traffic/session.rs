@@ -8,7 +8,7 @@ use super::connect::{Connected, connect};
 use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
 use crate::relay::pool::{Pair, Space};
-use crate::relay::{Direction, Relay};
+use crate::relay::{Direction, End, Relay};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
@@ -39,15 +39,15 @@ impl Session {
 
     /// Connects the client to a host and relays until both have ended. `pair` is the place of the second flow.
     pub fn run(self, pair: Pair, space: &mut Space) {
-        let Some((session, answer)) = self.connect(space) else { return };
+        let Some((session, Said { by_client, by_server })) = self.connect(space) else { return };
         let session = Arc::new(session);
         let other = session.clone();
-        pair.run_beside(move |space| other.relay.run(Direction::ToClient, &answer, space));
-        session.relay.run(Direction::ToServer, &[], space);
+        pair.run_beside(move |space| other.relay.run(Direction::ToClient, &by_server, space));
+        session.relay.run(Direction::ToServer, &by_client, space);
     }
 
-    /// The session with its server, and what the server has said already; `None` when it has ended, which its ticket knows.
-    fn connect(self, space: &mut Space) -> Option<(Running, Vec<u8>)> {
+    /// The session with its server, and what has to go on its way first; `None` when it has ended, which its ticket knows.
+    fn connect(self, space: &mut Space) -> Option<(Running, Said)> {
         let Session { client, traffic, mut ticket } = self;
         match find(&client, &traffic, &mut ticket, space) {
             Ok(found) => Running::new(client, found, ticket),
@@ -57,6 +57,13 @@ impl Session {
             }
         }
     }
+}
+
+/// What was read from both sides before there was a relay, and has not gone on to the other.
+#[derive(Default)]
+struct Said {
+    by_client: Vec<u8>,
+    by_server: Vec<u8>,
 }
 
 /// A host for the client, what went to it already, and what it has answered.
@@ -78,8 +85,11 @@ fn find(client: &TcpStream, traffic: &Traffic, ticket: &mut Ticket, space: &mut 
         (ticket.tries, ticket.connect) = (tried.len(), ticket.age());
         let connected = result?;
         let Some(exchange) = &mut kept else { return Ok(Found { connected, kept, answer: Vec::new() }) };
-        let is_stopping = || ticket.entry().is_stopping();
-        match exchange.exchange(client, &connected.server, service.idle_limit(), &is_stopping, space)? {
+        let is_over = || match ticket.entry().is_stopping() {
+            true => Some(End::Stopped),
+            false => connected.lease.host().is_drained().then_some(End::Drained),
+        };
+        match exchange.exchange(client, &connected.server, service.idle_limit(), &is_over, space)? {
             Outcome::Answer(answer) => return Ok(Found { connected, kept, answer }),
             Outcome::NoWord => {}
         }
@@ -88,7 +98,7 @@ fn find(client: &TcpStream, traffic: &Traffic, ticket: &mut Ticket, space: &mut 
 
 impl Running {
     /// Makes the relay. `None` when a socket has died in the meantime; the ticket says so.
-    fn new(client: TcpStream, found: Found, mut ticket: Ticket) -> Option<(Running, Vec<u8>)> {
+    fn new(client: TcpStream, found: Found, mut ticket: Ticket) -> Option<(Running, Said)> {
         let Found { connected: Connected { server, address, lease }, kept, answer } = found;
         socket::reset_on_close(&client, false);
         let host = lease.host().clone();
@@ -96,14 +106,16 @@ impl Running {
             ticket.ending = Some(Ending::ClientGone);
             return None;
         };
+        let mut said = Said { by_server: answer, ..Said::default() };
         if let Some(kept) = kept {
-            relay.take_over(kept.len(), kept.is_all());
+            relay.take_over(kept.sent(), kept.is_told());
+            said.by_client = kept.rest().to_vec();
         }
         let relay = Arc::new(relay);
         let group = ticket.group.clone().unwrap_or_default();
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
         ticket.server = Some((host, address));
-        Some((Running { relay, _lease: lease, ticket }, answer))
+        Some((Running { relay, _lease: lease, ticket }, said))
     }
 }
 
