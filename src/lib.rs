@@ -28,15 +28,24 @@
 //! The thread `listen ADDRESS` accepts a client, makes a `Session` and submits it to the [`relay::pool`], where it waits in a
 //! bounded queue until two threads are free; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The
 //! session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host while hosts
-//! fail; with `<replay>` also when a host ends the connection before it has answered. Then this thread runs the flow to the server and a second one the flow to the client ([`relay`] tells the rules). The
-//! last thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//! fail; with `<replay>` also when a host ends the connection before it has answered. Then this thread runs the flow to the
+//! server and a second one the flow to the client ([`relay`] tells the rules). The last thread to leave drops the session:
+//! sockets closed, lease given back, one log line. Nothing calls back up.
+//!
+//! # One way to change anything
+//!
+//! The admin URLs are read into a [`config::Change`], which [`state::Director::apply`] carries out or refuses with a reason;
+//! `daemon` opens and closes the listen addresses that go with it. There is no second path by which the running state is edited.
 //!
 //! # Where this differs from the plan
 //!
 //! * A session takes both of its threads at once or waits for them. With a pool of single threads, sessions could hold all of
 //!   them with their first halves and wait for ever for the second.
 //! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot forge a pair.
-//! * [`state`] knows [`relay::Meter`], so that the bytes of a long session can be seen while it runs.
+//! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a session can be seen, and a drain can
+//!   end it, while it runs.
+//! * A client that reaches no host is reset, not closed: an empty answer must not look complete.
+//! * The operator's side of a host is not saved to the file: it is about today, the file is about every day.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

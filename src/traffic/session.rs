@@ -19,9 +19,8 @@ pub struct Session {
     ticket: Ticket,
 }
 
-/// A session that is being relayed; both of its threads hold it, and the last one ends it (a stop or a drain may hold the relay for
-/// a moment longer). The order of the fields is the order
-/// of the end: sockets closed, lease given back, log line written.
+/// A session that is being relayed; both of its threads hold it, and the last one ends it. The order of the fields is the order of
+/// the end: sockets closed (a stop or a drain may hold the relay for a moment longer), lease given back, log line written.
 struct Running {
     relay: Arc<Relay>,
     _lease: Lease,
