@@ -19,7 +19,7 @@ use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
 use crate::system::logging::value;
 use crate::system::socket::{self, Connecting};
 
-/// How many hosts are tried at once: bounds the descriptors, together with [`MOST_ADDRESSES`].
+/// How many hosts are tried at once: bounds the descriptors, together with [`super::MOST_ADDRESSES`].
 pub const PROBES_AT_ONCE: usize = 64;
 
 /// How often the hosts of a group are tried while all of them are down.
