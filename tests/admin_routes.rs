@@ -178,6 +178,7 @@ fn refusals_name_the_wrong_thing() {
         ("/addUser?name=x&plain=&access=full".to_owned(), 400, "1 to 511 bytes"),
         (format!("/addUser?name=x&plain=p&password={HASH}&access=full"), 400, "given twice"),
         ("/addUser?name=x&password=$6$rounds=999999999$salt$x&access=full".to_owned(), 400, "never accepted"),
+        (format!("/addUser?name=a:b&password={HASH}&access=full"), 400, "has a colon in it"),
         ("/delUser?name=nope".to_owned(), 404, "user nope not found"),
         ("/delUser?name=full".to_owned(), 409, "you are user `full`"),
         ("/addUser?name=x&password=plain&access=full".to_owned(), 400, "not a crypt(3) hash"),
@@ -260,6 +261,17 @@ fn methods_follow_from_access() {
         let expected: &[Method] = if route.needs == Needs::Write { &[Method::Get, Method::Post] } else { &[Method::Get] };
         assert_eq!(route.methods(), expected, "{}", route.path);
     }
+}
+
+#[test]
+fn what_is_asked_by_head_changes_nothing() {
+    let desk = Desk::web();
+    let head = Request { is_head: true, ..request(Who::Full, "/addHost?service=web&group=main&name=x&ip=127.0.0.1:9") };
+    let before = desk.read("/running.xml");
+    let response = desk.ask(&head);
+    assert_eq!((response.status, header(&response, "Allow")), (405, Some("GET, POST")));
+    assert_eq!(desk.read("/running.xml"), before);
+    assert_eq!(desk.ask(&Request { is_head: true, ..request(Who::Full, "/running") }).status, 200);
 }
 
 #[test]
