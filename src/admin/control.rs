@@ -10,8 +10,8 @@ use crate::state::Director;
 pub trait Control: Send + Sync {
     /// The running state, for looking at it.
     fn director(&self) -> &Director;
-    /// Carries out a change for `by`, which is `user@address`.
-    fn apply(&self, change: &Change, by: &str) -> Result<String, Refusal>;
+    /// Carries out a change.
+    fn apply(&self, change: &Change) -> Result<String, Refusal>;
     /// Writes the running state to the configuration file.
     fn save(&self) -> Result<String, Refusal>;
     /// Opens the log anew, after somebody has moved the file.

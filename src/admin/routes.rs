@@ -202,7 +202,7 @@ impl Routes {
     fn write(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Response {
         let Visitor { user, .. } = &visit.visitor;
         let by = format!("{user}@{}", visit.request.client);
-        let outcome = self.permit(visit, token).and_then(|()| act(route, visit, &by));
+        let outcome = self.permit(visit, token).and_then(|()| act(route, visit));
         let what = described(route, &visit.arguments);
         let (user, client) = (value(user), value(&visit.request.client));
         match outcome {
@@ -231,7 +231,7 @@ impl Routes {
     }
 }
 
-fn act(route: &Route, visit: &Visit, by: &str) -> Result<String, Failure> {
+fn act(route: &Route, visit: &Visit) -> Result<String, Failure> {
     if let Act::Do(pull) = route.act {
         route.check(&visit.arguments)?;
         return Ok(pull(visit.control)?);
@@ -246,7 +246,7 @@ fn act(route: &Route, visit: &Visit, by: &str) -> Result<String, Failure> {
         Change::AddUser { user } if !crypt::is_affordable(&user.password) => {
             Err(Failure::new(400, "password: a hash of this kind or cost is never accepted at a login"))
         }
-        _ => Ok(visit.control.apply(&change, by)?),
+        _ => Ok(visit.control.apply(&change)?),
     }
 }
 

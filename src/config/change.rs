@@ -1,7 +1,6 @@
 //! One edit of the running state: the single way in which anything is changed while the program runs.
 //!
-//! The admin URLs are read into a [`Change`] here, and `state::Director::apply` carries it out or refuses it. A change can be
-//! written as the URL that does it, so that a log, a plan and a script all say the same.
+//! The admin URLs are read into a [`Change`] here, and `state::Director::apply` carries it out or refuses it.
 
 use std::fmt;
 use std::time::Duration;
@@ -111,59 +110,6 @@ impl Change {
     pub fn from_query(path: &str, query: &[(String, String)]) -> Option<Result<Change, Refusal>> {
         let (_, parameters) = Change::PATHS.iter().find(|(name, _)| *name == path)?;
         Some(Arguments { query }.check(parameters).and_then(|arguments| arguments.change(path)))
-    }
-
-    /// The path and query that make this change. A password hash is shown as it is: do not log this for `AddUser`.
-    pub fn to_query(&self) -> (&'static str, Vec<(&'static str, String)>) {
-        let of = |service: &str, group: &str| vec![("service", service.to_owned()), ("group", group.to_owned())];
-        let with_host = |service: &str, group: &str, host: &HostKey| {
-            let mut query = of(service, group);
-            query.push(match host {
-                HostKey::Name(name) => ("name", name.clone()),
-                HostKey::Ip(ip) => ("ip", ip.to_string()),
-            });
-            query
-        };
-        match self {
-            Change::NewService { service, listen, group, rule } => {
-                let listen = listen.to_string();
-                let mut query = of(service, group);
-                query.extend([("listen", listen), ("scheduler", rule.to_string())]);
-                ("newService", query)
-            }
-            Change::DelService { service } => ("delService", vec![("service", service.clone())]),
-            Change::NewGroup { service, group, rule } => {
-                ("newGroup", [of(service, group), vec![("scheduler", rule.to_string())]].concat())
-            }
-            Change::DelGroup { service, group } => ("delGroup", of(service, group)),
-            Change::EnableGroup { service, group } => ("enableGroup", of(service, group)),
-            Change::ChangeScheduler { service, group, rule } => {
-                ("changeScheduler", [of(service, group), vec![("scheduler", rule.to_string())]].concat())
-            }
-            Change::AddHost { service, group, host } => {
-                let host = vec![("name", host.name.clone()), ("ip", host.address.to_string())];
-                ("addHost", [of(service, group), host].concat())
-            }
-            Change::DelHost { service, group, host } => ("delHost", with_host(service, group, host)),
-            Change::DelAllHosts { service, group } => ("delAllHosts", of(service, group)),
-            Change::SetHost { service, group, host, wish } => {
-                let mut query = with_host(service, group, host);
-                match wish {
-                    Wish::Enabled => ("hostAdminUp", query),
-                    Wish::Disabled => ("hostAdminDown", query),
-                    Wish::Draining { within } => {
-                        query.push(("within", duration::format(*within)));
-                        ("drainHost", query)
-                    }
-                }
-            }
-            Change::RetryHost { service, group, host } => ("retryHost", with_host(service, group, host)),
-            Change::AddUser { user } => {
-                let access = user.access.to_string();
-                ("addUser", vec![("name", user.name.clone()), ("password", user.password.clone()), ("access", access)])
-            }
-            Change::DelUser { name } => ("delUser", vec![("name", name.clone())]),
-        }
     }
 }
 

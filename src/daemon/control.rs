@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, raise};
 use parking_lot::Mutex;
 
 use crate::admin::control::Control;
-use crate::config::{Address, Change, Config, Refusal, read, write};
+use crate::config::{Address, Change, Refusal, read, write};
 use crate::state::{Director, Service};
 use crate::system::replace::replace_file;
 use crate::system::sink::Sink;
@@ -81,7 +81,7 @@ impl Control for Levers {
         &self.director
     }
 
-    fn apply(&self, change: &Change, _by: &str) -> Result<String, Refusal> {
+    fn apply(&self, change: &Change) -> Result<String, Refusal> {
         let done = match change {
             Change::NewService { listen, .. } => self.new_service(change, listen)?,
             _ => self.director.apply(change)?,
@@ -137,7 +137,6 @@ impl Control for Levers {
     }
 
     fn running_xml(&self, with_hashes: bool) -> String {
-        let config: Config = self.director.config();
-        write::to_xml(&config, with_hashes)
+        write::to_xml(&self.director.config(), with_hashes)
     }
 }

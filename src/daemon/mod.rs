@@ -104,14 +104,14 @@ impl Bound {
         let traffic = Arc::new(traffic);
         let levers =
             Arc::new(Levers { director, traffic, listeners: Mutex::default(), is_closed: AtomicBool::default(), office });
-        let mut daemon = Daemon { levers, admin: None, _stop_resolver: stop_resolver };
+        let mut daemon = Daemon { levers, _admin: None, _stop_resolver: stop_resolver };
         for (service, socket) in sockets {
             let listener = Listener::start(socket, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
         }
         if !admin.is_empty() {
             let pages = admin::routes::Routes::new(daemon.levers.clone()).map_err(thread("admin"))?;
-            daemon.admin = Some(admin::start(admin, Arc::new(pages)).map_err(thread("admin"))?);
+            daemon._admin = Some(admin::start(admin, Arc::new(pages)).map_err(thread("admin"))?);
         }
         Ok(daemon)
     }
@@ -120,7 +120,8 @@ impl Bound {
 /// A running balancer. Dropping it closes the listeners and ends the sessions.
 pub struct Daemon {
     levers: Arc<Levers>,
-    admin: Option<Admin>,
+    /// Dropping it closes the admin side.
+    _admin: Option<Admin>,
     /// Dropping it ends the resolver.
     _stop_resolver: Sender<()>,
 }
@@ -141,19 +142,9 @@ impl Daemon {
         self.levers.listeners.lock().iter().map(Listener::address).collect()
     }
 
-    /// Where the admin pages are, as far as that is TCP.
-    pub fn admin_addresses(&self) -> &[SocketAddr] {
-        self.admin.as_ref().map_or(&[], Admin::addresses)
-    }
-
     /// Sessions from accept to log line.
     pub fn open_sessions(&self) -> usize {
         self.levers.director.roster.open()
-    }
-
-    /// Sessions that were ever accepted.
-    pub fn accepted_sessions(&self) -> u64 {
-        self.levers.director.roster.accepted()
     }
 
     /// Threads of the pool.

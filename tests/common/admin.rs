@@ -41,7 +41,7 @@ impl Control for Levers {
         &self.director
     }
 
-    fn apply(&self, change: &Change, _: &str) -> Result<String, Refusal> {
+    fn apply(&self, change: &Change) -> Result<String, Refusal> {
         self.director.apply(change)
     }
 
