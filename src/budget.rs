@@ -87,7 +87,8 @@ impl Budget {
     /// Most open descriptors: two for each session, one for each client that waits or is being handed over, and ours.
     pub fn descriptors(&self) -> u64 {
         let admin = if self.has_admin { admin::DESCRIPTORS } else { 0 };
-        let ours = 2 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + admin + RESERVED_DESCRIPTORS;
+        // a listener has its socket, its bell, and the client that it is handing on
+        let ours = 3 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + admin + RESERVED_DESCRIPTORS;
         2 * self.sessions() + (self.pool.queue + ours) as u64
     }
 

@@ -18,6 +18,7 @@
 //! * `manual`: the man pages against the program
 //! * `drain`: which sessions a drain ends, and when it is over
 //! * `levers`: what the admin pages do to the file and to the listen addresses
+//! * `listener`: what happens to clients when their listen address is stopped, paused or moved
 //! * `layers`: imports go down only
 
 mod common;
@@ -33,6 +34,7 @@ mod drain;
 mod failover;
 mod layers;
 mod levers;
+mod listener;
 mod manager;
 mod manual;
 mod many;

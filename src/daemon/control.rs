@@ -50,7 +50,7 @@ impl Levers {
         let is_new = |service: &&Arc<Service>| !before.iter().any(|old| Arc::ptr_eq(old, service));
         let Some(service) = services.iter().find(is_new) else { return Ok(done) };
         for socket in sockets {
-            match Listener::start(socket, service.clone(), self.traffic.clone()) {
+            match Listener::start(socket, listen.clone(), service.clone(), self.traffic.clone()) {
                 Ok(listener) => self.listeners.lock().push(listener),
                 Err(e) => {
                     let undone = self.director.apply(&Change::DelService { service: service.name().to_owned() });
@@ -65,7 +65,7 @@ impl Levers {
     /// Closes the listeners of services that are gone. Their sessions go on.
     fn close_orphans(&self) {
         let services = self.director.services();
-        let is_orphan = |listener: &Listener| !services.iter().any(|service| Arc::ptr_eq(service, listener.service()));
+        let is_orphan = |listener: &Listener| !services.iter().any(|service| Arc::ptr_eq(service, &listener.service()));
         let orphans: Vec<Listener> = {
             let mut listeners = self.listeners.lock();
             let (orphans, others) = std::mem::take(&mut *listeners).into_iter().partition(is_orphan);

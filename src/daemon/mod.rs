@@ -14,7 +14,7 @@ use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
@@ -61,7 +61,7 @@ impl std::error::Error for StartError {}
 /// A balancer whose sockets are open and which has no thread yet: the moment to give up root.
 pub struct Bound {
     director: Arc<Director>,
-    sockets: Vec<(Arc<Service>, TcpListener)>,
+    sockets: Vec<(Arc<Service>, Address, TcpListener)>,
     admin: Vec<admin::Listener>,
 }
 
@@ -75,7 +75,7 @@ impl Bound {
                 let who = format!("service `{}`", service.name());
                 let opened = traffic::bind(address);
                 let opened = opened.map_err(|error| StartError::Bind { who, address: address.to_string(), error })?;
-                sockets.extend(opened.into_iter().map(|socket| (service.clone(), socket)));
+                sockets.extend(opened.into_iter().map(|socket| (service.clone(), address.clone(), socket)));
             }
         }
         let mut admin = Vec::new();
@@ -105,8 +105,8 @@ impl Bound {
         let levers =
             Arc::new(Levers { director, traffic, listeners: Mutex::default(), is_closed: AtomicBool::default(), office });
         let mut daemon = Daemon { levers, _admin: None, _stop_resolver: stop_resolver };
-        for (service, socket) in sockets {
-            let listener = Listener::start(socket, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
+        for (service, listen, socket) in sockets {
+            let listener = Listener::start(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
         }
         if !admin.is_empty() {

@@ -1,5 +1,6 @@
 //! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows nothing of services or hosts.
 
+pub mod bell;
 pub mod limits;
 pub mod local;
 pub mod logging;

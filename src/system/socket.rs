@@ -70,11 +70,6 @@ fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Makes a blocked `accept` on this socket return with an error, now and for ever. Connections that the kernel holds are reset.
-pub fn stop_listening(listener: &TcpListener) -> io::Result<()> {
-    Ok(socket::shutdown(listener.as_raw_fd(), socket::Shutdown::Read)?)
-}
-
 /// Connects within a time limit. A connection of a socket to itself, which the kernel makes now and then when nobody listens
 /// on a port of the ephemeral range, counts as refused.
 pub fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {

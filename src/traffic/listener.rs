@@ -1,17 +1,25 @@
 //! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only when it is told to.
+//!
+//! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts without blocking in `accept`, and
+//! says that it is done before it hands the client on, which may take long. So a pause or a stop waits for no more than a system
+//! call, and nothing but closing is ever done to the socket: its open file description may be shared with a successor. The mutex
+//! around the turn is never held across a system call.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::Traffic;
 use super::session::Session;
 use crate::config::{Address, Place};
 use crate::relay::pool::Job;
 use crate::state::Service;
+use crate::system::bell::Bell;
 use crate::system::logging::value;
 use crate::system::socket;
 
@@ -30,33 +38,62 @@ pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// A listening socket whose thread accepts clients for a service.
+/// A listening socket whose thread accepts clients for a service. Dropping it stops it.
 pub struct Listener {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    socket: TcpListener,
+    listen: Address,
     address: SocketAddr,
-    service: Arc<Service>,
+    service: RwLock<Arc<Service>>,
     traffic: Arc<Traffic>,
-    stopping: AtomicBool,
+    turn: Mutex<Turn>,
+    /// The turn has changed hands, or may be taken again.
+    turned: Condvar,
+    bell: Bell,
+}
+
+/// Whether the thread may use the socket, and whether it does.
+struct Turn {
+    /// `None` once it is stopped.
+    socket: Option<Arc<TcpListener>>,
+    is_paused: bool,
+    is_taken: bool,
+}
+
+impl Turn {
+    /// Whether the thread may come (back) to the socket.
+    fn is_open(&self) -> bool {
+        self.socket.is_some() && !self.is_paused
+    }
 }
 
 impl Listener {
-    /// Starts the accept thread.
-    pub fn start(socket: TcpListener, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
-        let address = socket.local_addr()?;
-        let inner = Arc::new(Inner { socket, address, service, traffic, stopping: AtomicBool::new(false) });
-        let runner = inner.clone();
-        thread::Builder::new().name(format!("listen {address}")).stack_size(STACK).spawn(move || runner.live())?;
-        log::info!("listen service={} address={address} state=open", value(inner.service.name()));
-        Ok(Listener { inner })
+    /// Starts the accept thread and lets it accept. `listen` is the address as the configuration writes it.
+    pub fn start(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
+        let listener = Listener::paused(socket, listen, service, traffic)?;
+        listener.resume();
+        Ok(listener)
     }
 
-    /// The service that it accepts clients for.
-    pub fn service(&self) -> &Arc<Service> {
-        &self.inner.service
+    /// The same, but nobody is accepted before [`Listener::resume`].
+    pub fn paused(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let turn = Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
+        let service = RwLock::new(service);
+        let inner = Arc::new(Inner { listen, address, service, traffic, turn, turned: Condvar::new(), bell: Bell::new()? });
+        let runner = inner.clone();
+        // made before the thread: when that cannot be had, the socket is closed
+        let listener = Listener { inner };
+        thread::Builder::new().name(format!("listen {address}")).stack_size(STACK).spawn(move || runner.live())?;
+        Ok(listener)
+    }
+
+    /// The address as the configuration writes it.
+    pub fn listen(&self) -> &Address {
+        &self.inner.listen
     }
 
     /// Where it listens; tells the port that the system chose when the configuration left that open.
@@ -64,48 +101,78 @@ impl Listener {
         self.inner.address
     }
 
-    /// Stops accepting, without waiting. Clients that the kernel holds already are taken in first, as far as the pool's queue has
-    /// room.
+    /// The service that it accepts clients for.
+    pub fn service(&self) -> Arc<Service> {
+        self.inner.service()
+    }
+
+    /// From now on its clients belong to this service.
+    pub fn serve(&self, service: Arc<Service>) {
+        *self.inner.service.write() = service;
+    }
+
+    /// The socket, to hand it over; `None` when it is stopped. Whoever holds it keeps the address open.
+    pub fn socket(&self) -> Option<Arc<TcpListener>> {
+        self.inner.turn.lock().socket.clone()
+    }
+
+    /// Stops accepting without touching the socket: clients wait in the kernel's queue. No client is accepted any more when this
+    /// returns.
+    pub fn pause(&self) {
+        self.inner.turn.lock().is_paused = true;
+        self.inner.call_away();
+    }
+
+    /// Accepts clients, again or for the first time; those first that have been waiting. Does nothing to one that is stopped.
+    pub fn resume(&self) {
+        let is_new = {
+            let mut turn = self.inner.turn.lock();
+            std::mem::take(&mut turn.is_paused) && turn.socket.is_some()
+        };
+        if is_new {
+            log::info!("listen service={} address={} state=open", value(self.service().name()), self.address());
+            self.inner.turned.notify_all();
+        }
+    }
+
+    /// Closes the address for good. Clients that the kernel holds already are taken in first, as far as the pool's queue has
+    /// room; but while it is paused they are left for whoever else has the socket. Waits for nothing but a system call.
     pub fn stop(&self) {
-        let Inner { socket, service, traffic, stopping, address } = &*self.inner;
-        if stopping.swap(true, SeqCst) {
-            return;
+        let (socket, is_paused) = {
+            let mut turn = self.inner.turn.lock();
+            (turn.socket.take(), turn.is_paused)
+        };
+        let Some(socket) = socket else { return };
+        self.inner.call_away();
+        if !is_paused {
+            self.inner.take_rest(&socket);
         }
-        // the accept thread is blocked only while there is nothing to accept; if it is busy, it is helped, and stops at the end
-        if socket.set_nonblocking(true).is_ok() {
-            while let Ok((client, peer)) = socket.accept() {
-                if traffic.pool.try_submit(self.inner.job(client, peer)).is_err() {
-                    break;
-                }
-            }
-        }
-        if let Err(e) = socket::stop_listening(socket) {
-            log::error!("listen service={} address={address} state=open reason=\"{e}\"", value(service.name()));
-        } else {
-            log::info!("listen service={} address={address} state=closed", value(service.name()));
-        }
+        drop(socket);
+        log::info!("listen service={} address={} state=closed", value(self.service().name()), self.address());
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 impl Inner {
     fn live(&self) {
         let mut short = false;
-        while !self.stopping.load(SeqCst) {
-            match self.socket.accept() {
+        while let Some(accepted) = self.accept() {
+            match accepted {
                 Ok((client, peer)) => {
                     short = false;
                     self.traffic.pool.submit(self.job(client, peer));
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-                Err(_) if self.stopping.load(SeqCst) => break,
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {
-                        log::error!(
-                            "listen service={} address={} state=short reason=\"{e}\"",
-                            value(self.service.name()),
-                            self.address
-                        );
+                        let (service, address) = (self.service(), self.address);
+                        log::error!("listen service={} address={address} state=short reason=\"{e}\"", value(service.name()));
                     }
                     thread::sleep(SHORTAGE_PAUSE);
                 }
@@ -113,10 +180,60 @@ impl Inner {
         }
     }
 
+    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is stopped.
+    fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let socket = self.take_turn()?;
+        let accepted = match socket.accept() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.bell.wait_at(socket.as_fd()).and(Err(e)),
+            accepted => accepted,
+        };
+        // before the turn ends: whoever stops this has the last handle then, and closes the address with it
+        drop(socket);
+        self.turn.lock().is_taken = false;
+        self.turned.notify_all();
+        Some(accepted)
+    }
+
+    fn take_turn(&self) -> Option<Arc<TcpListener>> {
+        let mut turn = self.turn.lock();
+        while !turn.is_open() {
+            turn.socket.as_ref()?;
+            self.turned.wait(&mut turn);
+        }
+        let socket = turn.socket.clone()?;
+        turn.is_taken = true;
+        Some(socket)
+    }
+
+    /// Waits until the thread is not at the socket. What keeps it from coming back has been set already.
+    fn call_away(&self) {
+        self.bell.ring();
+        let mut turn = self.turn.lock();
+        while turn.is_taken && !turn.is_open() {
+            self.turned.wait(&mut turn);
+        }
+        drop(turn);
+        // a thread that rests may have to end
+        self.turned.notify_all();
+    }
+
+    /// Takes in what the kernel holds, as far as the pool's queue has room.
+    fn take_rest(&self, socket: &TcpListener) {
+        while let Ok((client, peer)) = socket.accept() {
+            if self.traffic.pool.try_submit(self.job(client, peer)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn service(&self) -> Arc<Service> {
+        self.service.read().clone()
+    }
+
     fn job(&self, client: TcpStream, peer: SocketAddr) -> Job {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let session = Session::new(client, peer, self.address, self.service.clone(), self.traffic.clone());
+        let session = Session::new(client, peer, self.address, self.service(), self.traffic.clone());
         Box::new(move |pair, space| session.run(pair, space))
     }
 }
