@@ -26,6 +26,12 @@ pub struct Cli {
     pub verbose: bool,
     /// `-q`
     pub quiet: bool,
+    /// `--diff`
+    pub diff: bool,
+    /// The second file of `--diff`.
+    pub other: Option<PathBuf>,
+    /// `--admin URL`
+    pub admin: Option<String>,
     /// `--demo`
     pub demo: bool,
     /// `--passwd`
@@ -64,7 +70,7 @@ fn lossy(value: OsString) -> String {
 }
 
 /// Every flag, in the order of the help text.
-pub const FLAGS: [Flag; 12] = [
+pub const FLAGS: [Flag; 14] = [
     with_value(flag('c', "config", "read this configuration (/etc/tcpdirector.xml)", |cli, v| cli.file = Some(v.into())), "FILE"),
     flag('t', "test", "check the configuration, print listen addresses and budget, and exit", |cli, _| cli.test = true),
     flag('d', "daemon", "go to the background once everything is bound", |cli, _| cli.daemon = true),
@@ -79,6 +85,19 @@ pub const FLAGS: [Flag; 12] = [
     ),
     flag('v', "verbose", "log debug lines too", |cli, _| cli.verbose = true),
     flag('q', "quiet", "log warnings and errors only", |cli, _| cli.quiet = true),
+    Flag {
+        short: None,
+        ..flag(' ', "diff", "print the changes from one configuration to another as admin URLs", |cli, _| cli.diff = true)
+    },
+    with_value(
+        Flag {
+            short: None,
+            ..flag(' ', "admin", "with --diff: compare with what runs behind these admin pages", |cli, v| {
+                cli.admin = Some(lossy(v))
+            })
+        },
+        "URL",
+    ),
     Flag {
         short: None,
         ..flag(' ', "demo", "balance three little web servers on loopback, to try it out", |cli, _| cli.demo = true)
@@ -105,6 +124,10 @@ impl Cli {
                     cli.file = Some(file.into());
                     continue;
                 }
+                Value(file) if cli.diff && cli.other.is_none() => {
+                    cli.other = Some(file.into());
+                    continue;
+                }
                 Value(_) => None,
             };
             let Some(flag) = found else { return Err(argument.unexpected().to_string()) };
@@ -124,6 +147,11 @@ impl Cli {
             Cli { daemon: true, log: Some(log), .. } if log == "stderr" => {
                 Err("-d has no standard error to log to: give -l a file or `syslog`".into())
             }
+            Cli { diff: false, admin: Some(_), .. } => Err("--admin belongs to --diff".into()),
+            Cli { diff: true, file: None, .. } => Err("--diff compares two files, or one with --admin".into()),
+            Cli { diff: true, other, admin, .. } if other.is_some() == admin.is_some() => {
+                Err("--diff compares two files, or one with --admin".into())
+            }
             Cli { daemon: true, demo: true, .. } => Err("--demo stays in the foreground: leave -d out".into()),
             _ => Ok(()),
         }
@@ -139,7 +167,8 @@ impl Cli {
 pub fn help() -> String {
     let mut text = String::from(
         "tcpdirector - a small TCP load balancer\n\n\
-         usage: tcpdirector [-dqtv] [-c FILE | FILE] [-l TARGET] [-p PIDFILE] [-u USER[:GROUP]]\n       tcpdirector --demo | --passwd\n\n",
+         usage: tcpdirector [-dqtv] [-c FILE | FILE] [-l TARGET] [-p PIDFILE] [-u USER[:GROUP]]\n       \
+         tcpdirector --diff OLD NEW | --diff NEW --admin URL\n       tcpdirector --demo | --passwd\n\n",
     );
     for flag in &FLAGS {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));

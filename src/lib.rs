@@ -15,8 +15,9 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 6 | `main`, `demo` | flags, start, signals, exit status; the demo |
-//! | 5 | [`daemon`], [`budget`] | bind all, then start all, stop; what it may cost |
+//! | 7 | `main`, `demo`, `diff` | flags, start, signals, exit status; the demo; what differs between two files |
+//! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop |
+//! | 5 | [`budget`] | what a configuration may cost |
 //! | 4 | [`traffic`] | the way of a connection: listener, session, connect; the manager and the resolver |
 //! | 4 | [`admin`] | the management pages, behind an acceptor of our own |
 //! | 3 | [`state`] | director, service, group, host; all behind locks |
@@ -34,8 +35,11 @@
 //!
 //! # One way to change anything
 //!
-//! The admin URLs are read into a [`config::Change`], which [`state::Director::apply`] carries out or refuses with a reason;
-//! `daemon` opens and closes the listen addresses that go with it. There is no second path by which the running state is edited.
+//! Every edit is a [`config::Change`]: an admin URL is read into one, a reload finds those that lead from what runs to what the
+//! file says ([`config::Change::between`]), and `--diff` prints them as URLs. [`state::Director::apply`] makes the changes on the
+//! configuration that describes the running state, all of them or none, and the state follows that: what stays as it was goes on
+//! undisturbed. `daemon` opens what is new (listen addresses, the log, the admin pages) before, and closes what is left over
+//! after. There is no second path by which the running state is edited.
 //!
 //! # Where this differs from the plan
 //!

@@ -1,8 +1,11 @@
 //! The program: flags, configuration, start, signals, exit status. Everything that lasts is in the library.
 
 mod demo;
+mod diff;
 
 use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +28,8 @@ use tcpdirector::system::terminal;
 
 /// The program could not start.
 const CANNOT_START: u8 = 1;
+/// With `--diff`, 1 says that there are changes; that nobody could be asked is EX_UNAVAILABLE of sysexits(3).
+const NO_ANSWER: u8 = 69;
 /// EX_USAGE of sysexits(3).
 const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits(3).
@@ -51,6 +56,12 @@ fn main() -> ExitCode {
     if cli.passwd {
         return passwd();
     }
+    if cli.diff {
+        return match differ(&cli) {
+            Ok(is_same) => ExitCode::from(u8::from(!is_same)),
+            Err(Failure(status, message)) => fail(status, message),
+        };
+    }
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(status, message)) => fail(status, message),
@@ -59,13 +70,30 @@ fn main() -> ExitCode {
 
 /// `--passwd`: the hash goes to standard output, and nothing else does.
 fn passwd() -> ExitCode {
-    match terminal::read_password().and_then(|password| admin::hash(&password)) {
+    match terminal::read_new_password().and_then(|password| admin::hash(&password)) {
         Ok(hash) => {
             println!("{hash}");
             ExitCode::SUCCESS
         }
         Err(e) => fail(CANNOT_START, format_args!("no hash was made: {e}")),
     }
+}
+
+/// `--diff`: the changes go to standard output; tells whether there are none.
+fn differ(cli: &Cli) -> Result<bool, Failure> {
+    let load = |file: &Path| config::read::load(file).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()));
+    let first = load(&cli.file())?;
+    let (old, new) = match (&cli.other, &cli.admin) {
+        (Some(other), _) => (first, load(other)?),
+        (None, Some(url)) => (diff::running(url).map_err(|why| Failure(NO_ANSWER, why))?, first),
+        (None, None) => return Err(Failure(USAGE, "--diff compares two files, or one with --admin".to_owned())),
+    };
+    let changes = diff::between(&old, &new);
+    for change in &changes {
+        // whoever reads this may have seen enough
+        let _ = writeln!(std::io::stdout(), "{change}");
+    }
+    Ok(changes.is_empty())
 }
 
 /// The one place that reports why the program ends with a status other than 0.
@@ -143,12 +171,14 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
-    let office = Office { file, log: Some(sink.clone()) };
+    let target =
+        cli.log.is_none().then_some(if cli.daemon { in_background } else { in_foreground } as fn(Option<&str>) -> Target);
+    let office = Office { file, log: Some(sink.clone()), target };
     let daemon = bound.start(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(background) = background {
         background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
-    stay(&daemon, config.grace, &signals, &sink);
+    stay(&daemon, &signals, &sink);
     drop(pidfile);
     Ok(())
 }
@@ -172,20 +202,28 @@ fn file_name(cli: &Cli) -> String {
     if cli.demo { "--demo".into() } else { cli.file().display().to_string() }
 }
 
-/// The log goes where `-l` says, else where the file says, else to standard error, which a program in the background has not.
+/// The log goes where `-l` says, else where the file says.
 fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
-    let fallback = if cli.daemon { "syslog" } else { "stderr" };
-    let name = cli.log.as_deref().or(config.logging.as_deref()).unwrap_or(fallback);
+    let name = cli.log.as_deref().or(config.logging.as_deref());
     let level = match cli {
         Cli { verbose: true, .. } => LevelFilter::Debug,
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    let target = match Target::from_name(name) {
-        Target::Stderr if cli.daemon => Target::from_name("syslog"),
+    let target = if cli.daemon { in_background(name) } else { in_foreground(name) };
+    logging::start(target, level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
+}
+
+fn in_foreground(name: Option<&str>) -> Target {
+    Target::from_name(name.unwrap_or("stderr"))
+}
+
+/// A program in the background has no standard error.
+fn in_background(name: Option<&str>) -> Target {
+    match in_foreground(name) {
+        Target::Stderr => Target::from_name("syslog"),
         target => target,
-    };
-    logging::start(target, level).map_err(|e| cannot(format_args!("log {name}"))(&e))
+    }
 }
 
 /// Signals as messages. From here on none of them ends the program by itself.
@@ -203,11 +241,15 @@ fn signals() -> std::io::Result<Receiver<i32>> {
 }
 
 /// Serves until TERM or INT, and stops.
-fn stay(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) {
+fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
     let ending = loop {
         match signals.recv() {
             Ok(signal @ (SIGTERM | SIGINT)) => break signal,
-            Ok(signal) => reopen(signal, sink),
+            Ok(SIGHUP) => {
+                reopen(sink);
+                daemon.reload("HUP");
+            }
+            Ok(_) => reopen(sink),
             Err(_) => break SIGTERM,
         }
     };
@@ -215,7 +257,7 @@ fn stay(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) 
     let sessions = daemon.open_sessions();
     log::info!("stop state=begun reason={reason} sessions={sessions}");
     daemon.close();
-    let silent = if ending == SIGTERM { drain(daemon, grace, signals, sink) } else { 0 };
+    let silent = if ending == SIGTERM { drain(daemon, signals, sink) } else { 0 };
     let cut = silent + daemon.cut();
     let deadline = Instant::now() + LAST_LINES;
     while daemon.open_sessions() > 0 && Instant::now() < deadline {
@@ -226,7 +268,8 @@ fn stay(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) 
 
 /// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not waited
 /// for; tells how many were ended.
-fn drain(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink) -> usize {
+fn drain(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) -> usize {
+    let grace = daemon.director().grace();
     let began = Instant::now();
     let mut next_look = began;
     let mut cut = 0;
@@ -237,19 +280,16 @@ fn drain(daemon: &Daemon, grace: Duration, signals: &Receiver<i32>, sink: &Sink)
         }
         match signals.recv_timeout(DRAIN_LOOK) {
             Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return cut,
-            Ok(signal) => reopen(signal, sink),
+            Ok(_) => reopen(sink),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
     cut
 }
 
-fn reopen(signal: i32, sink: &Sink) {
+fn reopen(sink: &Sink) {
     match sink.reopen() {
         Ok(()) => log::info!("log state=reopened"),
         Err(e) => log::error!("log state=kept reason={}", value(&e.to_string())),
-    }
-    if signal == SIGHUP {
-        log::warn!("reload state=refused reason=\"this version cannot reload its configuration yet; restart it\"");
     }
 }

@@ -10,8 +10,9 @@ fn floor(module: &str) -> Option<u8> {
         "config" => 2,
         "state" => 3,
         "traffic" | "admin" => 4,
-        "budget" | "daemon" => 5,
-        "main" | "demo" => 6,
+        "budget" => 5,
+        "daemon" => 6,
+        "main" | "demo" | "diff" => 7,
         _ => return None,
     })
 }

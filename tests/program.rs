@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::sys::signal::Signal::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Folder, PROGRAM, Program, field, run};
@@ -290,16 +290,6 @@ fn usr1_reopens_the_log_without_losing_a_line() {
     assert!(sessions(&[&moved]) >= 51 && sessions(&[&log]) >= 1);
     program.signal(SIGTERM);
     assert!(program.wait().success());
-}
-
-#[test]
-fn hup_says_that_reload_is_to_come_and_goes_on() {
-    let backend = Backend::named("here");
-    let program = Program::start(&one_service("random", &[backend.address()], ""));
-    program.signal(SIGHUP);
-    program.wait_for("log state=reopened");
-    program.wait_for("reload state=refused");
-    assert_eq!(ask(program.address()), "here");
 }
 
 #[test]

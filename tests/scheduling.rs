@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use tcpdirector::config::{Address, GroupConfig, HostConfig};
 use tcpdirector::scheduler::{Load, Rule, Scheduler};
-use tcpdirector::state::{Group, Lease, Reason};
+use tcpdirector::state::{Group, Lease, Names, Reason};
 
 use crate::common::backend::Backend;
 use crate::common::{TestDaemon, ask, one_service};
@@ -20,7 +20,7 @@ fn group(rule: Rule, hosts: usize) -> Group {
         name: format!("h{i}"),
         address: Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1 + i as u16))),
     };
-    Group::new(&GroupConfig { name: "main".into(), rule, hosts: (0..hosts).map(host).collect() })
+    Group::new(&GroupConfig { name: "main".into(), rule, hosts: (0..hosts).map(host).collect() }, &Names::new())
 }
 
 /// Picks without giving back.

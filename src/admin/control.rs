@@ -2,6 +2,8 @@
 //!
 //! `daemon` implements it; the tests have one of their own. Called on the thread `admin`, one call at a time.
 
+use std::time::Duration;
+
 use crate::config::{Change, Refusal};
 use crate::state::Director;
 
@@ -12,13 +14,20 @@ pub trait Control: Send + Sync {
     fn director(&self) -> &Director;
     /// Carries out a change.
     fn apply(&self, change: &Change) -> Result<String, Refusal>;
+    /// What a reload would change now.
+    fn plan(&self) -> Result<Vec<Change>, Refusal>;
+    /// Makes the running state what the configuration file says; with a time to confirm in, only until that is over, unless
+    /// somebody confirms it. `by` is for the log.
+    fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal>;
+    /// Confirms the last reload.
+    fn confirm(&self) -> Result<String, Refusal>;
     /// Writes the running state to the configuration file.
     fn save(&self) -> Result<String, Refusal>;
     /// Opens the log anew, after somebody has moved the file.
     fn reopen_log(&self) -> Result<String, Refusal>;
     /// Begins to stop the program; the answer to whoever asked is still sent.
     fn shutdown(&self) -> Result<String, Refusal>;
-    /// The configuration of the start, as a file; hashes of passwords only where they may be seen.
+    /// What the configuration file said when it was last read or written, as a file; hashes of passwords only where they may be seen.
     fn config_xml(&self, with_hashes: bool) -> String;
     /// The configuration that describes the running state, as a file; hashes likewise.
     fn running_xml(&self, with_hashes: bool) -> String;

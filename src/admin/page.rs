@@ -83,6 +83,7 @@ impl<'a> Running<'a> {
                 (&group.name, &group.scheduler, group.enabled, group.hosts.is_empty()).hash(&mut hasher);
             }
         }
+        self.state.confirm_within.is_some().hash(&mut hasher);
         for user in &self.users {
             (&user.name, user.access.to_string()).hash(&mut hasher);
         }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::{Failure, Kind, done, failed, sealed};
 use super::control::Control;
@@ -12,7 +13,7 @@ use super::crypt;
 use super::gate::{Gate, Visitor};
 use super::http::{Handler, Method, Request, Response};
 use super::show::{self, Visit};
-use crate::config::{Change, Refusal};
+use crate::config::{Change, Refusal, UserConfig, described};
 use crate::system::logging::value;
 use crate::system::terminal::MAX_PASSWORD;
 
@@ -32,10 +33,18 @@ pub enum Needs {
 enum Act {
     /// Shows something.
     Show(fn(&Visit) -> Result<Response, Failure>),
-    /// Pulls a lever of the program.
-    Do(fn(&dyn Control) -> Result<String, Refusal>),
+    /// Pulls a lever of the program; tells in words what was done.
+    Do(fn(&Visit) -> Result<Done, Failure>),
     /// Changes the running state as the path and the parameters say.
     Change,
+}
+
+/// What came of a lever.
+enum Done {
+    /// Something was done, in words.
+    Told(String),
+    /// Nothing was done but show something.
+    Shown(Response),
 }
 
 /// A line of the table.
@@ -53,10 +62,11 @@ pub struct Route {
 /// What the original's forms send along; only two of them mean anything, and only to `running`.
 const VIEW: &[&str] = &["verbose?", "refresh?", "ignore?", "resultMessage?"];
 
-/// The change takes a hash; here a password may stand in its place, which becomes one.
+/// These changes take a hash; here a password may stand in its place, which becomes one.
 const ADD_USER: &[&str] = &["name", "password?", "plain?", "access"];
+const CHANGE_USER: &[&str] = &["name", "password?", "plain?", "access?", "force?"];
 
-const OWN: [Route; 20] = [
+const OWN: [Route; 22] = [
     show("", &[], show::index),
     show("index.html", &[], show::index),
     show("running", VIEW, show::running),
@@ -74,28 +84,30 @@ const OWN: [Route; 20] = [
     show("tcpdirector.js", &[], show::js),
     // the original's pages ask for its style sheet by this name
     show("pydirector.css", &[], show::css),
-    lever("save", VIEW, |control| control.save()),
-    lever("closeLog", &[], |control| control.reopen_log()),
-    lever("reopenLog", &[], |control| control.reopen_log()),
-    lever("shutdown", &[], |control| control.shutdown()),
+    lever("reload", &["plan?", "confirm?"], reload),
+    lever("confirm", &[], |visit| Ok(Done::Told(visit.control.confirm()?))),
+    lever("save", VIEW, |visit| Ok(Done::Told(visit.control.save()?))),
+    lever("closeLog", &[], |visit| Ok(Done::Told(visit.control.reopen_log()?))),
+    lever("reopenLog", &[], |visit| Ok(Done::Told(visit.control.reopen_log()?))),
+    lever("shutdown", &[], |visit| Ok(Done::Told(visit.control.shutdown()?))),
 ];
 
 const fn show(path: &'static str, parameters: &'static [&'static str], show: fn(&Visit) -> Result<Response, Failure>) -> Route {
     Route { path, needs: Needs::Read, parameters, act: Act::Show(show) }
 }
 
-const fn lever(
-    path: &'static str,
-    parameters: &'static [&'static str],
-    pull: fn(&dyn Control) -> Result<String, Refusal>,
-) -> Route {
+const fn lever(path: &'static str, parameters: &'static [&'static str], pull: fn(&Visit) -> Result<Done, Failure>) -> Route {
     Route { path, needs: Needs::Write, parameters, act: Act::Do(pull) }
 }
 
 /// Every route: those of this file, then the changes.
 pub fn table() -> impl Iterator<Item = Route> {
     let change = |(path, parameters)| {
-        let parameters = if path == "addUser" { ADD_USER } else { parameters };
+        let parameters = match path {
+            "addUser" => ADD_USER,
+            "changeUser" => CHANGE_USER,
+            _ => parameters,
+        };
         Route { path, needs: Needs::Write, parameters, act: Act::Change }
     };
     OWN.into_iter().chain(Change::PATHS.into_iter().map(change))
@@ -201,12 +213,14 @@ impl Routes {
     /// Does what changes something, and tells the log and the events who did it.
     fn write(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Response {
         let Visitor { user, .. } = &visit.visitor;
-        let by = format!("{user}@{}", visit.request.client);
+        let by = visit.by();
         let outcome = self.permit(visit, token).and_then(|()| act(route, visit));
-        let what = described(route, &visit.arguments);
+        let known = visit.arguments.iter().filter(|(name, _)| route.knows(name));
+        let what = described(route.path, known.map(|(name, text)| (name.as_str(), text.as_str())));
         let (user, client) = (value(user), value(&visit.request.client));
         match outcome {
-            Ok(message) => {
+            Ok(Done::Shown(response)) => response,
+            Ok(Done::Told(message)) => {
                 log::info!("change by={user} client={client} {what} outcome=done message={}", value(&message));
                 visit.control.director().events.note(&by, format!("change {what} message={}", value(&message)));
                 done(visit.kind, &message).unwrap_or_else(|failure| failed(visit.kind, &failure))
@@ -231,22 +245,38 @@ impl Routes {
     }
 }
 
-fn act(route: &Route, visit: &Visit) -> Result<String, Failure> {
+fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
     if let Act::Do(pull) = route.act {
         route.check(&visit.arguments)?;
-        return Ok(pull(visit.control)?);
+        return pull(visit);
     }
     let none = || Err(Refusal::NotFound(format!("there is no change `{}`", route.path)));
     let arguments = hashed(route, &visit.arguments)?;
     let change = Change::from_query(route.path, &arguments).unwrap_or_else(none)?;
     match &change {
-        Change::DelUser { name } if *name == visit.visitor.user => {
+        Change::DelUser { name, .. } if *name == visit.visitor.user => {
             Err(Failure::new(409, format!("you are user `{name}`: let another user delete you")))
         }
-        Change::AddUser { user } if !crypt::is_affordable(&user.password) => {
+        Change::AddUser { user: UserConfig { password, .. } } | Change::ChangeUser { password: Some(password), .. }
+            if !crypt::is_affordable(password) =>
+        {
             Err(Failure::new(400, "password: a hash of this kind or cost is never accepted at a login"))
         }
-        _ => Ok(visit.control.apply(&change)?),
+        _ => Ok(Done::Told(visit.control.apply(&change)?)),
+    }
+}
+
+/// `reload`, `reload?plan=1`, `reload?confirm=SECONDS`
+fn reload(visit: &Visit) -> Result<Done, Failure> {
+    let seconds = |text: &str| {
+        let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs);
+        seconds.ok_or_else(|| Failure::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400")))
+    };
+    let confirm = visit.argument("confirm").filter(|text| !text.is_empty()).map(seconds).transpose()?;
+    match visit.argument("plan") {
+        None => Ok(Done::Told(visit.control.reload(&visit.by(), confirm)?)),
+        Some("1") => Ok(Done::Shown(show::plan(visit)?)),
+        Some(text) => Err(Failure::new(400, format!("plan: `{text}` must be 1"))),
     }
 }
 
@@ -263,14 +293,4 @@ fn hashed(route: &Route, arguments: &[(String, String)]) -> Result<Vec<(String, 
         Ok(("password".to_owned(), hash))
     };
     arguments.iter().map(hashed).collect()
-}
-
-/// The change as pairs for the log: what the route knows, and never a password.
-fn described(route: &Route, arguments: &[(String, String)]) -> String {
-    let mut what = format!("path={}", route.path);
-    for (name, text) in arguments.iter().filter(|(name, _)| route.knows(name)) {
-        let text = if name == "password" || name == "plain" { "***" } else { text };
-        what.push_str(&format!(" {name}={}", value(text)));
-    }
-    what
 }

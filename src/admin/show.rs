@@ -33,7 +33,13 @@ impl Visit<'_> {
         self.control.director()
     }
 
-    fn argument(&self, name: &str) -> Option<&str> {
+    /// Who asks, for the log and the events.
+    pub fn by(&self) -> String {
+        format!("{}@{}", self.visitor.user, self.request.client)
+    }
+
+    /// A parameter.
+    pub fn argument(&self, name: &str) -> Option<&str> {
         self.arguments.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -83,6 +89,15 @@ pub fn running_json(visit: &Visit) -> Answer {
 
 pub fn config_xml(visit: &Visit) -> Answer {
     Ok(document("application/xml", visit.control.config_xml(visit.visitor.is_full)))
+}
+
+/// What a reload would change, one URL a line.
+pub fn plan(visit: &Visit) -> Answer {
+    let changes = visit.control.plan()?;
+    if changes.is_empty() {
+        return Ok(document("text/plain", "# nothing would change\n"));
+    }
+    Ok(document("text/plain", changes.iter().map(|change| format!("{change}\n")).collect::<String>()))
 }
 
 pub fn sessions(visit: &Visit) -> Answer {

@@ -63,11 +63,31 @@ fn service() -> impl Strategy<Value = ServiceConfig> {
 fn admin() -> impl Strategy<Value = AdminConfig> {
     let access = prop_oneof![Just(Access::Full), Just(Access::ReadOnly)];
     let password = prop_oneof![Just("rom0wh951j8Sg".to_owned()), Just("$6$<&>\"'$x".to_owned())];
-    let user = (name(), password, access).prop_map(|(name, password, access)| UserConfig { name, password, access });
+    let user_name = name().prop_filter("no user's name", |text| value::user_name(text).is_ok());
+    let user = (user_name, password, access).prop_map(|(name, password, access)| UserConfig { name, password, access });
     // ports of its own: no service may have the same address
     (address(9..12), vec(user, 0..4)).prop_map(|(listen, users)| AdminConfig {
         listen: listen.to_string().parse().unwrap(),
         users: unique(users, |user| user.name.clone()),
+    })
+}
+
+/// Any configuration and another one, which has much in common with it half of the time.
+pub fn two() -> impl Strategy<Value = (Config, Config)> {
+    (config(), config(), any::<u8>()).prop_map(|(old, other, parts)| {
+        let takes = |bit: u8| parts & (1 << bit) != 0;
+        let mut new = if takes(0) { other.clone() } else { old.clone() };
+        if takes(1) {
+            new.admin = other.admin;
+        }
+        if takes(2) {
+            new.services.reverse();
+        }
+        for service in new.services.iter_mut().filter(|_| takes(3)) {
+            service.groups.reverse();
+            service.groups.iter_mut().for_each(|group| group.hosts.reverse());
+        }
+        (old, new)
     })
 }
 

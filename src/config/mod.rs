@@ -6,9 +6,11 @@
 
 pub mod address;
 #[cfg(test)]
-mod any;
+pub mod any;
+mod between;
 pub mod change;
 pub mod duration;
+mod edit;
 pub mod error;
 mod form;
 mod item;
@@ -16,14 +18,17 @@ mod language;
 mod layout;
 mod merge;
 pub mod model;
+mod query;
 pub mod read;
 mod scan;
 mod text;
+mod url;
 mod value;
 pub mod write;
 mod xml;
 
 pub use address::{Address, AdminListen, Place};
-pub use change::{Change, HostKey, Refusal, Wish};
+pub use change::{Change, HostKey, Item, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;
+pub use url::described;

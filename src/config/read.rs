@@ -102,7 +102,7 @@ impl Reading {
     }
 
     fn service(&mut self, element: &Element, names: &mut Seen<String>) -> Option<ServiceConfig> {
-        let name = self.unique_name(element, names);
+        let name = self.unique_name(element, names, value::name);
         let listens: Vec<_> = element.children("listen").map(|listen| self.listen(listen, "ip")).collect();
         let mut group_names = Seen::new();
         let groups: Vec<_> = element.children("group").map(|group| self.group(group, &mut group_names)).collect();
@@ -144,7 +144,7 @@ impl Reading {
     }
 
     fn group(&mut self, element: &Element, names: &mut Seen<String>) -> Option<GroupConfig> {
-        let name = self.unique_name(element, names);
+        let name = self.unique_name(element, names, value::name);
         let rule = self.value(element, "scheduler", str::parse);
         let hosts = self.hosts(element);
         Some(GroupConfig { name: name?, rule: rule?, hosts: hosts? })
@@ -156,7 +156,7 @@ impl Reading {
         let mut hosts = Vec::new();
         for (position, element) in group.children("host").enumerate() {
             let name = match element.attribute("name") {
-                Some(_) => self.unique_name(element, &mut names),
+                Some(_) => self.unique_name(element, &mut names, value::name),
                 None => Some(default_names.at(position)),
             };
             let address = self.value(element, "ip", value::host_address);
@@ -180,7 +180,7 @@ impl Reading {
     }
 
     fn user(&mut self, element: &Element, names: &mut Seen<String>) -> Option<UserConfig> {
-        let name = self.unique_name(element, names);
+        let name = self.unique_name(element, names, value::user_name);
         let password = self.value(element, "password", value::password);
         let access = self.value(element, "access", value::access);
         Some(UserConfig { name: name?, password: password?, access: access? })
@@ -211,8 +211,13 @@ impl Reading {
         }
     }
 
-    fn unique_name(&mut self, element: &Element, seen: &mut Seen<String>) -> Option<String> {
-        let name = self.value(element, "name", value::name)?;
+    fn unique_name(
+        &mut self,
+        element: &Element,
+        seen: &mut Seen<String>,
+        read: fn(&str) -> Result<String, String>,
+    ) -> Option<String> {
+        let name = self.value(element, "name", read)?;
         let spot = element.attribute("name")?.spot;
         if let Some(line) = earlier(seen, &name, spot.line) {
             self.mistakes.push(spot.mistake(format!("another {} `{name}`: the first is in line {line}", element.name)));

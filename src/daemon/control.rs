@@ -1,21 +1,24 @@
-//! What the admin pages can make the program do: changes, with the listen addresses that go with them, saving, stopping.
+//! What the admin pages can make the program do: changes, reloading, saving, stopping.
 //!
-//! Called on the thread `admin`, one call at a time, so saving needs no lock.
+//! Called on the thread `admin`, one call at a time; a reload also comes from `main`.
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, raise};
 use parking_lot::Mutex;
 
+use super::reload::Pending;
+use crate::admin::Admin;
 use crate::admin::control::Control;
-use crate::config::{Address, Change, Refusal, read, write};
-use crate::state::{Director, Service};
+use crate::config::{Change, Refusal, read, write};
+use crate::state::Director;
 use crate::system::replace::replace_file;
-use crate::system::sink::Sink;
-use crate::traffic::{self, Listener, Traffic};
+use crate::system::sink::{Sink, Target};
+use crate::traffic::{Listener, Traffic};
 
 /// What the program was started with, for the admin pages to work on.
 #[derive(Default)]
@@ -24,56 +27,24 @@ pub struct Office {
     pub file: Option<PathBuf>,
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
+    /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
+    pub target: Option<fn(Option<&str>) -> Target>,
 }
 
 /// The levers of the running balancer.
 pub(super) struct Levers {
+    pub me: Weak<Levers>,
     pub director: Arc<Director>,
     pub traffic: Arc<Traffic>,
     pub listeners: Mutex<Vec<Listener>>,
+    pub admin: Mutex<Option<Admin>>,
     /// The program is stopping: no new address is opened.
     pub is_closed: AtomicBool,
     pub office: Office,
-}
-
-impl Levers {
-    /// Opens the address first: a service that cannot listen is not made.
-    fn new_service(&self, change: &Change, listen: &Address) -> Result<String, Refusal> {
-        let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot listen on {listen}: {e}"));
-        if self.is_closed.load(SeqCst) {
-            return Err(cannot(&"the program is stopping"));
-        }
-        let sockets = traffic::bind(listen).map_err(|e| cannot(&e))?;
-        let before = self.director.services();
-        let done = self.director.apply(change)?;
-        let services = self.director.services();
-        let is_new = |service: &&Arc<Service>| !before.iter().any(|old| Arc::ptr_eq(old, service));
-        let Some(service) = services.iter().find(is_new) else { return Ok(done) };
-        for socket in sockets {
-            match Listener::start(socket, listen.clone(), service.clone(), self.traffic.clone()) {
-                Ok(listener) => self.listeners.lock().push(listener),
-                Err(e) => {
-                    let undone = self.director.apply(&Change::DelService { service: service.name().to_owned() });
-                    self.close_orphans();
-                    return undone.and(Err(cannot(&e)));
-                }
-            }
-        }
-        Ok(done)
-    }
-
-    /// Closes the listeners of services that are gone. Their sessions go on.
-    fn close_orphans(&self) {
-        let services = self.director.services();
-        let is_orphan = |listener: &Listener| !services.iter().any(|service| Arc::ptr_eq(service, &listener.service()));
-        let orphans: Vec<Listener> = {
-            let mut listeners = self.listeners.lock();
-            let (orphans, others) = std::mem::take(&mut *listeners).into_iter().partition(is_orphan);
-            *listeners = others;
-            orphans
-        };
-        orphans.iter().for_each(Listener::stop);
-    }
+    /// One change at a time. Held while addresses are opened and names looked up: only who wants to change something waits for it.
+    pub changing: Mutex<()>,
+    /// A reload that waits to be confirmed.
+    pub pending: Mutex<Option<Pending>>,
 }
 
 impl Control for Levers {
@@ -82,16 +53,20 @@ impl Control for Levers {
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
-        let done = match change {
-            Change::NewService { listen, .. } => self.new_service(change, listen)?,
-            _ => self.director.apply(change)?,
-        };
-        if let Change::DelService { .. } = change {
-            self.close_orphans();
-        }
-        // a host to retry or to drain is the manager's business, now rather than at its next look
-        self.traffic.wake_manager();
-        Ok(done)
+        let _one_at_a_time = self.changing.lock();
+        Ok(self.carry_out(std::slice::from_ref(change))?.pop().unwrap_or_default())
+    }
+
+    fn plan(&self) -> Result<Vec<Change>, Refusal> {
+        Ok(Change::between(&self.director.config(), &self.read_file()?))
+    }
+
+    fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
+        self.reload_file(by, confirm)
+    }
+
+    fn confirm(&self) -> Result<String, Refusal> {
+        self.confirm_reload()
     }
 
     fn save(&self) -> Result<String, Refusal> {
@@ -100,8 +75,9 @@ impl Control for Levers {
         };
         let name = file.display();
         let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot save {name}: {e}"));
+        let _one_at_a_time = self.changing.lock();
         let original = fs::read(file).map_err(|e| cannot(&e))?;
-        if !read::parse(file, &original).is_ok_and(|there| self.director.is_saved(&there)) {
+        if !read::parse(file, &original).is_ok_and(|there| there == self.director.saved()) {
             return Err(cannot(&"somebody has changed the file since this program read or wrote it, and saving would undo that"));
         }
         let config = self.director.config();
@@ -133,7 +109,7 @@ impl Control for Levers {
     }
 
     fn config_xml(&self, with_hashes: bool) -> String {
-        write::to_xml(self.director.origin(), with_hashes)
+        write::to_xml(&self.director.saved(), with_hashes)
     }
 
     fn running_xml(&self, with_hashes: bool) -> String {

@@ -1,6 +1,8 @@
 //! The running balancer: bind everything, then start everything; stop it again. Called by `main`, the demo and the tests.
 
+mod carry;
 mod control;
+mod reload;
 
 use std::fmt;
 use std::io;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, control::Control};
 use crate::config::{Address, Config};
 use crate::relay::End;
 use crate::relay::pool::{self, Pool};
@@ -71,7 +73,7 @@ impl Bound {
         let director = Arc::new(Director::new(config));
         let mut sockets = Vec::new();
         for service in director.services() {
-            for address in service.listens() {
+            for address in &service.listens() {
                 let who = format!("service `{}`", service.name());
                 let opened = traffic::bind(address);
                 let opened = opened.map_err(|error| StartError::Bind { who, address: address.to_string(), error })?;
@@ -102,16 +104,25 @@ impl Bound {
         let wake = traffic.waker();
         traffic::start_resolver(director.clone(), wake, stopped, NAME_PATIENCE).map_err(thread("resolver"))?;
         let traffic = Arc::new(traffic);
-        let levers =
-            Arc::new(Levers { director, traffic, listeners: Mutex::default(), is_closed: AtomicBool::default(), office });
-        let mut daemon = Daemon { levers, _admin: None, _stop_resolver: stop_resolver };
+        let levers = Arc::new_cyclic(|me| Levers {
+            me: me.clone(),
+            director,
+            traffic,
+            listeners: Mutex::default(),
+            admin: Mutex::default(),
+            is_closed: AtomicBool::default(),
+            office,
+            changing: Mutex::default(),
+            pending: Mutex::default(),
+        });
+        let daemon = Daemon { levers, _stop_resolver: stop_resolver };
         for (service, listen, socket) in sockets {
             let listener = Listener::start(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
         }
         if !admin.is_empty() {
-            let pages = admin::routes::Routes::new(daemon.levers.clone()).map_err(thread("admin"))?;
-            daemon._admin = Some(admin::start(admin, Arc::new(pages)).map_err(thread("admin"))?);
+            let pages = daemon.levers.start_admin(admin).map_err(thread("admin"))?;
+            *daemon.levers.admin.lock() = Some(pages);
         }
         Ok(daemon)
     }
@@ -120,8 +131,6 @@ impl Bound {
 /// A running balancer. Dropping it closes the listeners and ends the sessions.
 pub struct Daemon {
     levers: Arc<Levers>,
-    /// Dropping it closes the admin side.
-    _admin: Option<Admin>,
     /// Dropping it ends the resolver.
     _stop_resolver: Sender<()>,
 }
@@ -157,6 +166,12 @@ impl Daemon {
         self.levers.traffic.wake_manager();
     }
 
+    /// Makes the running state what the configuration file says, or refuses and changes nothing; the log tells.
+    pub fn reload(&self, by: &str) {
+        // the log has it already
+        let _ = self.levers.reload(by, None);
+    }
+
     /// Takes no new clients; running and waiting sessions go on.
     pub fn close(&self) {
         self.levers.is_closed.store(true, SeqCst);
@@ -180,5 +195,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.close();
         self.cut();
+        let admin = self.levers.admin.lock().take();
+        drop(admin);
     }
 }

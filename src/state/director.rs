@@ -1,5 +1,7 @@
 //! All services, users and events: the root of the running state.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,14 +11,16 @@ use super::events::Events;
 use super::group::Group;
 use super::roster::Roster;
 use super::service::Service;
-use crate::config::{AdminConfig, Config, UserConfig};
+use crate::config::{Config, ServiceConfig, UserConfig};
+
+/// Addresses of host names, without ports.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
 /// The root of the running state.
 pub struct Director {
     services: RwLock<Vec<Arc<Service>>>,
-    users: RwLock<Vec<UserConfig>>,
-    /// What cannot be changed while the program runs; its services and users are those of the start.
-    origin: Config,
+    /// Everything of the configuration but the services.
+    settings: RwLock<Config>,
     /// What the configuration file said when it was last read or written.
     saved: RwLock<Config>,
     /// What happened.
@@ -26,23 +30,41 @@ pub struct Director {
     /// One change at a time, so that what was checked is still so when it is done.
     pub(super) changing: Mutex<()>,
     started: (Instant, SystemTime),
+    /// When the last reload is rolled back, if nobody confirms it.
+    confirm_by: RwLock<Option<Instant>>,
 }
 
 impl Director {
     /// The state that a configuration describes, with every host up and nothing counted.
     pub fn new(config: &Config) -> Director {
-        let services = config.services.iter().filter_map(Service::new).map(Arc::new).collect();
-        let users = config.admin.as_ref().map(|admin| admin.users.clone()).unwrap_or_default();
-        Director {
-            services: RwLock::new(services),
-            users: RwLock::new(users),
-            origin: config.clone(),
+        let director = Director {
+            services: RwLock::default(),
+            settings: RwLock::new(config.clone()),
             saved: RwLock::new(config.clone()),
             events: Events::default(),
             roster: Arc::default(),
             changing: Mutex::new(()),
             started: (Instant::now(), SystemTime::now()),
-        }
+            confirm_by: RwLock::default(),
+        };
+        director.follow(config, &Names::new());
+        director
+    }
+
+    /// Becomes what the configuration describes. A service, group or host that was there before goes on undisturbed, with all that
+    /// is counted and known of it.
+    pub(super) fn follow(&self, config: &Config, names: &Names) {
+        let before = self.services();
+        let service = |wanted: &ServiceConfig| match before.iter().find(|service| service.name() == wanted.name) {
+            Some(service) => {
+                service.follow(wanted, names);
+                service.clone()
+            }
+            None => Arc::new(Service::new(wanted, names)),
+        };
+        let services = config.services.iter().map(service).collect();
+        *self.services.write() = services;
+        *self.settings.write() = Config { services: Vec::new(), ..config.clone() };
     }
 
     /// Its services, in configuration order.
@@ -55,27 +77,39 @@ impl Director {
         self.services.read().iter().find(|service| service.name() == name).cloned()
     }
 
-    pub(super) fn set_services(&self, services: Vec<Arc<Service>>) {
-        *self.services.write() = services;
-    }
-
     /// Who may use the admin pages.
     pub fn users(&self) -> Vec<UserConfig> {
-        self.users.read().clone()
+        self.settings.read().admin.as_ref().map(|admin| admin.users.clone()).unwrap_or_default()
     }
 
-    pub(super) fn set_users(&self, users: Vec<UserConfig>) {
-        *self.users.write() = users;
+    /// Whether there are admin pages.
+    pub fn has_admin(&self) -> bool {
+        self.settings.read().admin.is_some()
     }
 
     /// How long a failed host rests before it is tried again.
     pub fn checktime(&self) -> Duration {
-        self.origin.checktime
+        self.settings.read().checktime
+    }
+
+    /// How long sessions may go on after TERM.
+    pub fn grace(&self) -> Duration {
+        self.settings.read().grace
     }
 
     /// How long it has been running, and the wall clock at the start.
     pub fn running(&self) -> (Duration, SystemTime) {
         (self.started.0.elapsed(), self.started.1)
+    }
+
+    /// The last reload has so much time left to be confirmed, or need not be.
+    pub fn await_confirmation(&self, within: Option<Duration>) {
+        *self.confirm_by.write() = within.map(|within| Instant::now() + within);
+    }
+
+    /// How much time is left to confirm the last reload, if it has to be.
+    pub fn confirm_within(&self) -> Option<Duration> {
+        self.confirm_by.read().map(|by| by.saturating_duration_since(Instant::now()))
     }
 
     /// Every group, enabled or not, with its service.
@@ -86,27 +120,22 @@ impl Director {
 
     /// The configuration that describes the state as it is now; what the operator and the checks say of hosts is not in it.
     pub fn config(&self) -> Config {
-        let admin = self.origin.admin.as_ref().map(|admin| AdminConfig { users: self.users(), ..admin.clone() });
-        Config { services: self.services().iter().map(|service| service.config()).collect(), admin, ..self.origin.clone() }
+        let services = self.services().iter().map(|service| service.config()).collect();
+        Config { services, ..self.settings.read().clone() }
     }
 
-    /// The running state was written to the configuration file.
+    /// The configuration file says this: it was read or written just now.
     pub fn note_saved(&self, config: Config) {
         *self.saved.write() = config;
     }
 
-    /// Whether this is what the configuration file said when it was last read or written.
-    pub fn is_saved(&self, config: &Config) -> bool {
-        *self.saved.read() == *config
+    /// What the configuration file said when it was last read or written.
+    pub fn saved(&self) -> Config {
+        self.saved.read().clone()
     }
 
     /// Whether the running state is another than what the configuration file said when it was last read or written.
     pub fn differs_from_file(&self) -> bool {
-        !self.is_saved(&self.config())
-    }
-
-    /// The configuration of the start.
-    pub fn origin(&self) -> &Config {
-        &self.origin
+        *self.saved.read() != self.config()
     }
 }

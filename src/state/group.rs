@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::Names;
 use super::host::{Host, Lease};
 use crate::config::{GroupConfig, HostConfig};
 use crate::scheduler::{Load, Rule, Scheduler};
@@ -31,18 +32,38 @@ struct Member {
 }
 
 impl Member {
-    fn new(config: &HostConfig) -> Member {
-        Member { host: Arc::new(Host::new(config)), last_pick: 0 }
+    /// The host that is wanted: one of those before, or a new one.
+    fn new(wanted: &HostConfig, before: &[Member], names: &Names) -> Member {
+        let is_same = |member: &&Member| member.host.name() == wanted.name && member.host.address() == &wanted.address;
+        if let Some(Member { host, last_pick }) = before.iter().find(is_same) {
+            return Member { host: host.clone(), last_pick: *last_pick };
+        }
+        let host = match before.iter().find(|member| member.host.address() == &wanted.address) {
+            Some(member) => member.host.renamed(&wanted.name),
+            None => Host::new(wanted),
+        };
+        host.set_names(names);
+        Member { host: Arc::new(host), last_pick: 0 }
     }
 }
 
 impl Group {
     /// A group with its hosts, all up.
-    pub fn new(config: &GroupConfig) -> Group {
-        let hosts = config.hosts.iter().map(Member::new).collect();
+    pub fn new(config: &GroupConfig, names: &Names) -> Group {
+        let hosts = config.hosts.iter().map(|wanted| Member::new(wanted, &[], names)).collect();
         Group {
             name: config.name.clone(),
             members: Mutex::new(Members { hosts, scheduler: Scheduler::new(config.rule), picks: 0 }),
+        }
+    }
+
+    /// Has the hosts and the rule that the configuration wants, from the next pick on. A host that was there before goes on; one
+    /// that is gone lives on until its sessions have ended. With another rule, the order of turns begins anew.
+    pub(super) fn follow(&self, config: &GroupConfig, names: &Names) {
+        let mut members = self.members.lock();
+        members.hosts = config.hosts.iter().map(|wanted| Member::new(wanted, &members.hosts, names)).collect();
+        if members.scheduler.rule() != config.rule {
+            members.scheduler = Scheduler::new(config.rule);
         }
     }
 
@@ -75,20 +96,6 @@ impl Group {
     /// The rule that picks its hosts.
     pub fn rule(&self) -> Rule {
         self.members.lock().scheduler.rule()
-    }
-
-    /// Another rule. What the hosts carry stays; only the order of turns begins anew.
-    pub(super) fn set_rule(&self, rule: Rule) {
-        self.members.lock().scheduler = Scheduler::new(rule);
-    }
-
-    pub(super) fn add(&self, host: &HostConfig) {
-        self.members.lock().hosts.push(Member::new(host));
-    }
-
-    /// Takes hosts out. They live on until their sessions have ended.
-    pub(super) fn remove(&self, is_meant: impl Fn(&Arc<Host>) -> bool) {
-        self.members.lock().hosts.retain(|member| !is_meant(&member.host));
     }
 
     /// Its hosts, in configuration order.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
-use crate::config::{Address, HostConfig};
+use super::Names;
+use crate::config::{Address, HostConfig, Place};
 use crate::relay::Meter;
 
 /// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the group.
@@ -119,6 +120,22 @@ impl Host {
             total: AtomicCell::new(0),
             failures: AtomicCell::new(0),
             meter: Arc::default(),
+        }
+    }
+
+    /// The same server under another name: what is known and wanted of it stays, and nothing is counted yet.
+    pub(super) fn renamed(&self, name: &str) -> Host {
+        let host = Host::new(&HostConfig { name: name.to_owned(), address: self.address.clone() });
+        *host.resolved.write() = self.resolved();
+        *host.record.write() = Record { health: self.health(), operator: self.operator() };
+        host
+    }
+
+    /// Takes its addresses from names that were looked up for it, if its own is among them.
+    pub(super) fn set_names(&self, names: &Names) {
+        if let Place::Name(name) = &self.address.place {
+            let ips = names.get(name).into_iter().flatten();
+            self.set_resolved(ips.map(|ip| SocketAddr::new(*ip, self.address.port)).collect());
         }
     }
 

@@ -12,7 +12,7 @@ mod roster;
 mod service;
 pub mod snapshot;
 
-pub use director::Director;
+pub use director::{Director, Names};
 pub use events::{Event, Events};
 pub use group::Group;
 pub use history::Sample;

@@ -7,29 +7,61 @@ use std::time::Duration;
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
+use super::Names;
 use super::group::Group;
 use super::history::History;
-use crate::config::{Address, ServiceConfig};
+use crate::config::{Address, GroupConfig, ServiceConfig};
+use crate::scheduler::Rule;
 
 /// A service.
 #[derive(Debug)]
 pub struct Service {
     name: String,
-    listens: Vec<Address>,
+    terms: RwLock<Terms>,
     groups: RwLock<Groups>,
-    connect: Duration,
-    idle: Duration,
-    replay: Option<NonZeroUsize>,
     served: AtomicCell<u64>,
     unserved: AtomicCell<u64>,
     /// What it did in the last minutes.
     pub history: History,
 }
 
+/// What a session finds when it comes.
+#[derive(Debug)]
+struct Terms {
+    listens: Vec<Address>,
+    connect: Duration,
+    idle: Duration,
+    replay: Option<NonZeroUsize>,
+}
+
+impl Terms {
+    fn new(config: &ServiceConfig) -> Terms {
+        Terms { listens: config.listens.clone(), connect: config.connect, idle: config.idle, replay: config.replay }
+    }
+}
+
 #[derive(Debug)]
 struct Groups {
     all: Vec<Arc<Group>>,
     enabled: Arc<Group>,
+}
+
+impl Groups {
+    /// The groups that are wanted: those that are there go on, with their hosts as they are wanted now.
+    fn new(config: &ServiceConfig, before: &[Arc<Group>], names: &Names) -> Groups {
+        let group = |wanted: &GroupConfig| match before.iter().find(|group| group.name() == wanted.name) {
+            Some(group) => {
+                group.follow(wanted, names);
+                group.clone()
+            }
+            None => Arc::new(Group::new(wanted, names)),
+        };
+        let all: Vec<Arc<Group>> = config.groups.iter().map(group).collect();
+        let enabled = all.iter().find(|group| group.name() == config.enabled).cloned();
+        // a valid configuration enables one of its groups; sessions of any other would reach nobody
+        let nobody = || Group::new(&GroupConfig { name: config.enabled.clone(), rule: Rule::Random, hosts: Vec::new() }, names);
+        Groups { all, enabled: enabled.unwrap_or_else(|| Arc::new(nobody())) }
+    }
 }
 
 /// What became of a session, as the service counts it.
@@ -42,34 +74,32 @@ pub enum Fate {
 }
 
 impl Service {
-    /// A service with its groups. `None` only for a configuration whose enabled group is not among its groups.
-    pub fn new(config: &ServiceConfig) -> Option<Service> {
-        let all: Vec<Arc<Group>> = config.groups.iter().map(|group| Arc::new(Group::new(group))).collect();
-        let enabled = all.iter().find(|group| group.name() == config.enabled)?.clone();
-        Some(Service {
+    /// A service with its groups.
+    pub fn new(config: &ServiceConfig, names: &Names) -> Service {
+        Service {
             name: config.name.clone(),
-            listens: config.listens.clone(),
-            groups: RwLock::new(Groups { all, enabled }),
-            connect: config.connect,
-            idle: config.idle,
-            replay: config.replay,
+            terms: RwLock::new(Terms::new(config)),
+            groups: RwLock::new(Groups::new(config, &[], names)),
             served: AtomicCell::new(0),
             unserved: AtomicCell::new(0),
             history: History::default(),
-        })
+        }
+    }
+
+    /// Becomes what the configuration describes, from the next session on.
+    pub(super) fn follow(&self, config: &ServiceConfig, names: &Names) {
+        *self.terms.write() = Terms::new(config);
+        let groups = Groups::new(config, &self.groups(), names);
+        *self.groups.write() = groups;
     }
 
     /// The configuration that describes it as it is now.
     pub fn config(&self) -> ServiceConfig {
-        ServiceConfig {
-            name: self.name.clone(),
-            listens: self.listens.clone(),
-            groups: self.groups().iter().map(|group| group.config()).collect(),
-            enabled: self.enabled().name().to_owned(),
-            connect: self.connect,
-            idle: self.idle,
-            replay: self.replay,
-        }
+        let groups = self.groups().iter().map(|group| group.config()).collect();
+        let enabled = self.enabled().name().to_owned();
+        let terms = self.terms.read();
+        let Terms { connect, idle, replay, .. } = *terms;
+        ServiceConfig { name: self.name.clone(), listens: terms.listens.clone(), groups, enabled, connect, idle, replay }
     }
 
     /// Its name, unique in the configuration.
@@ -78,8 +108,8 @@ impl Service {
     }
 
     /// Its listen addresses, as configured.
-    pub fn listens(&self) -> &[Address] {
-        &self.listens
+    pub fn listens(&self) -> Vec<Address> {
+        self.terms.read().listens.clone()
     }
 
     /// Its groups, in configuration order.
@@ -102,32 +132,19 @@ impl Service {
         Arc::ptr_eq(&self.groups.read().enabled, group)
     }
 
-    /// Sends new sessions to this group, one of its own; running ones stay where they are.
-    pub(super) fn enable(&self, group: Arc<Group>) {
-        self.groups.write().enabled = group;
-    }
-
-    pub(super) fn add_group(&self, group: Group) {
-        self.groups.write().all.push(Arc::new(group));
-    }
-
-    pub(super) fn remove_group(&self, group: &Arc<Group>) {
-        self.groups.write().all.retain(|other| !Arc::ptr_eq(other, group));
-    }
-
     /// The limit for one connect attempt.
     pub fn connect_limit(&self) -> Duration {
-        self.connect
+        self.terms.read().connect
     }
 
     /// The limit for silence in a session.
     pub fn idle_limit(&self) -> Duration {
-        self.idle
+        self.terms.read().idle
     }
 
     /// How much of what a client sends is kept until a host answers.
     pub fn replay_limit(&self) -> Option<NonZeroUsize> {
-        self.replay
+        self.terms.read().replay
     }
 
     /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved each way.

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub uptime: u64,
     /// Whether the running state differs from the configuration file.
     pub changed: bool,
+    /// Seconds until the last reload is rolled back, if it has to be confirmed.
+    pub confirm_within: Option<u64>,
     /// In configuration order.
     pub services: Vec<ServiceView>,
 }
@@ -113,6 +115,7 @@ impl Snapshot {
             started: local(started),
             uptime: uptime.as_secs(),
             changed: director.differs_from_file(),
+            confirm_within: director.confirm_within().map(|left| left.as_secs()),
             services: director.services().iter().map(|service| service_view(service)).collect(),
         }
     }

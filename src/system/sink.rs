@@ -48,10 +48,15 @@ impl Target {
     }
 }
 
+/// A place for the log, opened and not yet used.
+pub struct Open {
+    target: Target,
+    output: Output,
+}
+
 /// The open log.
 pub struct Sink {
-    target: Target,
-    output: RwLock<Arc<Output>>,
+    open: RwLock<Arc<Open>>,
     /// Lines that could not be written, ever, and how many of them the log has confessed.
     lost: AtomicUsize,
     confessed: AtomicUsize,
@@ -65,33 +70,46 @@ enum Output {
     Syslog(UnixDatagram),
 }
 
+impl Open {
+    /// Opens a place for the log. Fails for a file that cannot be opened.
+    pub fn new(target: Target) -> io::Result<Open> {
+        let output = Output::open(&target)?;
+        Ok(Open { target, output })
+    }
+}
+
 impl Sink {
     /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come back.
     pub fn open(target: Target) -> io::Result<Sink> {
-        let output = RwLock::new(Arc::new(Output::open(&target)?));
-        Ok(Sink { target, output, lost: AtomicUsize::default(), confessed: AtomicUsize::default(), stuck: AtomicBool::default() })
+        let open = RwLock::new(Arc::new(Open::new(target)?));
+        Ok(Sink { open, lost: AtomicUsize::default(), confessed: AtomicUsize::default(), stuck: AtomicBool::default() })
     }
 
     /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to the one or the other; when the new
     /// one cannot be opened the old one stays.
     pub fn reopen(&self) -> io::Result<()> {
-        let output = Arc::new(Output::open(&self.target)?);
-        *self.output.write() = output;
+        let target = self.open.read().target.clone();
+        self.switch(Open::new(target)?);
         Ok(())
+    }
+
+    /// From now on, the log goes here.
+    pub fn switch(&self, open: Open) {
+        *self.open.write() = Arc::new(open);
     }
 
     /// The log file, to hand it to another owner.
     pub fn with_file<T>(&self, act: impl FnOnce(&File) -> T) -> Option<T> {
-        let output = self.output.read().clone();
-        match &*output {
+        let open = self.open.read().clone();
+        match &open.output {
             Output::File(file) => Some(act(file)),
             _ => None,
         }
     }
 
     fn write(&self, level: Level, line: &str) {
-        let output = self.output.read().clone();
-        if output.write(level, line, &self.stuck).is_err() && !self.write_to_new_socket(level, line) {
+        let open = self.open.read().clone();
+        if open.output.write(level, line, &self.stuck).is_err() && !self.write_to_new_socket(&open, level, line) {
             self.lost.fetch_add(1, Relaxed);
             return;
         }
@@ -103,9 +121,9 @@ impl Sink {
     }
 
     /// A syslog daemon that was restarted has a new socket behind the old name.
-    fn write_to_new_socket(&self, level: Level, line: &str) -> bool {
-        let is_syslog = matches!(self.target, Target::Syslog(_));
-        is_syslog && self.reopen().is_ok() && self.output.read().clone().write(level, line, &self.stuck).is_ok()
+    fn write_to_new_socket(&self, open: &Open, level: Level, line: &str) -> bool {
+        let is_syslog = matches!(open.target, Target::Syslog(_));
+        is_syslog && self.reopen().is_ok() && self.open.read().clone().output.write(level, line, &self.stuck).is_ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Asking for a password: on a terminal twice and without echo, from anything else one line. Called by `main` for `--passwd`.
+//! Asking for a password: on a terminal without echo, from anything else one line. Called by `main` for `--passwd` and `--diff`.
 //!
 //! The terminal echoes again at any end, a signal's too: while it is silent, a thread waits for the signals that end programs.
 
@@ -13,11 +13,19 @@ use signal_hook::low_level::emulate_default_handler;
 /// The longest password, in bytes, as crypt(3) has it.
 pub const MAX_PASSWORD: usize = 511;
 
-/// Reads a password that is not empty. The prompts go to standard error, so that standard output is the caller's alone.
+/// Reads a password that is not empty. The prompt goes to standard error, so that standard output is the caller's alone.
 pub fn read_password() -> io::Result<String> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return read_line(stdin.lock());
+    if !io::stdin().is_terminal() {
+        return read_line(io::stdin().lock());
+    }
+    let _silence = Silence::start()?;
+    ask("Password: ")
+}
+
+/// Reads one that is new, and so from a terminal twice.
+pub fn read_new_password() -> io::Result<String> {
+    if !io::stdin().is_terminal() {
+        return read_line(io::stdin().lock());
     }
     let silence = Silence::start()?;
     let first = ask("Password: ")?;

@@ -113,7 +113,7 @@ impl Manager {
 
     /// Writes the history that the admin pages plot, when it is time; tells when the next time is, if there are pages.
     fn sample(&mut self, now: Instant) -> Option<Instant> {
-        self.director.origin().admin.as_ref()?;
+        self.director.has_admin().then_some(())?;
         if now >= self.sampled + Sample::EVERY {
             self.director.services().iter().for_each(|service| service.history.note(service.load(), now - self.sampled));
             self.sampled = now;

@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 pub use drain::IDLE as DRAIN_IDLE;
 pub use listener::{Listener, bind};
 pub use manager::{PROBES_AT_ONCE, start as start_manager};
-pub use resolver::{MOST_ADDRESSES, start as start_resolver};
+pub use resolver::{MOST_ADDRESSES, look_up_all, start as start_resolver};
 
 use crate::relay::pool::Pool;
 use crate::state::Director;

@@ -3,7 +3,7 @@
 //! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so that one that is slow does not
 //! hold up the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crossbeam::select;
 
 use super::report;
 use crate::config::{Address, Place};
-use crate::state::{Director, Reason};
+use crate::state::{Director, Names, Reason};
 use crate::system::logging::value;
 
 /// How often a name is looked up again.
@@ -28,6 +28,9 @@ pub const MOST_ADDRESSES: usize = 8;
 const AT_ONCE: usize = 16;
 /// How often new names are looked for when nothing else is due.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The C library's resolver wants more stack than a session.
+const LOOK_UP_STACK: usize = 256 * 1024;
 
 /// What a look-up found.
 type Found = (String, io::Result<Vec<SocketAddr>>);
@@ -44,6 +47,23 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
         let _ = is_ready.recv_timeout(patience);
     }
     Ok(())
+}
+
+/// Looks several names up at once, and takes what has been found when `patience` is over.
+pub fn look_up_all(wanted: BTreeSet<String>, patience: Duration) -> Names {
+    let deadline = Instant::now() + patience;
+    let (ask, asked) = bounded(wanted.len());
+    let (tell, told) = unbounded();
+    for _ in 0..wanted.len().min(AT_ONCE) {
+        let (asked, tell) = (asked.clone(), tell.clone());
+        let look_up = move || asked.iter().try_for_each(|name: String| tell.send((name.clone(), look_up(&name))));
+        let _ = thread::Builder::new().name("look-up".into()).stack_size(LOOK_UP_STACK).spawn(look_up);
+    }
+    drop((asked, tell));
+    wanted.into_iter().for_each(|name| drop(ask.send(name)));
+    drop(ask);
+    let found = std::iter::from_fn(|| told.recv_deadline(deadline).ok());
+    found.filter_map(|(name, result)| Some((name, result.ok()?.iter().map(SocketAddr::ip).collect()))).collect()
 }
 
 fn name_of(address: &Address) -> Option<&str> {
@@ -107,9 +127,8 @@ impl Resolver {
                 continue;
             }
             let (tell, wanted) = (self.tell.clone(), name.clone());
-            // the C library's resolver wants more stack than a session
             let look_up = move || tell.send((wanted.clone(), look_up(&wanted)));
-            if thread::Builder::new().name("look-up".into()).stack_size(256 * 1024).spawn(look_up).is_ok() {
+            if thread::Builder::new().name("look-up".into()).stack_size(LOOK_UP_STACK).spawn(look_up).is_ok() {
                 self.running += 1;
                 self.looked_up.insert(name, None);
             }

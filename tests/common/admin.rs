@@ -1,7 +1,7 @@
 //! The admin side without a network: a handler over a director, asked by a full user, a readonly one, or nobody.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -9,7 +9,7 @@ use tcpdirector::admin::control::Control;
 use tcpdirector::admin::http::{Handler, Method, Request, Response};
 use tcpdirector::admin::routes::Routes;
 use tcpdirector::config::{Change, Refusal};
-use tcpdirector::state::{Director, Reason};
+use tcpdirector::state::{Director, Names, Reason};
 
 /// A crypt(3) hash of `secret`.
 pub const HASH: &str =
@@ -42,7 +42,19 @@ impl Control for Levers {
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
-        self.director.apply(change)
+        Ok(self.director.apply(std::slice::from_ref(change), &Names::new())?.pop().unwrap_or_default())
+    }
+
+    fn plan(&self) -> Result<Vec<Change>, Refusal> {
+        Ok(vec![Change::DelUser { name: "ro".to_owned(), force: true }])
+    }
+
+    fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
+        self.pull("reload").map(|words| format!("{words}, by {by}, to be confirmed within {confirm:?}"))
+    }
+
+    fn confirm(&self) -> Result<String, Refusal> {
+        self.pull("confirm")
     }
 
     fn save(&self) -> Result<String, Refusal> {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::Limits;
-use tcpdirector::state::Host;
+use tcpdirector::state::{Host, Names};
 
 /// The longest that any test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -76,7 +76,8 @@ impl TestDaemon {
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         let query: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
         let change = Change::from_query(path, &query).expect("a change")?;
-        self.daemon.director().apply(&change)
+        let mut words = self.daemon.director().apply(&[change], &Names::new())?;
+        Ok(words.pop().unwrap_or_default())
     }
 
     /// Waits until every session has ended.

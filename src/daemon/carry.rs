@@ -1,0 +1,192 @@
+//! Carries changes out with all that goes with them: listen addresses, the log, the admin pages, the limits of the pool.
+//!
+//! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The caller holds `Levers::changing`.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+
+use super::control::Levers;
+use crate::admin::{self, Admin};
+use crate::budget::Budget;
+use crate::config::{Address, Change, Config, Place, Refusal, ServiceConfig};
+use crate::state::{Director, Names, Service};
+use crate::system::limits::Limits;
+use crate::system::sink;
+use crate::traffic::{self, Listener};
+
+/// How long a change waits for the addresses of new host names.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What was opened for a change and is not used yet. Dropping it closes all of it.
+struct Opened {
+    names: Names,
+    listeners: Vec<Listener>,
+    log: Option<sink::Open>,
+    admin: Option<NewAdmin>,
+}
+
+/// The admin pages are to go, and perhaps to come back elsewhere.
+struct NewAdmin {
+    pages: Option<Admin>,
+    /// Ends the old ones: not the thread that is called, since that may be one of theirs.
+    undertaker: Sender<Option<Admin>>,
+}
+
+fn cannot<T>(what: impl Display, why: impl Display) -> Result<T, Refusal> {
+    Err(Refusal::Conflict(format!("cannot {what}: {why}")))
+}
+
+impl Levers {
+    /// Carries changes out, all of them or none; tells in words what each one did.
+    pub(super) fn carry_out(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
+        let (config, _) = self.director.preview(changes)?;
+        let opened = self.open(&config)?;
+        let words = self.director.apply(changes, &opened.names)?;
+        self.settle(opened);
+        // a host to retry or to drain is the manager's business, now rather than at its next look
+        self.traffic.wake_manager();
+        Ok(words)
+    }
+
+    fn open(&self, config: &Config) -> Result<Opened, Refusal> {
+        let now = self.director.config();
+        let listens = |config: &Config| config.services.iter().map(|service| service.listens.len()).sum::<usize>();
+        let is_larger = listens(config) > listens(&now) || (now.admin.is_none() && config.admin.is_some());
+        if is_larger || config.pool != now.pool {
+            Budget::new(config, Limits::read()).map_err(Refusal::Conflict)?;
+        }
+        let mut opened = Opened { names: self.new_names(config), listeners: self.open_listens(config)?, log: None, admin: None };
+        if let Some(target) = self.office.target.filter(|_| config.logging != now.logging) {
+            let open = sink::Open::new(target(config.logging.as_deref()));
+            let name = config.logging.as_deref().unwrap_or("stderr");
+            opened.log = Some(open.or_else(|e| cannot(format_args!("log to {name}"), e))?);
+        }
+        let admin_listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
+        if admin_listen(config) != admin_listen(&now) {
+            opened.admin = Some(self.open_admin(config)?);
+        }
+        Ok(opened)
+    }
+
+    /// The addresses of names that no host has had until now.
+    fn new_names(&self, config: &Config) -> Names {
+        let mut names = Names::new();
+        for host in self.director.groups().iter().flat_map(|(_, group)| group.hosts()) {
+            if let Place::Name(name) = &host.address().place {
+                names.entry(name.clone()).or_default().extend(host.resolved().iter().map(std::net::SocketAddr::ip));
+            }
+        }
+        let hosts = config.services.iter().flat_map(|service| &service.groups).flat_map(|group| &group.hosts);
+        let new = hosts.filter_map(|host| match &host.address.place {
+            Place::Name(name) if !names.contains_key(name) => Some(name.clone()),
+            _ => None,
+        });
+        let new: BTreeSet<String> = new.collect();
+        names.extend(traffic::look_up_all(new, NAME_PATIENCE));
+        names
+    }
+
+    /// Opens what nobody here listens on yet.
+    fn open_listens(&self, config: &Config) -> Result<Vec<Listener>, Refusal> {
+        let mut open: Vec<Address> = self.listeners.lock().iter().map(|listener| listener.listen().clone()).collect();
+        let mut listeners = Vec::new();
+        for service in &config.services {
+            for listen in &service.listens {
+                match open.iter().position(|other| other == listen) {
+                    // the system has chosen one port for each
+                    Some(at) if listen.port == 0 => drop(open.remove(at)),
+                    Some(_) => {}
+                    None => listeners
+                        .extend(self.open_listen(service, listen).or_else(|e| cannot(format_args!("listen on {listen}"), e))?),
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    fn open_listen(&self, service: &ServiceConfig, listen: &Address) -> io::Result<Vec<Listener>> {
+        if self.is_closed.load(SeqCst) {
+            return Err(io::Error::other("the program is stopping"));
+        }
+        // it gets its real service when that is there
+        let nobody = Arc::new(Service::new(service, &Names::new()));
+        let sockets = traffic::bind(listen)?.into_iter();
+        sockets.map(|socket| Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())).collect()
+    }
+
+    fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {
+        let (undertaker, dead) = bounded(1);
+        let bury = move || drop(dead.recv());
+        let spawned = thread::Builder::new().name("admin change".into()).stack_size(64 * 1024).spawn(bury);
+        spawned.or_else(|e| cannot("change the admin pages", e))?;
+        let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
+        let pages = admin::Listener::bind(&admin.listen).and_then(|listeners| self.start_admin(listeners));
+        let pages = pages.or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
+        Ok(NewAdmin { pages: Some(pages), undertaker })
+    }
+
+    /// Starts the admin pages on open addresses.
+    pub(super) fn start_admin(&self, listeners: Vec<admin::Listener>) -> io::Result<Admin> {
+        let me = self.me.upgrade().ok_or_else(|| io::Error::other("the program is stopping"))?;
+        admin::start(listeners, Arc::new(admin::routes::Routes::new(me)?))
+    }
+
+    /// Brings everything in line with the changed state. Nothing can fail any more.
+    fn settle(&self, opened: Opened) {
+        let Opened { listeners, log, admin, .. } = opened;
+        if let (Some(sink), Some(open)) = (&self.office.log, log) {
+            sink.switch(open);
+        }
+        let mut all = std::mem::take(&mut *self.listeners.lock());
+        all.extend(listeners);
+        let kept = assign(&self.director, &mut all);
+        kept.iter().for_each(Listener::resume);
+        *self.listeners.lock() = kept;
+        // what nobody wants any more; its sessions go on
+        drop(all);
+        if self.is_closed.load(SeqCst) {
+            self.listeners.lock().iter().for_each(Listener::stop);
+        }
+        if let Some(NewAdmin { pages, undertaker }) = admin {
+            let old = std::mem::replace(&mut *self.admin.lock(), pages);
+            let _ = undertaker.send(old);
+        }
+    }
+}
+
+/// Takes out the listeners that the services want, in their order, and gives each to its service. An address may have gone from one
+/// service to another; the listener that a service has had is the first to be taken.
+fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
+    let services = director.services().into_iter();
+    let mut wanted: Vec<(Arc<Service>, Address)> =
+        services.flat_map(|service| service.listens().into_iter().map(move |listen| (service.clone(), listen))).collect();
+    let places = wanted.clone();
+    let mut kept = Vec::new();
+    for is_same in [true, false] {
+        wanted.retain(|(service, listen)| {
+            let fits =
+                |listener: &Listener| listener.listen() == listen && (!is_same || listener.service().name() == service.name());
+            let place = places.iter().position(|(other, address)| Arc::ptr_eq(other, service) && address == listen);
+            let before = kept.len();
+            // a name may stand for several addresses
+            while let Some(at) = all.iter().position(fits) {
+                let listener = all.remove(at);
+                listener.serve(service.clone());
+                kept.push((place, listener));
+                if listen.port == 0 && !matches!(listen.place, Place::Name(_)) {
+                    break;
+                }
+            }
+            kept.len() == before
+        });
+    }
+    kept.sort_by_key(|(place, _)| *place);
+    kept.into_iter().map(|(_, listener)| listener).collect()
+}

@@ -1,0 +1,106 @@
+//! `--diff`: what would have to be changed to make one configuration another, as admin URLs, one a line.
+//!
+//! The first configuration is a file, or what a running program says over its admin pages.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use tcpdirector::config::{Change, Config, read};
+use tcpdirector::system::terminal;
+
+/// The program may be busy, or not be one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than any configuration that loads.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The changes that lead from `old` to `new`.
+pub fn between(old: &Config, new: &Config) -> Vec<String> {
+    Change::between(old, new).iter().map(ToString::to_string).collect()
+}
+
+/// What runs behind admin pages: `http://[USER[:PASSWORD]@]HOST:PORT`, or `unix://[USER[:PASSWORD]@]/PATH`. The error is a sentence.
+pub fn running(url: &str) -> Result<Config, String> {
+    let place = Place::parse(url)?;
+    let (head, body) = place.get("/running.xml").map_err(|e| format!("{}: {e}", place.name()))?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status != "200" {
+        return Err(format!("{}: the answer is {}", place.name(), head.lines().next().unwrap_or("empty")));
+    }
+    let mistakes = |mistakes| format!("{mistakes}\n(only users with full access see a whole configuration)");
+    read::parse(Path::new(&place.name()), &body).map_err(mistakes)
+}
+
+/// Where admin pages are, and who asks.
+struct Place<'a> {
+    is_unix: bool,
+    at: &'a str,
+    user: &'a str,
+    password: String,
+}
+
+impl Place<'_> {
+    fn parse(url: &str) -> Result<Place<'_>, String> {
+        let form = "write it as http://USER@HOST:PORT or unix://USER@/PATH";
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is no URL: {form}"))?;
+        let is_unix = match scheme {
+            "http" => false,
+            "unix" => true,
+            _ => return Err(format!("`{scheme}` is no way to the admin pages: {form}")),
+        };
+        let (who, at) = rest.rsplit_once('@').ok_or_else(|| format!("`{url}` names no user: {form}"))?;
+        let (user, password) = who.split_once(':').map_or((who, None), |(user, password)| (user, Some(password.to_owned())));
+        let password = match password {
+            Some(password) => password,
+            None => terminal::read_password().map_err(|e| format!("no password: {e}"))?,
+        };
+        Ok(Place { is_unix, at: if is_unix { at } else { at.trim_end_matches('/') }, user, password })
+    }
+
+    /// Without the password.
+    fn name(&self) -> String {
+        format!("{}://{}", if self.is_unix { "unix" } else { "http" }, self.at)
+    }
+
+    /// The status line with the headers, and the body.
+    fn get(&self, path: &str) -> io::Result<(String, Vec<u8>)> {
+        if self.is_unix {
+            let stream = UnixStream::connect(self.at)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            return self.exchange(stream, path);
+        }
+        let mut failure = io::Error::new(ErrorKind::NotFound, "the name has no address");
+        for address in self.at.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    return self.exchange(stream, path);
+                }
+                Err(e) => failure = e,
+            }
+        }
+        Err(failure)
+    }
+
+    fn exchange(&self, mut stream: impl Read + Write, path: &str) -> io::Result<(String, Vec<u8>)> {
+        let who = BASE64_STANDARD.encode(format!("{}:{}", self.user, self.password));
+        // HTTP/1.0: the answer comes in one piece, and its end is the end of the stream
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: tcpdirector\r\nAuthorization: Basic {who}\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(MOST_BYTES).read_to_end(&mut answer)?;
+        let broken = || io::Error::new(ErrorKind::UnexpectedEof, "this is not the answer of admin pages");
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(broken)?;
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8(answer).map_err(|_| broken())?;
+        let lengths =
+            head.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        match lengths.into_iter().next_back() {
+            Some((_, length)) if length.trim().parse() != Ok(body.len()) => Err(broken()),
+            _ => Ok((head, body)),
+        }
+    }
+}
