@@ -19,6 +19,7 @@
 //! * `drain`: which sessions a drain ends, and when it is over
 //! * `levers`: what the admin pages do to the file and to the listen addresses
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
+//! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `layers`: imports go down only
 
 mod common;
@@ -43,5 +44,6 @@ mod program;
 mod real;
 mod real_failover;
 mod relay;
+mod reload;
 mod save;
 mod scheduling;

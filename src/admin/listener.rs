@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::config::{AdminListen, Place};
 use crate::system::local::LocalListener;
-use crate::system::socket;
+use crate::system::socket::{self, Port};
 
 /// A listening socket that does not block. The file of a Unix socket is removed when this is dropped.
 pub struct Listener(Kind);
@@ -30,9 +30,9 @@ impl Listener {
             }
         };
         let sockets = match &address.place {
-            Place::Any => vec![socket::listen_everywhere(address.port)?],
-            Place::Ip(ip) => vec![socket::listen(SocketAddr::new(*ip, address.port))?],
-            Place::Name(name) => socket::listen_by_name(name, address.port)?,
+            Place::Any => vec![socket::listen_everywhere(address.port, Port::Own)?],
+            Place::Ip(ip) => vec![socket::listen(SocketAddr::new(*ip, address.port), Port::Own)?],
+            Place::Name(name) => socket::listen_by_name(name, address.port, Port::Own)?,
         };
         sockets.into_iter().map(Listener::tcp).collect()
     }

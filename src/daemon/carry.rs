@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -103,22 +104,34 @@ impl Levers {
                     // the system has chosen one port for each
                     Some(at) if listen.port == 0 => drop(open.remove(at)),
                     Some(_) => {}
-                    None => listeners
-                        .extend(self.open_listen(service, listen).or_else(|e| cannot(format_args!("listen on {listen}"), e))?),
+                    None => listeners.extend(
+                        self.open_listen(config, service, listen).or_else(|e| cannot(format_args!("listen on {listen}"), e))?,
+                    ),
                 }
             }
         }
         Ok(listeners)
     }
 
-    fn open_listen(&self, service: &ServiceConfig, listen: &Address) -> io::Result<Vec<Listener>> {
+    fn open_listen(&self, config: &Config, service: &ServiceConfig, listen: &Address) -> io::Result<Vec<Listener>> {
         if self.is_closed.load(SeqCst) {
             return Err(io::Error::other("the program is stopping"));
         }
         // it gets its real service when that is there
         let nobody = Arc::new(Service::new(service, &Names::new()));
-        let sockets = traffic::bind(listen)?.into_iter();
-        sockets.map(|socket| Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())).collect()
+        let sockets = match traffic::bind(listen) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => traffic::bind_beside(listen, &self.leaving(listen.port, config))?,
+            opened => opened?,
+        };
+        sockets.into_iter().map(|socket| Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())).collect()
+    }
+
+    /// The sockets on this port that the configuration does not want any more.
+    fn leaving(&self, port: u16, config: &Config) -> Vec<Arc<TcpListener>> {
+        let is_wanted = |listen: &Address| config.services.iter().any(|service| service.listens.contains(listen));
+        let listeners = self.listeners.lock();
+        let leaving = listeners.iter().filter(|listener| listener.address().port() == port && !is_wanted(listener.listen()));
+        leaving.filter_map(Listener::socket).collect()
     }
 
     fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {

@@ -16,16 +16,35 @@ use nix::sys::socket::{
 
 pub use super::raw::{receive, unacknowledged};
 
+/// Whether a listening socket may overlap with others on the same port that say so too, such as `*:80` with `10.0.0.1:80`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody else's.
+    Own,
+    /// Until [`own_port`] says otherwise.
+    Shared,
+}
+
 /// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only; see [`listen_everywhere`].
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    listening(address, true)
+pub fn listen(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
+    listening(address, true, port)
+}
+
+/// Lets others of the same user share the port of this socket. Does nothing to sockets that are open already.
+pub fn share_port(socket: &TcpListener) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::ReusePort, &true)?)
+}
+
+/// The other way round.
+pub fn own_port(socket: &TcpListener) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::ReusePort, &false)?)
 }
 
 /// Opens a listening socket on every address of this machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
-pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    match listening(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), false) {
+pub fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
+    match listening(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), number), false, port) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-            listening(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), true)
+            listening(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), number), true, port)
         }
         result => result,
     }
@@ -33,13 +52,13 @@ pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
 
 /// Opens a listening socket on each address of a host name. The name may stand for an address that this machine cannot use, such
 /// as `::1` without IPv6: one that works is enough.
-pub fn listen_by_name(name: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+pub fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
     // /etc/hosts may give one address twice
-    let addresses: BTreeSet<SocketAddr> = (name, port).to_socket_addrs()?.collect();
+    let addresses: BTreeSet<SocketAddr> = (name, number).to_socket_addrs()?.collect();
     for address in addresses {
-        match listen(address) {
+        match listen(address, port) {
             Ok(socket) => sockets.push(socket),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
             Err(e) => return Err(e),
@@ -52,10 +71,11 @@ pub fn listen_by_name(name: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn listening(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+fn listening(address: SocketAddr, only_v6: bool, port: Port) -> io::Result<TcpListener> {
     let socket = open(address, SockFlag::SOCK_CLOEXEC)?;
     // without it a restart would have to wait for old connections in TIME_WAIT
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::ReusePort, &(port == Port::Shared))?;
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &only_v6)?;
     }

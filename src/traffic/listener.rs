@@ -21,7 +21,7 @@ use crate::relay::pool::Job;
 use crate::state::Service;
 use crate::system::bell::Bell;
 use crate::system::logging::value;
-use crate::system::socket;
+use crate::system::socket::{self, Port};
 
 /// How long accept rests when this machine is short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
@@ -31,10 +31,23 @@ pub const STACK: usize = 64 * 1024;
 
 /// Opens the sockets of a listen address: one, or one for each address of a host name.
 pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
+    open(address, Port::Own)
+}
+
+/// The same while sockets are still open that overlap with it on their port and are about to be closed: `*:80` becomes `10.0.0.1:80`
+/// without a moment in which nobody listens. The kernel allows it among sockets of one user alone.
+pub fn bind_beside(address: &Address, leaving: &[Arc<TcpListener>]) -> io::Result<Vec<TcpListener>> {
+    leaving.iter().try_for_each(|socket| socket::share_port(socket))?;
+    let opened = open(address, Port::Shared);
+    let sockets = leaving.iter().map(|socket| &**socket).chain(opened.iter().flatten());
+    sockets.map(socket::own_port).fold(Ok(()), Result::and).and(opened)
+}
+
+fn open(address: &Address, port: Port) -> io::Result<Vec<TcpListener>> {
     match &address.place {
-        Place::Any => Ok(vec![socket::listen_everywhere(address.port)?]),
-        Place::Ip(ip) => Ok(vec![socket::listen(SocketAddr::new(*ip, address.port))?]),
-        Place::Name(name) => socket::listen_by_name(name, address.port),
+        Place::Any => Ok(vec![socket::listen_everywhere(address.port, port)?]),
+        Place::Ip(ip) => Ok(vec![socket::listen(SocketAddr::new(*ip, address.port), port)?]),
+        Place::Name(name) => socket::listen_by_name(name, address.port, port),
     }
 }
 
