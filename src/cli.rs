@@ -36,6 +36,8 @@ pub struct Cli {
     pub demo: bool,
     /// `--passwd`
     pub passwd: bool,
+    /// `--replace`
+    pub replace: bool,
     /// `-V`
     pub version: bool,
     /// `-h`
@@ -70,7 +72,7 @@ fn lossy(value: OsString) -> String {
 }
 
 /// Every flag, in the order of the help text.
-pub const FLAGS: [Flag; 14] = [
+pub const FLAGS: [Flag; 15] = [
     with_value(flag('c', "config", "read this configuration (/etc/tcpdirector.xml)", |cli, v| cli.file = Some(v.into())), "FILE"),
     flag('t', "test", "check the configuration, print listen addresses and budget, and exit", |cli, _| cli.test = true),
     flag('d', "daemon", "go to the background once everything is bound", |cli, _| cli.daemon = true),
@@ -105,6 +107,12 @@ pub const FLAGS: [Flag; 14] = [
     Flag {
         short: None,
         ..flag(' ', "passwd", "read a password without echo and print its hash for <user>", |cli, _| cli.passwd = true)
+    },
+    Flag {
+        short: None,
+        ..flag(' ', "replace", "have the program of -p PIDFILE replaced by a new one, print its process id", |cli, _| {
+            cli.replace = true;
+        })
     },
     flag('V', "version", "print the version and exit", |cli, _| cli.version = true),
     flag('h', "help", "print this help and exit", |cli, _| cli.help = true),
@@ -153,6 +161,7 @@ impl Cli {
                 Err("--diff compares two files, or one with --admin".into())
             }
             Cli { daemon: true, demo: true, .. } => Err("--demo stays in the foreground: leave -d out".into()),
+            Cli { replace: true, pidfile: None, .. } => Err("--replace needs -p: it finds the program by its pid file".into()),
             _ => Ok(()),
         }
     }
@@ -168,7 +177,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "tcpdirector - a small TCP load balancer\n\n\
          usage: tcpdirector [-dqtv] [-c FILE | FILE] [-l TARGET] [-p PIDFILE] [-u USER[:GROUP]]\n       \
-         tcpdirector --diff OLD NEW | --diff NEW --admin URL\n       tcpdirector --demo | --passwd\n\n",
+         tcpdirector --diff OLD NEW | --diff NEW --admin URL\n       tcpdirector --replace -p PIDFILE\n       \
+         tcpdirector --demo | --passwd\n\n",
     );
     for flag in &FLAGS {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));

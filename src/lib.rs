@@ -15,8 +15,8 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | `main`, `demo`, `diff` | flags, start, signals, exit status; the demo; what differs between two files |
-//! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop |
+//! | 7 | `main`, `stay`, `demo`, `diff` | flags, start; signals, exit status; the demo; what differs between two files |
+//! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop, leave it to a successor |
 //! | 5 | [`budget`] | what a configuration may cost |
 //! | 4 | [`traffic`] | the way of a connection: listener, session, connect; the manager and the resolver |
 //! | 4 | [`admin`] | the management pages, behind an acceptor of our own |

@@ -1,30 +1,35 @@
-//! The program: flags, configuration, start, signals, exit status. Everything that lasts is in the library.
+//! The program: flags, configuration, start. What follows the start is in `stay`, everything that lasts in the library.
 
 mod demo;
 mod diff;
+mod stay;
 
 use std::fmt::Display;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use log::LevelFilter;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
 use tcpdirector::config::{self, AdminConfig, Config};
-use tcpdirector::daemon::{Bound, Daemon, Office};
+use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor};
+use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
-use tcpdirector::system::process::{self, Identity, PidFile};
+use tcpdirector::system::notify;
+use tcpdirector::system::pidfile::PidFile;
+use tcpdirector::system::process::{self, Identity};
 use tcpdirector::system::sink::{Sink, Target};
+use tcpdirector::system::successor::{self, Origin};
 use tcpdirector::system::terminal;
+
+use stay::{Signals, Stay};
 
 /// The program could not start.
 const CANNOT_START: u8 = 1;
@@ -35,12 +40,12 @@ const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits(3).
 const CONFIG: u8 = 78;
 
-/// How long ended sessions get to write their log lines; a blocked write looks up once a second.
-const LAST_LINES: Duration = Duration::from_secs(3);
-/// How often a draining program looks whether it is done.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long `--replace` waits: longer than the program that it asks waits for the new one.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
+    // before anything opens a descriptor or changes the folder
+    let (inherited, origin) = (Inherited::from_systemd(), Origin::remember());
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
@@ -62,9 +67,33 @@ fn main() -> ExitCode {
             Err(Failure(status, message)) => fail(status, message),
         };
     }
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(status, message)) => fail(status, message),
+    if cli.replace {
+        return replace(&cli);
+    }
+    match (inherited, Predecessor::find().transpose()) {
+        (Ok(inherited), Ok(predecessor)) => {
+            let birth = Birth { origin, inherited, predecessor: predecessor.as_ref() };
+            run(&cli, birth).map_or_else(
+                |Failure(status, message)| {
+                    predecessor.iter().for_each(|predecessor| predecessor.fail(&message));
+                    fail(status, message)
+                },
+                ExitCode::from,
+            )
+        }
+        (Err(e), _) => fail(CANNOT_START, format_args!("the sockets from systemd cannot be used: {e}")),
+        (_, Err(e)) => fail(CANNOT_START, format_args!("the predecessor cannot be reached: {e}")),
+    }
+}
+
+/// `--replace`: the new process id goes to standard output.
+fn replace(cli: &Cli) -> ExitCode {
+    match successor::ask(cli.pidfile.as_deref().unwrap_or(Path::new("")), REPLACE_PATIENCE) {
+        Ok(pid) => {
+            println!("{pid}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => fail(CANNOT_START, e),
     }
 }
 
@@ -112,17 +141,17 @@ fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
     move |why| Failure(CANNOT_START, format!("{what}: {why}"))
 }
 
-fn run(cli: &Cli) -> Result<(), Failure> {
+fn run(cli: &Cli, birth: Birth) -> Result<u8, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         println!("{}", demo.introduction());
-        return serve(cli, &demo.config());
+        return serve(cli, &demo.config(), birth);
     }
     let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
     if cli.test {
-        return check(cli, &config);
+        return check(cli, &config).map(|()| 0);
     }
-    serve(cli, &config)
+    serve(cli, &config, birth)
 }
 
 /// `-t`: what the file means, and what it costs.
@@ -142,10 +171,18 @@ fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
     Budget::new(config, Limits::read()).map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
 }
 
-/// Starts the balancer and stays until a signal ends it.
-fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
-    // forking is only safe before the first thread
-    let background = match cli.daemon {
+/// What this process was born with: the way to be started again, and what others have opened for it.
+struct Birth<'a> {
+    origin: Origin,
+    inherited: Inherited,
+    predecessor: Option<&'a Predecessor>,
+}
+
+/// Starts the balancer, in the place of a predecessor if there is one, and stays until a signal ends it; tells the exit status.
+fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<u8, Failure> {
+    let Birth { origin, inherited, predecessor } = birth;
+    // forking is only safe before the first thread; a predecessor in the background has its successor there, too
+    let background = match cli.daemon && predecessor.is_none() {
         true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
         false => None,
     };
@@ -154,33 +191,61 @@ fn serve(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
     // before the pid file: a signal from here on waits, and so finds a program that can remove the file
-    let signals = signals().map_err(|e| cannot("cannot listen to signals")(&e))?;
-    let pidfile = match &cli.pidfile {
-        Some(path) => Some(PidFile::create(path).map_err(|e| cannot(format_args!("pid file {}", path.display()))(&e))?),
-        None => None,
-    };
-    let bound = Bound::bind(config).map_err(|e| cannot("cannot start")(&e))?;
+    let signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
+    let estate = predecessor.map_or(Ok(Estate::from(inherited)), Predecessor::estate);
+    let mut estate = estate.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
+    let mut pidfile = pidfile(cli, estate.pidfile.take())?;
+    let bound = Bound::bind(config, &mut estate.inherited).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(identity) = identity {
-        sink.with_file(|file| identity.own(file)).unwrap_or(Ok(())).map_err(|e| cannot("cannot give the log away")(&e))?;
-        bound
-            .admin_path()
-            .map_or(Ok(()), |path| identity.own_path(path))
-            .map_err(|e| cannot("cannot give the admin socket away")(&e))?;
-        identity.assume().map_err(|e| cannot("cannot give up root")(&e))?;
+        give_up_root(&identity, &sink, &bound)?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
-    let target =
-        cli.log.is_none().then_some(if cli.daemon { in_background } else { in_foreground } as fn(Option<&str>) -> Target);
-    let office = Office { file, log: Some(sink.clone()), target };
-    let daemon = bound.start(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
+    let target = if cli.daemon { in_background } else { in_foreground } as fn(Option<&str>) -> Target;
+    let office = Office { file, log: Some(sink.clone()), target: cli.log.is_none().then_some(target) };
+    let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
+    if let Some(predecessor) = predecessor {
+        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+    }
+    daemon.open().map_err(|e| cannot("cannot start")(&e))?;
     if let Some(background) = background {
         background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
-    stay(&daemon, &signals, &sink);
-    drop(pidfile);
-    Ok(())
+    if let Some(predecessor) = predecessor {
+        predecessor.serving();
+        settle(cli, &daemon, pidfile.as_mut());
+    }
+    notify::ready(&daemon.status());
+    let origin = (!cli.demo).then_some(origin);
+    Ok(Stay { daemon, signals, sink, origin, pidfile }.live())
+}
+
+/// The pid file of the predecessor, or a new one.
+fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, Failure> {
+    let Some(path) = &cli.pidfile else { return Ok(None) };
+    let pidfile = theirs.map_or_else(|| PidFile::create(path), |theirs| PidFile::inherit(path, theirs));
+    pidfile.map(Some).map_err(|e| cannot(format_args!("pid file {}", path.display()))(&e))
+}
+
+/// Gives what root has opened to whom the program becomes.
+fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), Failure> {
+    sink.with_file(|file| identity.own(file)).unwrap_or(Ok(())).map_err(|e| cannot("cannot give the log away")(&e))?;
+    bound
+        .admin_path()
+        .map_or(Ok(()), |path| identity.own_path(path))
+        .map_err(|e| cannot("cannot give the admin socket away")(&e))?;
+    identity.assume().map_err(|e| cannot("cannot give up root")(&e))
+}
+
+/// The predecessor has left: what it had in the file system is this program's own. Nothing here is worth an interruption.
+fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
+    daemon.own();
+    let named = pidfile.map_or(Ok(()), PidFile::name_us);
+    let left = if cli.daemon { process::leave_folder() } else { Ok(()) };
+    for e in [named, left].into_iter().filter_map(Result::err) {
+        log::warn!("start reason={}", value(&e.to_string()));
+    }
 }
 
 /// What is weak about the admin side as it is configured.
@@ -223,73 +288,5 @@ fn in_background(name: Option<&str>) -> Target {
     match in_foreground(name) {
         Target::Stderr => Target::from_name("syslog"),
         target => target,
-    }
-}
-
-/// Signals as messages. From here on none of them ends the program by itself.
-fn signals() -> std::io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
-    let (send, receive) = unbounded();
-    std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(move || {
-        for signal in signals.forever() {
-            if send.send(signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(receive)
-}
-
-/// Serves until TERM or INT, and stops.
-fn stay(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) {
-    let ending = loop {
-        match signals.recv() {
-            Ok(signal @ (SIGTERM | SIGINT)) => break signal,
-            Ok(SIGHUP) => {
-                reopen(sink);
-                daemon.reload("HUP");
-            }
-            Ok(_) => reopen(sink),
-            Err(_) => break SIGTERM,
-        }
-    };
-    let reason = if ending == SIGTERM { "TERM" } else { "INT" };
-    let sessions = daemon.open_sessions();
-    log::info!("stop state=begun reason={reason} sessions={sessions}");
-    daemon.close();
-    let silent = if ending == SIGTERM { drain(daemon, signals, sink) } else { 0 };
-    let cut = silent + daemon.cut();
-    let deadline = Instant::now() + LAST_LINES;
-    while daemon.open_sessions() > 0 && Instant::now() < deadline {
-        std::thread::sleep(DRAIN_LOOK);
-    }
-    log::info!("stop state=done reason={reason} sessions={sessions} cut={cut}");
-}
-
-/// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not waited
-/// for; tells how many were ended.
-fn drain(daemon: &Daemon, signals: &Receiver<i32>, sink: &Sink) -> usize {
-    let grace = daemon.director().grace();
-    let began = Instant::now();
-    let mut next_look = began;
-    let mut cut = 0;
-    while daemon.open_sessions() > 0 && began.elapsed() < grace {
-        if Instant::now() >= next_look {
-            cut += daemon.cut_silent();
-            next_look = Instant::now() + Duration::from_secs(1);
-        }
-        match signals.recv_timeout(DRAIN_LOOK) {
-            Ok(SIGTERM | SIGINT) | Err(RecvTimeoutError::Disconnected) => return cut,
-            Ok(_) => reopen(sink),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-    cut
-}
-
-fn reopen(sink: &Sink) {
-    match sink.reopen() {
-        Ok(()) => log::info!("log state=reopened"),
-        Err(e) => log::error!("log state=kept reason={}", value(&e.to_string())),
     }
 }

@@ -434,7 +434,7 @@ fn shutdown_lets_sessions_finish_and_ends_with_0() {
     relays(&client);
     drop(client);
     assert!(balancer.program.wait().success());
-    balancer.program.wait_for("stop state=done reason=TERM sessions=1 cut=0");
+    balancer.program.wait_for("stop state=done reason=TERM sessions=1 silent=0 cut=0");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
 use tcpdirector::admin::{self, Listener, Request};
+use tcpdirector::system::inherited::Inherited;
 
 use crate::admin_front::{GET, SECOND, answers_within_a_second, ask, pages, status};
 use crate::common::program::Folder;
@@ -121,7 +122,7 @@ fn the_body_of_a_bare_victim() {
 #[ignore = "the body of a child process"]
 fn the_body_of_a_guarded_victim() {
     let Some(address) = told() else { return };
-    let listeners = Listener::bind(&address.parse().unwrap()).unwrap();
+    let listeners = Listener::open(&address.parse().unwrap(), &mut Inherited::default()).unwrap();
     let handler = |request: &Request| {
         if request.path == "/starve" {
             thread::spawn(|| {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
+use tcpdirector::system::inherited::Inherited;
 
 use crate::common::program::{Folder, PROGRAM};
 use crate::common::{connect, pattern, read_all, until};
@@ -41,7 +42,7 @@ fn described(request: &Request) -> String {
 }
 
 fn start() -> Admin {
-    let listeners = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
     admin::start(listeners, Arc::new(pages)).unwrap()
 }
 
@@ -266,19 +267,19 @@ fn a_unix_socket_serves_its_owner_only_and_is_removed() {
     // what a crash leaves behind
     drop(UnixListener::bind(&path).unwrap());
     let listen = format!("unix:{}", path.display()).parse().unwrap();
-    let mut admin = admin::start(Listener::bind(&listen).unwrap(), Arc::new(pages)).unwrap();
+    let mut admin = admin::start(Listener::open(&listen, &mut Inherited::default()).unwrap(), Arc::new(pages)).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(GET).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with(" unix\n"), "{answer}");
-    let taken = Listener::bind(&listen).err().map(|e| e.kind());
+    let taken = Listener::open(&listen, &mut Inherited::default()).err().map(|e| e.kind());
     assert_eq!(taken, Some(ErrorKind::AddrInUse), "a second one");
     admin.stop();
     assert!(!path.exists());
     folder.write("admin.sock", "somebody's file");
-    assert!(Listener::bind(&listen).is_err());
+    assert!(Listener::open(&listen, &mut Inherited::default()).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's file");
 }
 

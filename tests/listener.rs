@@ -32,7 +32,7 @@ impl Setting {
         let director = Arc::new(Director::new(&config(&xml)));
         let (traffic, _) = Traffic::new(Pool::new(limits), director.clone());
         let traffic = Arc::new(traffic);
-        let socket = socket::listen("127.0.0.1:0".parse().unwrap(), socket::Port::Own).unwrap();
+        let socket = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let listen: Address = "localhost:0".parse().unwrap();
         let listener = Listener::start(socket, listen, director.services()[0].clone(), traffic.clone()).unwrap();
         Setting { listener, director, traffic }

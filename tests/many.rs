@@ -8,7 +8,7 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use tcpdirector::system::limits::{Limits, raise_descriptors};
-use tcpdirector::system::socket::{Port, listen};
+use tcpdirector::system::socket::listen;
 
 use crate::common::program::Program;
 use crate::common::{connect, one_service, until};
@@ -17,7 +17,7 @@ const SESSIONS: usize = 5000;
 
 /// Echoes for so many clients on one thread, once all have come and until all have gone.
 pub fn echo_for(sessions: usize) -> std::net::SocketAddr {
-    let listener = listen("127.0.0.1:0".parse().unwrap(), Port::Own).unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let mut clients: Vec<TcpStream> = Vec::new();

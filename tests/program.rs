@@ -40,6 +40,7 @@ fn a_wrong_flag_is_named_with_status_64() {
         (&["-qv"], "-q and -v"),
         (&["-d", "-l", "stderr"], "-d"),
         (&["-d", "--demo"], "--demo"),
+        (&["--replace"], "-p"),
     ] {
         let output = run(arguments);
         let said = text(&output.stderr);
@@ -229,7 +230,7 @@ fn term_lets_running_sessions_finish_and_then_ends_with_0() {
     assert_eq!(exchange(client, b"after"), b"after");
     assert!(program.wait().success());
     let line = program.wait_for("stop state=done");
-    assert!(line.ends_with("reason=TERM sessions=1 cut=0"), "{line}");
+    assert!(line.ends_with("reason=TERM sessions=1 silent=0 cut=0"), "{line}");
     assert_eq!(program.lines(" session ").len(), 1);
 }
 
@@ -242,10 +243,10 @@ fn a_second_signal_ends_the_wait_for_sessions() {
     program.signal(SIGTERM);
     program.wait_for("state=closed");
     program.signal(SIGTERM);
-    assert!(program.wait().success());
+    assert_eq!(program.wait().code(), Some(2), "a session had to be cut");
     assert!(ends_by_reset(&client));
     program.wait_for("end=stopped");
-    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 cut=1"));
+    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 silent=0 cut=1"));
 }
 
 #[test]
@@ -479,7 +480,7 @@ fn term_is_heard_with_a_full_queue_on_two_addresses() {
     program.signal(SIGTERM);
     program.wait_for("stop state=begun");
     program.signal(SIGTERM);
-    assert!(program.wait().success());
+    assert_eq!(program.wait().code(), Some(2), "the one that is connected had to be cut");
     drop(clients);
 }
 
@@ -493,7 +494,20 @@ fn sessions_that_are_still_busy_when_the_grace_is_over_are_reset_and_counted() {
     let began = Instant::now();
     program.signal(SIGTERM);
     assert!(ends_by_reset(&client));
-    assert!(program.wait().success());
+    assert_eq!(program.wait().code(), Some(2), "stopped as asked, but not all could finish");
     assert!(began.elapsed() >= Duration::from_millis(500), "it did not wait");
-    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 cut=1"));
+    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 silent=0 cut=1"));
+}
+
+#[test]
+fn a_session_that_was_silent_for_ten_seconds_is_not_one_that_had_to_be_cut() {
+    let backend = Backend::silent();
+    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"60s\"/></pdconfig>");
+    let mut program = Program::start(&xml);
+    let client = connect(program.address());
+    until("it is connected", || backend.accepted() == 1);
+    program.signal(SIGTERM);
+    assert!(ends_by_reset(&client));
+    assert!(program.wait().success());
+    assert!(program.wait_for("stop state=done").ends_with("reason=TERM sessions=1 silent=1 cut=0"));
 }

@@ -5,13 +5,18 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::config::{AdminListen, Place};
+use crate::config::AdminListen;
+use crate::system::inherited::Inherited;
 use crate::system::local::LocalListener;
-use crate::system::socket::{self, Port};
 
-/// A listening socket that does not block. The file of a Unix socket is removed when this is dropped.
-pub struct Listener(Kind);
+/// A listening socket that does not block. The address is closed, and the file of a Unix socket removed, with the last clone.
+#[derive(Clone)]
+pub struct Listener {
+    listen: AdminListen,
+    kind: Arc<Kind>,
+}
 
 enum Kind {
     Tcp(TcpListener, SocketAddr),
@@ -19,33 +24,36 @@ enum Kind {
 }
 
 impl Listener {
-    /// Opens the sockets of an admin address: one, or one for each address of a host name.
-    pub fn bind(listen: &AdminListen) -> io::Result<Vec<Listener>> {
-        let address = match listen {
-            AdminListen::Tcp(address) => address,
-            AdminListen::Unix(path) => {
-                let local = LocalListener::open(path)?;
-                local.socket().set_nonblocking(true)?;
-                return Ok(vec![Listener(Kind::Unix(local))]);
+    /// Opens the sockets of an admin address: one, or one for each address of a host name. Those that are open already are taken.
+    pub fn open(listen: &AdminListen, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
+        let path = match listen {
+            AdminListen::Tcp(address) => {
+                let sockets = inherited.take_or_listen(&listen.to_string(), address.spot(), address.port)?.into_iter();
+                return sockets.map(|socket| Listener::tcp(listen.clone(), socket)).collect();
             }
+            AdminListen::Unix(path) => path,
         };
-        let sockets = match &address.place {
-            Place::Any => vec![socket::listen_everywhere(address.port, Port::Own)?],
-            Place::Ip(ip) => vec![socket::listen(SocketAddr::new(*ip, address.port), Port::Own)?],
-            Place::Name(name) => socket::listen_by_name(name, address.port, Port::Own)?,
-        };
-        sockets.into_iter().map(Listener::tcp).collect()
+        // a file that somebody has removed leads nobody to the socket that is open
+        let taken = inherited.take_unix(&listen.to_string()).and_then(|socket| LocalListener::inherit(socket, path).ok());
+        let local = taken.map_or_else(|| LocalListener::open(path), Ok)?;
+        local.socket().set_nonblocking(true)?;
+        Ok(vec![Listener { listen: listen.clone(), kind: Arc::new(Kind::Unix(local)) }])
     }
 
-    fn tcp(socket: TcpListener) -> io::Result<Listener> {
+    fn tcp(listen: AdminListen, socket: TcpListener) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Listener(Kind::Tcp(socket, address)))
+        Ok(Listener { listen, kind: Arc::new(Kind::Tcp(socket, address)) })
+    }
+
+    /// The address as the configuration writes it.
+    pub fn listen(&self) -> &AdminListen {
+        &self.listen
     }
 
     /// Where it listens, if that is TCP; tells the port that the system chose when the configuration left that open.
     pub fn address(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &*self.kind {
             Kind::Tcp(_, address) => Some(*address),
             Kind::Unix(_) => None,
         }
@@ -53,15 +61,22 @@ impl Listener {
 
     /// The file of a Unix socket: before root is given up, it has to be given to the user who may connect.
     pub fn path(&self) -> Option<&Path> {
-        match &self.0 {
+        match &*self.kind {
             Kind::Tcp(..) => None,
             Kind::Unix(local) => Some(local.path()),
         }
     }
 
+    /// Whether the file of a Unix socket is this process's to remove: not while another one is the service.
+    pub fn set_ours(&self, is_ours: bool) {
+        if let Kind::Unix(local) = &*self.kind {
+            local.set_ours(is_ours);
+        }
+    }
+
     /// The next client and its address without a port, both ready for the front.
     pub fn accept(&self) -> io::Result<(TcpStream, String)> {
-        let (stream, address) = match &self.0 {
+        let (stream, address) = match &*self.kind {
             Kind::Tcp(socket, _) => {
                 let (stream, peer) = socket.accept()?;
                 // small answers should not wait for more to come
@@ -81,7 +96,7 @@ impl Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.0 {
+        match &*self.kind {
             Kind::Tcp(socket, _) => socket.as_fd(),
             Kind::Unix(local) => local.socket().as_fd(),
         }
@@ -91,7 +106,7 @@ impl AsFd for Listener {
 impl fmt::Display for Listener {
     /// As the configuration would write it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &*self.kind {
             Kind::Tcp(_, address) => write!(f, "{address}"),
             Kind::Unix(local) => write!(f, "unix:{}", local.path().display()),
         }

@@ -39,6 +39,8 @@ pub use front::MAX_CLIENTS;
 pub use http::{Handler, Method, Request, Response};
 pub use listener::Listener;
 
+use crate::system::logging::value;
+
 use front::Front;
 use serve::{Backend, Place};
 
@@ -54,7 +56,7 @@ pub const THREADS: usize = 7;
 
 /// The running admin side. Dropping it stops it.
 pub struct Admin {
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<Listener>,
     backend: Arc<Backend>,
     /// Closing this end stops the front.
     stop: Option<UnixStream>,
@@ -63,19 +65,14 @@ pub struct Admin {
 
 /// Serves what the handler answers to the clients of these listeners.
 pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<Admin> {
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::address).collect();
-    let names: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let place = Place::open()?;
     let backend = Arc::new(Backend::new(&place));
     let (stop, stopped) = UnixStream::pair()?;
-    let front = Front::new(listeners, backend.clone(), stopped);
+    let front = Front::new(listeners.clone(), backend.clone(), stopped);
     // from here on, an error drops this and with it ends what has been started
-    let mut admin = Admin { addresses, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
+    let mut admin = Admin { listeners, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
     admin.spawn("admin", STACK, move || backend.live(place, &*handler))?;
     admin.spawn("admin front", FRONT_STACK, move || front::live(front))?;
-    for name in names {
-        log::info!("admin address={} state=open", crate::system::logging::value(&name));
-    }
     Ok(admin)
 }
 
@@ -86,8 +83,20 @@ impl Admin {
     }
 
     /// Where it listens, as far as that is TCP.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(Listener::address).collect()
+    }
+
+    /// Tells the log where it listens.
+    pub fn announce(&self) {
+        for listener in &self.listeners {
+            log::info!("admin address={} state=open", value(&listener.to_string()));
+        }
+    }
+
+    /// Its listeners, to hand their sockets over; none when it has stopped.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// Closes the listeners and drops the clients; those that wait for their answer get it, if that takes less than a second.
@@ -97,6 +106,7 @@ impl Admin {
         if self.stop.take().is_none() {
             return;
         }
+        self.listeners.clear();
         // the front, which was started last, ends by itself now, and needs the other one until it has
         let front = if self.threads.len() > 1 { self.threads.pop() } else { None };
         join(front);

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::system::socket::Spot;
+
 /// The part of an address before the port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -85,6 +87,17 @@ impl Address {
             Place::Name(_) => &[],
         };
         ips.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
+    }
+}
+
+impl Address {
+    /// Where to listen.
+    pub fn spot(&self) -> Spot<'_> {
+        match &self.place {
+            Place::Any => Spot::Everywhere,
+            Place::Ip(ip) => Spot::Ip(*ip),
+            Place::Name(name) => Spot::Name(name),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::admin::{self, Admin};
 use crate::budget::Budget;
 use crate::config::{Address, Change, Config, Place, Refusal, ServiceConfig};
 use crate::state::{Director, Names, Service};
+use crate::system::inherited::Inherited;
 use crate::system::limits::Limits;
 use crate::system::sink;
 use crate::traffic::{self, Listener};
@@ -47,6 +48,7 @@ fn cannot<T>(what: impl Display, why: impl Display) -> Result<T, Refusal> {
 impl Levers {
     /// Carries changes out, all of them or none; tells in words what each one did.
     pub(super) fn carry_out(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
+        self.refuse_when_replaced()?;
         let (config, _) = self.director.preview(changes)?;
         let opened = self.open(&config)?;
         let words = self.director.apply(changes, &opened.names)?;
@@ -54,6 +56,14 @@ impl Levers {
         // a host to retry or to drain is the manager's business, now rather than at its next look
         self.traffic.wake_manager();
         Ok(words)
+    }
+
+    /// What is changed now would not be in the new program.
+    pub(super) fn refuse_when_replaced(&self) -> Result<(), Refusal> {
+        match self.is_replaced.load(SeqCst) {
+            true => Err(Refusal::Conflict("the program is being replaced: ask again when the new one serves".into())),
+            false => Ok(()),
+        }
     }
 
     fn open(&self, config: &Config) -> Result<Opened, Refusal> {
@@ -140,7 +150,8 @@ impl Levers {
         let spawned = thread::Builder::new().name("admin change".into()).stack_size(64 * 1024).spawn(bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
-        let pages = admin::Listener::bind(&admin.listen).and_then(|listeners| self.start_admin(listeners));
+        let pages =
+            admin::Listener::open(&admin.listen, &mut Inherited::default()).and_then(|listeners| self.start_admin(listeners));
         let pages = pages.or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
         Ok(NewAdmin { pages: Some(pages), undertaker })
     }
@@ -168,6 +179,7 @@ impl Levers {
             self.listeners.lock().iter().for_each(Listener::stop);
         }
         if let Some(NewAdmin { pages, undertaker }) = admin {
+            pages.iter().for_each(Admin::announce);
             let old = std::mem::replace(&mut *self.admin.lock(), pages);
             let _ = undertaker.send(old);
         }

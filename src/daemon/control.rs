@@ -40,6 +40,8 @@ pub(super) struct Levers {
     pub admin: Mutex<Option<Admin>>,
     /// The program is stopping: no new address is opened.
     pub is_closed: AtomicBool,
+    /// Another program is about to take over, or has: a change would be lost.
+    pub is_replaced: AtomicBool,
     pub office: Office,
     /// One change at a time. Held while addresses are opened and names looked up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
@@ -76,6 +78,7 @@ impl Control for Levers {
         let name = file.display();
         let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot save {name}: {e}"));
         let _one_at_a_time = self.changing.lock();
+        self.refuse_when_replaced()?;
         let original = fs::read(file).map_err(|e| cannot(&e))?;
         if !read::parse(file, &original).is_ok_and(|there| there == self.director.saved()) {
             return Err(cannot(&"somebody has changed the file since this program read or wrote it, and saving would undo that"));

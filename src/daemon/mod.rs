@@ -1,8 +1,12 @@
-//! The running balancer: bind everything, then start everything; stop it again. Called by `main`, the demo and the tests.
+//! The running balancer: bind everything, then start everything; stop it again, or leave it to a successor. Called by `main`, the
+//! demo and the tests.
 
 mod carry;
 mod control;
+mod message;
 mod reload;
+mod replace;
+mod succeed;
 
 use std::fmt;
 use std::io;
@@ -15,15 +19,17 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::admin::{self, control::Control};
+use crate::admin::{self, Admin, control::Control};
 use crate::config::{Address, Config};
 use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
+use crate::system::inherited::Inherited;
 use crate::traffic::{self, Listener, Traffic};
 
 use control::Levers;
 pub use control::Office;
+pub use succeed::{Estate, Predecessor};
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +46,8 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// systemd has passed a socket that nothing here would listen on.
+    Unwanted(String),
     /// The system gave no thread.
     Thread {
         /// The thread's name.
@@ -53,6 +61,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Bind { who, address, error } => write!(f, "{who} cannot listen on {address}: {error}"),
+            StartError::Unwanted(socket) => write!(f, "systemd has passed a socket that is not wanted: {socket}"),
             StartError::Thread { name, error } => write!(f, "cannot start the thread `{name}`: {error}"),
         }
     }
@@ -68,14 +77,14 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Opens every listen address of the configuration.
-    pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    /// Opens every listen address of the configuration; those that are open already are taken. An error closes what was opened.
+    pub fn bind(config: &Config, inherited: &mut Inherited) -> Result<Bound, StartError> {
         let director = Arc::new(Director::new(config));
         let mut sockets = Vec::new();
         for service in director.services() {
             for address in &service.listens() {
                 let who = format!("service `{}`", service.name());
-                let opened = traffic::bind(address);
+                let opened = traffic::open(address, inherited);
                 let opened = opened.map_err(|error| StartError::Bind { who, address: address.to_string(), error })?;
                 sockets.extend(opened.into_iter().map(|socket| (service.clone(), address.clone(), socket)));
             }
@@ -83,10 +92,13 @@ impl Bound {
         let mut admin = Vec::new();
         if let Some(config) = &config.admin {
             let who = "the admin side".to_owned();
-            let opened = admin::Listener::bind(&config.listen);
+            let opened = admin::Listener::open(&config.listen, inherited);
             admin = opened.map_err(|error| StartError::Bind { who, address: config.listen.to_string(), error })?;
         }
-        Ok(Bound { director, sockets, admin })
+        match inherited.unwanted() {
+            Some(socket) => Err(StartError::Unwanted(socket)),
+            None => Ok(Bound { director, sockets, admin }),
+        }
     }
 
     /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program becomes.
@@ -94,10 +106,11 @@ impl Bound {
         self.admin.iter().find_map(admin::Listener::path)
     }
 
-    /// Starts the threads: those that look after the hosts first, then those that accept clients, then the admin side.
-    pub fn start(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
+    /// Starts the threads: those that look after the hosts first, then those that will accept clients. Nobody is accepted before
+    /// [`Daemon::open`].
+    pub fn prepare(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
-        let Bound { director, sockets, admin } = self;
+        let Bound { director, sockets, admin: doors } = self;
         let (traffic, woken) = Traffic::new(Pool::new(limits), director.clone());
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
@@ -111,19 +124,23 @@ impl Bound {
             listeners: Mutex::default(),
             admin: Mutex::default(),
             is_closed: AtomicBool::default(),
+            is_replaced: AtomicBool::default(),
             office,
             changing: Mutex::default(),
             pending: Mutex::default(),
         });
-        let daemon = Daemon { levers, _stop_resolver: stop_resolver };
+        let daemon = Daemon { levers, doors, stop_resolver: Some(stop_resolver) };
         for (service, listen, socket) in sockets {
-            let listener = Listener::start(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
+            let listener = Listener::paused(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
         }
-        if !admin.is_empty() {
-            let pages = daemon.levers.start_admin(admin).map_err(thread("admin"))?;
-            *daemon.levers.admin.lock() = Some(pages);
-        }
+        Ok(daemon)
+    }
+
+    /// Starts everything.
+    pub fn start(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
+        let mut daemon = self.prepare(limits, office)?;
+        daemon.open()?;
         Ok(daemon)
     }
 }
@@ -131,19 +148,44 @@ impl Bound {
 /// A running balancer. Dropping it closes the listeners and ends the sessions.
 pub struct Daemon {
     levers: Arc<Levers>,
+    /// The sockets of the admin side while that waits to be opened.
+    doors: Vec<admin::Listener>,
     /// Dropping it ends the resolver.
-    _stop_resolver: Sender<()>,
+    stop_resolver: Option<Sender<()>>,
 }
 
 impl Daemon {
     /// Binds and starts in one go.
     pub fn start(config: &Config, limits: pool::Limits) -> Result<Daemon, StartError> {
-        Bound::bind(config)?.start(limits, Office::default())
+        Bound::bind(config, &mut Inherited::default())?.start(limits, Office::default())
+    }
+
+    /// Starts the admin side, which may fail, and accepts clients, which may not.
+    pub fn open(&mut self) -> Result<(), StartError> {
+        if !self.doors.is_empty() {
+            let thread = |error| StartError::Thread { name: "admin", error };
+            let pages = self.levers.start_admin(std::mem::take(&mut self.doors)).map_err(thread)?;
+            *self.levers.admin.lock() = Some(pages);
+        }
+        self.levers.listeners.lock().iter().for_each(Listener::resume);
+        self.levers.admin.lock().iter().for_each(Admin::announce);
+        Ok(())
+    }
+
+    /// This process is the service: what a predecessor has made in the file system is its own.
+    pub fn own(&self) {
+        self.levers.admin.lock().iter().flat_map(Admin::listeners).for_each(|listener| listener.set_ours(true));
     }
 
     /// The running state.
     pub fn director(&self) -> &Arc<Director> {
         &self.levers.director
+    }
+
+    /// What the service manager shows of it.
+    pub fn status(&self) -> String {
+        let names: Vec<String> = self.director().services().iter().map(|service| service.name().to_owned()).collect();
+        format!("serving {}", names.join(", "))
     }
 
     /// Where clients can connect, in configuration order.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -32,6 +33,8 @@ pub struct Director {
     started: (Instant, SystemTime),
     /// When the last reload is rolled back, if nobody confirms it.
     confirm_by: RwLock<Option<Instant>>,
+    /// Another process looks after the hosts now.
+    retired: AtomicBool,
 }
 
 impl Director {
@@ -46,6 +49,7 @@ impl Director {
             changing: Mutex::new(()),
             started: (Instant::now(), SystemTime::now()),
             confirm_by: RwLock::default(),
+            retired: AtomicBool::default(),
         };
         director.follow(config, &Names::new());
         director
@@ -137,5 +141,15 @@ impl Director {
     /// Whether the running state is another than what the configuration file said when it was last read or written.
     pub fn differs_from_file(&self) -> bool {
         *self.saved.read() != self.config()
+    }
+
+    /// A successor has taken over: what is left here are the running sessions.
+    pub fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// Whether a successor has taken over.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
     }
 }

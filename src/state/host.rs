@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
 use super::Names;
 use crate::config::{Address, HostConfig, Place};
@@ -71,7 +72,7 @@ pub enum Health {
 }
 
 /// Why a host is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// Nobody listens on the port.
     Refused,
@@ -251,6 +252,13 @@ impl Host {
         let Health::Down { since, .. } = *health else { return None };
         *health = Health::Up { since: now };
         Some(now - since)
+    }
+
+    /// Takes over what a predecessor knew of it.
+    pub(super) fn restore(&self, health: Health, total: u64, failures: u64) {
+        self.record.write().health = health;
+        self.total.fetch_add(total);
+        self.failures.fetch_add(failures);
     }
 
     /// Lets the manager try it at its next look.

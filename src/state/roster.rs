@@ -90,6 +90,12 @@ impl Roster {
         self.book.lock().last_id
     }
 
+    /// Numbers go on after this one, which a predecessor has given last.
+    pub fn go_on_after(&self, id: u64) {
+        let mut book = self.book.lock();
+        book.last_id = book.last_id.max(id);
+    }
+
     /// The open sessions, in the order of their arrival.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines: Vec<Line> = self.book.lock().open.values().cloned().collect();

@@ -163,6 +163,12 @@ impl Service {
         };
     }
 
+    /// Takes over what a predecessor has counted.
+    pub(super) fn add_counts(&self, served: u64, unserved: u64) {
+        self.served.fetch_add(served);
+        self.unserved.fetch_add(unserved);
+    }
+
     /// Sessions that have ended with this fate.
     pub fn counted(&self, fate: Fate) -> u64 {
         match fate {

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
@@ -18,6 +19,7 @@ pub struct LocalListener {
     socket: UnixListener,
     path: PathBuf,
     inode: u64,
+    is_ours: AtomicBool,
 }
 
 impl LocalListener {
@@ -40,12 +42,26 @@ impl LocalListener {
             Ok(inode)
         };
         match prepare() {
-            Ok(inode) => Ok(LocalListener { socket: UnixListener::from(descriptor), path: path.to_owned(), inode }),
+            Ok(inode) => {
+                let (socket, path) = (UnixListener::from(descriptor), path.to_owned());
+                Ok(LocalListener { socket, path, inode, is_ours: AtomicBool::new(true) })
+            }
             Err(e) => {
                 let _ = fs::remove_file(&draft);
                 Err(e)
             }
         }
+    }
+
+    /// One that a predecessor has opened; the file is the predecessor's before [`LocalListener::set_ours`].
+    pub fn inherit(socket: UnixListener, path: &Path) -> io::Result<LocalListener> {
+        let inode = fs::symlink_metadata(path)?.ino();
+        Ok(LocalListener { socket, path: path.to_owned(), inode, is_ours: AtomicBool::new(false) })
+    }
+
+    /// Whether the file is this process's to remove.
+    pub fn set_ours(&self, is_ours: bool) {
+        self.is_ours.store(is_ours, SeqCst);
     }
 
     /// The socket itself.
@@ -78,7 +94,7 @@ fn make_way(path: &Path) -> io::Result<()> {
 
 impl Drop for LocalListener {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
+        if self.is_ours.load(SeqCst) && fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }

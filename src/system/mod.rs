@@ -1,9 +1,13 @@
 //! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows nothing of services or hosts.
 
 pub mod bell;
+pub mod channel;
+pub mod inherited;
 pub mod limits;
 pub mod local;
 pub mod logging;
+pub mod notify;
+pub mod pidfile;
 pub mod process;
 pub mod random;
 #[allow(unsafe_code)]
@@ -11,4 +15,5 @@ mod raw;
 pub mod replace;
 pub mod sink;
 pub mod socket;
+pub mod successor;
 pub mod terminal;

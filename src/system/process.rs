@@ -1,14 +1,12 @@
-//! The process: going to the background, the pid file, giving up root. All of it is called by `main` before any thread starts,
-//! except for the end of the pid file.
+//! The process: going to the background, giving up root. All of it is called by `main` before any thread starts.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
@@ -44,61 +42,20 @@ pub fn to_background() -> io::Result<Background> {
     }
 }
 
+/// Lets go of the folder of the start, lest it cannot be unmounted.
+pub fn leave_folder() -> io::Result<()> {
+    Ok(unistd::chdir("/")?)
+}
+
 impl Background {
     /// Everything is bound and running: lets go of the terminal and of the directory, and lets the parent exit with 0.
     pub fn ready(mut self) -> io::Result<()> {
-        unistd::chdir("/")?;
+        leave_folder()?;
         let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
         unistd::dup2_stdin(null.as_fd())?;
         unistd::dup2_stdout(null.as_fd())?;
         unistd::dup2_stderr(null.as_fd())?;
         self.ready.write_all(&[0])
-    }
-}
-
-/// The pid file: locked while this lives, removed when it is dropped.
-pub struct PidFile {
-    path: PathBuf,
-    file: Flock<File>,
-}
-
-impl PidFile {
-    /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process.
-    pub fn create(path: &Path) -> io::Result<PidFile> {
-        let path = std::path::absolute(path)?;
-        loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?;
-            let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
-            // its last owner may have removed it between our open and our lock
-            if is_at(&file, &path) {
-                file.set_len(0)?;
-                file.rewind()?;
-                writeln!(file, "{}", std::process::id())?;
-                return Ok(PidFile { path, file });
-            }
-        }
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
-}
-
-fn held_by(mut file: File, error: nix::Error) -> io::Error {
-    let mut pid = String::new();
-    let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-    match error {
-        nix::Error::EWOULDBLOCK if known => io::Error::new(ErrorKind::AddrInUse, format!("process {} holds it", pid.trim())),
-        other => other.into(),
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // without the right to remove it (root was given up), at least no stale number stays; another one's file is left alone
-        if !is_at(&self.file, &self.path) || fs::remove_file(&self.path).is_err() {
-            let _ = self.file.set_len(0);
-        }
     }
 }
 

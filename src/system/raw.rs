@@ -3,8 +3,11 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::ForkResult;
 
 /// recv(2) into memory that need not be initialised, and so is not touched before bytes arrive. Returns the part that was
@@ -32,4 +35,41 @@ pub fn fork() -> io::Result<ForkResult> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);
     // SAFETY: `main` calls this before it starts any thread, so the child inherits no lock that another thread holds
     Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// recvmsg(2): one packet with the descriptors that came with it, of which there may be eight. Zero bytes: the other side is gone.
+pub fn receive_packet(socket: BorrowedFd<'_>, space: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut rights = nix::cmsg_space!([RawFd; 8]);
+    let mut parts = [io::IoSliceMut::new(space)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut rights), flags)?;
+    let mut descriptors = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            // SAFETY: the kernel has just made these descriptors for this call, so nobody else knows them
+            descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+        }
+    }
+    match message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "a packet that is too large")),
+        false => Ok((message.bytes, descriptors)),
+    }
+}
+
+/// Takes the descriptors that systemd has passed to this process, 3 and those after it; none the second time. Must be called
+/// before anything else has opened one.
+pub fn passed_descriptors(count: i32) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, SeqCst) {
+        return Ok(Vec::new());
+    }
+    let own = |number| {
+        // SAFETY: `main` calls this first of all, and only when LISTEN_PID says that these descriptors are for this process to
+        // own; fcntl borrows one for the call, and fails for one that is not open
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        // SAFETY: as above, and the flag above makes sure that this happens once
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    (3..count.saturating_add(3)).map(own).collect()
 }

@@ -25,9 +25,40 @@ pub enum Port {
     Shared,
 }
 
-/// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only; see [`listen_everywhere`].
-pub fn listen(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
-    listening(address, true, port)
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spot<'a> {
+    /// Every address of this machine.
+    Everywhere,
+    /// One address.
+    Ip(IpAddr),
+    /// Every address of a host name.
+    Name(&'a str),
+}
+
+impl Spot<'_> {
+    /// Opens the sockets: one, or one for each address of a name.
+    pub fn listen(self, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
+        match self {
+            Spot::Everywhere => Ok(vec![listen_everywhere(number, port)?]),
+            Spot::Ip(ip) => Ok(vec![listening(SocketAddr::new(ip, number), true, port)?]),
+            Spot::Name(name) => listen_by_name(name, number, port),
+        }
+    }
+
+    /// The addresses that a socket for it may have.
+    pub fn addresses(self, port: u16) -> Vec<SocketAddr> {
+        match self {
+            Spot::Everywhere => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
+            Spot::Ip(ip) => vec![SocketAddr::new(ip, port)],
+            Spot::Name(name) => (name, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+        }
+    }
+}
+
+/// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listening(address, true, Port::Own)
 }
 
 /// Lets others of the same user share the port of this socket. Does nothing to sockets that are open already.
@@ -41,7 +72,7 @@ pub fn own_port(socket: &TcpListener) -> io::Result<()> {
 }
 
 /// Opens a listening socket on every address of this machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
-pub fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
+fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
     match listening(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), number), false, port) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
             listening(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), number), true, port)
@@ -52,13 +83,13 @@ pub fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
 
 /// Opens a listening socket on each address of a host name. The name may stand for an address that this machine cannot use, such
 /// as `::1` without IPv6: one that works is enough.
-pub fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
+fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
     // /etc/hosts may give one address twice
     let addresses: BTreeSet<SocketAddr> = (name, number).to_socket_addrs()?.collect();
     for address in addresses {
-        match listen(address, port) {
+        match listening(address, true, port) {
             Ok(socket) => sockets.push(socket),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
             Err(e) => return Err(e),

@@ -16,10 +16,11 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::Traffic;
 use super::session::Session;
-use crate::config::{Address, Place};
+use crate::config::Address;
 use crate::relay::pool::Job;
 use crate::state::Service;
 use crate::system::bell::Bell;
+use crate::system::inherited::Inherited;
 use crate::system::logging::value;
 use crate::system::socket::{self, Port};
 
@@ -29,26 +30,23 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// The stack of an accept thread: it only makes sessions and writes log lines.
 pub const STACK: usize = 64 * 1024;
 
-/// Opens the sockets of a listen address: one, or one for each address of a host name.
+/// Opens the sockets of a listen address: one, or one for each address of a host name. Sockets that are open already are taken.
+pub fn open(address: &Address, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>> {
+    inherited.take_or_listen(&address.to_string(), address.spot(), address.port)
+}
+
+/// The same where nothing can be open already.
 pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
-    open(address, Port::Own)
+    address.spot().listen(address.port, Port::Own)
 }
 
 /// The same while sockets are still open that overlap with it on their port and are about to be closed: `*:80` becomes `10.0.0.1:80`
 /// without a moment in which nobody listens. The kernel allows it among sockets of one user alone.
 pub fn bind_beside(address: &Address, leaving: &[Arc<TcpListener>]) -> io::Result<Vec<TcpListener>> {
     leaving.iter().try_for_each(|socket| socket::share_port(socket))?;
-    let opened = open(address, Port::Shared);
+    let opened = address.spot().listen(address.port, Port::Shared);
     let sockets = leaving.iter().map(|socket| &**socket).chain(opened.iter().flatten());
     sockets.map(socket::own_port).fold(Ok(()), Result::and).and(opened)
-}
-
-fn open(address: &Address, port: Port) -> io::Result<Vec<TcpListener>> {
-    match &address.place {
-        Place::Any => Ok(vec![socket::listen_everywhere(address.port, port)?]),
-        Place::Ip(ip) => Ok(vec![socket::listen(SocketAddr::new(*ip, address.port), port)?]),
-        Place::Name(name) => socket::listen_by_name(name, address.port, port),
-    }
 }
 
 /// A listening socket whose thread accepts clients for a service. Dropping it stops it.
@@ -161,7 +159,8 @@ impl Listener {
             self.inner.take_rest(&socket);
         }
         drop(socket);
-        log::info!("listen service={} address={} state=closed", value(self.service().name()), self.address());
+        let state = if is_paused { "handed-over" } else { "closed" };
+        log::info!("listen service={} address={} state={state}", value(self.service().name()), self.address());
     }
 }
 

@@ -81,6 +81,11 @@ impl Manager {
         if let Some(due) = self.sample(now) {
             next = next.min(due);
         }
+        if director.is_retired() {
+            // a successor tries the hosts now; the drains here have to end all the same
+            self.probes.clear();
+            return next.saturating_duration_since(now);
+        }
         let mut waiting = Vec::new();
         for (service, group) in director.groups() {
             let hosts = group.hosts();

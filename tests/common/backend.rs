@@ -31,8 +31,7 @@ impl Backend {
 
     /// The same at a given address.
     pub fn at(address: SocketAddr, behave: impl Fn(TcpStream) + Send + Sync + 'static) -> Backend {
-        let listener =
-            tcpdirector::system::socket::listen(address, tcpdirector::system::socket::Port::Own).expect("the address is free");
+        let listener = tcpdirector::system::socket::listen(address).expect("the address is free");
         let address = listener.local_addr().unwrap();
         let (accepted, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stop, behave) = (accepted.clone(), stopping.clone(), Arc::new(behave));

@@ -1,0 +1,101 @@
+//! What a program and its successor say to each other while the one takes over from the other.
+//!
+//! Each message is one packet of JSON, with at most one descriptor. The old program speaks first:
+//!
+//! ```text
+//! old -> new   Hello, Listen + socket ..., PidFile + file, End
+//! new -> old   Ready                     it has read its file, has every address, and all its threads but for the admin side's
+//!              (the old one accepts no more: clients wait in the kernel's queue)
+//! old -> new   State ..., Go
+//! new -> old   Serving                   it accepts clients
+//!              (the old one writes the pid file and tells the service manager)
+//! old -> new   Done
+//! ```
+//!
+//! The new one may say `Failed` at any time up to `Serving`; the end of the connection means the same. A version that speaks
+//! another protocol says so in `Hello`, and is refused. Within a protocol there may be new kinds: one that is unknown is
+//! skipped, and its descriptor closed.
+//!
+//! Live sessions can be handed over later by such a kind, between `Go` and `Done`, at a moment when no byte of the session is on its
+//! way through this process: `Session { id, service, group, host, client, listen, age, bytes, half_closed }` with the two sockets, the
+//! server's and the client's. A successor that does not know the kind closes them, so the old one would have to ask first, by
+//! what `Ready` tells.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::state::Heritage;
+use crate::system::channel::Channel;
+
+/// The protocol of this version.
+pub const PROTOCOL: u32 = 1;
+
+/// What the old program says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Old {
+    /// First of all.
+    Hello { protocol: u32 },
+    /// A listening socket, with the address as the configuration writes it.
+    Listen { address: String },
+    /// The locked pid file.
+    PidFile,
+    /// These were all descriptors.
+    End,
+    /// A piece of the state.
+    State { state: Heritage },
+    /// The old one has stopped accepting.
+    Go,
+    /// The old one has left the service to the new one.
+    Done,
+    /// Something that a later version has added.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the new program says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum New {
+    /// Everything is prepared. The addresses that it goes on to listen on, of those that were handed over.
+    Ready { takes: Vec<String> },
+    /// It cannot take over.
+    Failed { reason: String },
+    /// It accepts clients.
+    Serving,
+    /// Something that a later version has added.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Says something.
+pub fn say(channel: &Channel, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    channel.send(&bytes, descriptor.as_slice())
+}
+
+/// What the other one says next; `None` when the time is up.
+pub fn hear<T: DeserializeOwned>(channel: &Channel, limit: Duration) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let Some(packet) = channel.receive(limit)? else { return Ok(None) };
+    let message = serde_json::from_slice(&packet.bytes).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+    Ok(Some((message, packet.descriptors.into_iter().next())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_has_added_is_skipped() {
+        let read = |text: &str| serde_json::from_str::<Old>(text).unwrap();
+        assert_eq!(read(r#"{"kind":"session","id":5,"bytes":[1,2]}"#), Old::Unknown);
+        assert_eq!(read(r#"{"kind":"hello","protocol":1,"version":"9"}"#), Old::Hello { protocol: 1 });
+        let state = r#"{"kind":"state","state":{"of":"weather","rain":true}}"#;
+        assert_eq!(read(state), Old::State { state: Heritage::Unknown });
+        assert_eq!(serde_json::from_str::<New>(r#"{"kind":"tired","of":{}}"#).unwrap(), New::Unknown);
+    }
+}

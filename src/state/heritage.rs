@@ -1,0 +1,166 @@
+//! What a program leaves to its successor: the health of hosts, what the operator wants of them, and everything that is counted.
+//! Not what the configuration says: the successor has read that for itself.
+//!
+//! `daemon` takes it here and puts it in there, while neither of the two accepts clients. Names and addresses are compared as the
+//! configuration writes them; what is not there any more is left out, what is new begins anew.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Director, Fate, Health, Host, Operator, Reason};
+use crate::relay::Direction;
+
+/// One piece; a whole state would not fit into a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the state")]
+pub enum Heritage {
+    /// The number of the last session, so that numbers go on.
+    Roster { last_id: u64 },
+    /// A service's tally.
+    Service { service: String, served: u64, unserved: u64 },
+    /// A host.
+    Host(Box<HostHeritage>),
+    /// A kind that a later version has added.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What is known of a host. Times are milliseconds before or after now: two processes share no clock that can be written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostHeritage {
+    pub service: String,
+    pub group: String,
+    pub host: String,
+    pub address: String,
+    /// How long it has been up or down.
+    pub age: u64,
+    /// `None` when it is up.
+    pub down: Option<Down>,
+    pub operator: Wanted,
+    pub total: u64,
+    pub failures: u64,
+    pub to_server: u64,
+    pub to_client: u64,
+    /// What its name stands for, in case nobody can tell any more.
+    pub resolved: Vec<SocketAddr>,
+}
+
+/// Why a host is down, and how long ago it was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    pub reason: Reason,
+    pub tried: u64,
+    pub asked: bool,
+}
+
+/// What the operator wants of a host, with the time that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    Enabled,
+    Disabled,
+    Draining { left: u64 },
+}
+
+/// No drain is longer than the longest duration of a configuration: a year.
+const LONGEST_DRAIN: Duration = Duration::from_secs(366 * 86_400);
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// So long ago, or now where the clock does not reach back so far.
+fn before(now: Instant, age: u64) -> Instant {
+    now.checked_sub(Duration::from_millis(age)).unwrap_or(now)
+}
+
+impl Director {
+    /// What there is to leave.
+    pub fn heritage(&self) -> Vec<Heritage> {
+        let mut all = vec![Heritage::Roster { last_id: self.roster.accepted() }];
+        for service in self.services() {
+            let (served, unserved) = (service.counted(Fate::Served), service.counted(Fate::Unserved));
+            all.push(Heritage::Service { service: service.name().to_owned(), served, unserved });
+            for group in service.groups() {
+                let host = |host: &std::sync::Arc<Host>| host.heritage(service.name(), group.name());
+                all.extend(group.hosts().iter().map(|one| Heritage::Host(Box::new(host(one)))));
+            }
+        }
+        all
+    }
+
+    /// Takes over one piece. What it is about may be gone.
+    pub fn inherit(&self, piece: Heritage) {
+        match piece {
+            Heritage::Roster { last_id } => self.roster.go_on_after(last_id),
+            Heritage::Service { service, served, unserved } => {
+                if let Some(service) = self.service(&service) {
+                    service.add_counts(served, unserved);
+                }
+            }
+            Heritage::Host(left) => {
+                let group = self.service(&left.service).and_then(|service| service.group(&left.group));
+                let hosts = group.map(|group| group.hosts()).unwrap_or_default();
+                let is_same =
+                    |host: &&std::sync::Arc<Host>| host.name() == left.host && host.address().to_string() == left.address;
+                if let Some(host) = hosts.iter().find(is_same) {
+                    host.inherit(&left);
+                }
+            }
+            Heritage::Unknown => {}
+        }
+    }
+}
+
+impl Host {
+    fn heritage(&self, service: &str, group: &str) -> HostHeritage {
+        let now = Instant::now();
+        let (since, down) = match self.health() {
+            Health::Up { since } => (since, None),
+            Health::Down { since, tried, reason, asked } => (since, Some(Down { reason, tried: millis(now - tried), asked })),
+        };
+        let operator = match self.operator() {
+            Operator::Enabled => Wanted::Enabled,
+            Operator::Disabled => Wanted::Disabled,
+            Operator::Draining { deadline } => Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) },
+        };
+        HostHeritage {
+            service: service.to_owned(),
+            group: group.to_owned(),
+            host: self.name().to_owned(),
+            address: self.address().to_string(),
+            age: millis(now.saturating_duration_since(since)),
+            down,
+            operator,
+            total: self.total(),
+            failures: self.failures(),
+            to_server: self.meter().to_server(),
+            to_client: self.meter().to_client(),
+            resolved: self.resolved(),
+        }
+    }
+
+    fn inherit(&self, left: &HostHeritage) {
+        let now = Instant::now();
+        let since = before(now, left.age);
+        let health = match &left.down {
+            None => Health::Up { since },
+            Some(down) => Health::Down { since, tried: before(now, down.tried), reason: down.reason, asked: down.asked },
+        };
+        self.set_operator(match left.operator {
+            Wanted::Enabled => Operator::Enabled,
+            Wanted::Disabled => Operator::Disabled,
+            Wanted::Draining { left } => Operator::Draining { deadline: now + Duration::from_millis(left).min(LONGEST_DRAIN) },
+        });
+        if self.resolved().is_empty() {
+            self.set_resolved(left.resolved.clone());
+        }
+        self.restore(health, left.total, left.failures);
+        let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        self.meter().add(Direction::ToServer, bytes(left.to_server));
+        self.meter().add(Direction::ToClient, bytes(left.to_client));
+    }
+}

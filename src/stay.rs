@@ -1,0 +1,202 @@
+//! From the moment when the program serves to its end: signals, the stop, the replacement, the exit status. Runs on the thread
+//! `main`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals as Hook;
+
+use tcpdirector::daemon::Daemon;
+use tcpdirector::system::logging::value;
+use tcpdirector::system::notify;
+use tcpdirector::system::pidfile::PidFile;
+use tcpdirector::system::sink::Sink;
+use tcpdirector::system::successor::{Origin, Successor};
+
+/// The exit status after a stop that had to cut sessions.
+const HAS_CUT: u8 = 2;
+
+/// How long ended sessions get to write their log lines; a blocked write looks up once a second.
+const LAST_LINES: Duration = Duration::from_secs(3);
+/// How often a draining program looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// Signals, in the order of their arrival.
+pub struct Signals {
+    arriving: Receiver<i32>,
+    /// Arrived while something was going on that only a stop may interrupt.
+    waiting: VecDeque<i32>,
+}
+
+impl Signals {
+    /// From now on, signals arrive here; a thread of its own forwards them, so that waiting can have a time limit.
+    pub fn start() -> io::Result<Signals> {
+        let mut hook = Hook::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let (send, arriving) = unbounded();
+        std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(move || {
+            for signal in hook.forever() {
+                if send.send(signal).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Signals { arriving, waiting: VecDeque::new() })
+    }
+
+    fn next(&mut self) -> i32 {
+        self.waiting.pop_front().or_else(|| self.arriving.recv().ok()).unwrap_or(SIGTERM)
+    }
+
+    fn next_within(&mut self, limit: Duration) -> Option<i32> {
+        if let Some(signal) = self.waiting.pop_front() {
+            return Some(signal);
+        }
+        match self.arriving.recv_timeout(limit) {
+            Ok(signal) => Some(signal),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(SIGTERM),
+        }
+    }
+
+    /// Whether one that has arrived asks for the end. All of them are kept.
+    fn ask_to_stop(&mut self) -> bool {
+        self.waiting.extend(self.arriving.try_iter());
+        self.waiting.iter().any(|signal| matches!(*signal, SIGTERM | SIGINT))
+    }
+}
+
+/// The program while it serves.
+pub struct Stay {
+    /// The balancer.
+    pub daemon: Daemon,
+    /// What is asked of it.
+    pub signals: Signals,
+    /// The log.
+    pub sink: Arc<Sink>,
+    /// Where a successor is to be found; the demo has none, because its addresses are new each time.
+    pub origin: Option<Origin>,
+    /// The pid file.
+    pub pidfile: Option<PidFile>,
+}
+
+impl Stay {
+    /// Serves until a signal ends it, or until a successor serves and the last session has ended; tells the exit status.
+    pub fn live(mut self) -> u8 {
+        loop {
+            match self.signals.next() {
+                signal @ (SIGTERM | SIGINT) => return self.stop(signal),
+                SIGUSR2 => {
+                    if let Some(successor) = self.replace() {
+                        return self.leave(successor);
+                    }
+                }
+                SIGHUP => self.reload(),
+                _ => self.reopen(),
+            }
+        }
+    }
+
+    /// Reopens the log, as ever, and makes the running state what the file says.
+    fn reload(&self) {
+        self.reopen();
+        notify::reloading();
+        self.daemon.reload("HUP");
+        notify::ready(&self.daemon.status());
+    }
+
+    /// After TERM, sessions may finish; after INT, they may not.
+    fn stop(&mut self, signal: i32) -> u8 {
+        let reason = if signal == SIGTERM { "TERM" } else { "INT" };
+        let sessions = self.daemon.open_sessions();
+        log::info!("stop state=begun reason={reason} sessions={sessions}");
+        notify::stopping(&format!("stopping, {sessions} sessions"));
+        self.daemon.close();
+        self.end(reason, sessions, signal)
+    }
+
+    /// Lets running sessions finish if the signal says so, ends the rest, and tells the exit status.
+    fn end(&mut self, reason: &str, sessions: usize, signal: i32) -> u8 {
+        let silent = if signal == SIGTERM { self.drain() } else { 0 };
+        let cut = self.daemon.cut();
+        let deadline = Instant::now() + LAST_LINES;
+        while self.daemon.open_sessions() > 0 && Instant::now() < deadline {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        log::info!("stop state=done reason={reason} sessions={sessions} silent={silent} cut={cut}");
+        if signal == SIGTERM && cut > 0 { HAS_CUT } else { 0 }
+    }
+
+    /// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not
+    /// waited for; tells how many were ended.
+    fn drain(&mut self) -> usize {
+        let grace = self.daemon.director().grace();
+        let began = Instant::now();
+        let mut next_look = began;
+        let mut silent = 0;
+        while self.daemon.open_sessions() > 0 && began.elapsed() < grace {
+            if Instant::now() >= next_look {
+                silent += self.daemon.cut_silent();
+                next_look = Instant::now() + Duration::from_secs(1);
+            }
+            match self.signals.next_within(DRAIN_LOOK) {
+                Some(SIGTERM | SIGINT) => return silent,
+                Some(_) => self.reopen(),
+                None => {}
+            }
+        }
+        silent
+    }
+
+    /// Lets a new program take over; `None` when that has failed, and this one goes on.
+    fn replace(&mut self) -> Option<Successor> {
+        log::info!("replace state=begun pid={}", std::process::id());
+        if self.daemon.director().differs_from_file() {
+            log::warn!("replace state=begun reason=\"edits since the last load are not in the file\"");
+        }
+        let Stay { daemon, signals, origin, pidfile, .. } = self;
+        let Some(origin) = origin else {
+            log::error!("replace state=refused reason=\"the demo cannot be replaced\"");
+            return None;
+        };
+        match daemon.replace(origin, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
+            Ok(successor) => {
+                log::info!("replace state=done pid={} sessions={}", successor.pid(), daemon.open_sessions());
+                Some(successor)
+            }
+            Err(reason) => {
+                log::error!("replace state=refused reason={}", value(&reason));
+                // whoever waits for the outcome sees it by the time of the file
+                if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(std::process::id())) {
+                    log::error!("replace state=refused reason={}", value(&format!("the pid file cannot be written: {e}")));
+                }
+                None
+            }
+        }
+    }
+
+    /// Stays until the last session has ended by itself, or a signal asks for the end; tells the exit status.
+    fn leave(&mut self, mut successor: Successor) -> u8 {
+        let sessions = self.daemon.open_sessions();
+        while self.daemon.open_sessions() > 0 {
+            successor.reap();
+            match self.signals.next_within(DRAIN_LOOK) {
+                Some(signal @ (SIGTERM | SIGINT)) => return self.end("replaced", sessions, signal),
+                Some(SIGUSR2) => log::warn!("replace state=refused reason=\"this program was replaced already\""),
+                Some(_) => self.reopen(),
+                None => {}
+            }
+        }
+        self.end("replaced", sessions, SIGINT)
+    }
+
+    fn reopen(&self) {
+        match self.sink.reopen() {
+            Ok(()) => log::info!("log state=reopened"),
+            Err(e) => log::error!("log state=kept reason={}", value(&e.to_string())),
+        }
+    }
+}

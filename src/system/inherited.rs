@@ -1,0 +1,101 @@
+//! Listening sockets that were open before this program was: from its predecessor, or from systemd (sd_listen_fds(3)).
+//!
+//! Filled by `main` and `daemon`; whoever binds an address asks here first.
+
+use std::env;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+use super::raw;
+use super::socket::{Port, Spot};
+
+/// Sockets that nobody has taken yet. Those that are left are closed when this is dropped.
+#[derive(Default)]
+pub struct Inherited(Vec<Socket>);
+
+struct Socket {
+    /// What the predecessor's configuration called it; `None` for one from systemd, which is known by its address alone.
+    name: Option<String>,
+    descriptor: OwnedFd,
+}
+
+impl Inherited {
+    /// What systemd has passed to this process, if it has. To be called first of all: it owns the descriptors from 3 on.
+    pub fn from_systemd() -> io::Result<Inherited> {
+        let number = |key| env::var(key).ok().and_then(|text| text.parse::<u32>().ok());
+        if number("LISTEN_PID") != Some(std::process::id()) {
+            return Ok(Inherited::default());
+        }
+        let count = number("LISTEN_FDS").and_then(|count| i32::try_from(count).ok()).unwrap_or(0);
+        let descriptors = raw::passed_descriptors(count)?;
+        Ok(Inherited(descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect()))
+    }
+
+    /// Adds a socket that a predecessor has handed over.
+    pub fn add(&mut self, name: String, descriptor: OwnedFd) {
+        self.0.push(Socket { name: Some(name), descriptor });
+    }
+
+    /// Takes the sockets of a TCP address, which the configuration calls `name`; opens them if there are none.
+    pub fn take_or_listen(&mut self, name: &str, spot: Spot<'_>, port: u16) -> io::Result<Vec<TcpListener>> {
+        let addresses = if self.0.is_empty() { Vec::new() } else { spot.addresses(port) };
+        let is_many = matches!(spot, Spot::Name(_));
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        for socket in std::mem::take(&mut self.0) {
+            // port 0 may be there twice under one name
+            let is_meant = (is_many || taken.is_empty()) && socket.fits(name, &addresses);
+            if is_meant { &mut taken } else { &mut others }.push(socket);
+        }
+        self.0 = others;
+        match taken.is_empty() {
+            true => spot.listen(port, Port::Own),
+            false => taken.into_iter().map(Socket::into_tcp).collect(),
+        }
+    }
+
+    /// Takes the Unix socket of that name.
+    pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
+        let position = self.0.iter().position(|socket| socket.name.as_deref() == Some(name))?;
+        Some(UnixListener::from(self.0.swap_remove(position).descriptor))
+    }
+
+    /// Those of these names whose sockets have all been taken.
+    pub fn taken_of(&self, mut names: Vec<String>) -> Vec<String> {
+        names.retain(|name| self.0.iter().all(|socket| socket.name.as_ref() != Some(name)));
+        names
+    }
+
+    /// The first socket from systemd that nobody has taken, in words; systemd would go on listening there for nobody.
+    pub fn unwanted(&self) -> Option<String> {
+        let (number, socket) = self.0.iter().enumerate().find(|(_, socket)| socket.name.is_none())?;
+        Some(match socket.address() {
+            Some(address) => format!("{address}, which is no listen address of this configuration"),
+            None => format!("socket {number} of those left, which is not a TCP socket"),
+        })
+    }
+}
+
+impl Socket {
+    fn address(&self) -> Option<SocketAddr> {
+        TcpListener::from(self.descriptor.try_clone().ok()?).local_addr().ok()
+    }
+
+    fn fits(&self, name: &str, addresses: &[SocketAddr]) -> bool {
+        match &self.name {
+            Some(own) => own == name,
+            None => self.address().is_some_and(|address| addresses.contains(&address)),
+        }
+    }
+
+    fn into_tcp(self) -> io::Result<TcpListener> {
+        let socket = self.descriptor.as_fd();
+        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream || !getsockopt(&socket, sockopt::AcceptConn)? {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the socket that was passed for it does not listen"));
+        }
+        Ok(TcpListener::from(self.descriptor))
+    }
+}

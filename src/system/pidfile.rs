@@ -1,0 +1,120 @@
+//! The pid file: locked while the service lives, whichever process that is, and removed at its end.
+//!
+//! The lock belongs to the open file (flock(2)), so a successor that gets the descriptor holds the lock as well, and it is never
+//! free in between. Owned by `main`; [`holder`] is for `--replace`, in another process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// A pid file with its lock. Dropping it removes the file if it is this process's own.
+pub struct PidFile {
+    path: PathBuf,
+    // not to be dropped: nix would unlock the file for the successor, too; the end of the process closes it
+    file: ManuallyDrop<Flock<File>>,
+    is_ours: bool,
+}
+
+impl PidFile {
+    /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process.
+    pub fn create(path: &Path) -> io::Result<PidFile> {
+        let path = std::path::absolute(path)?;
+        loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?;
+            let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
+            // its last owner may have removed it between our open and our lock
+            if is_at(&file, &path) {
+                let mut pidfile = PidFile { path, file: ManuallyDrop::new(file), is_ours: false };
+                pidfile.name(std::process::id())?;
+                return Ok(pidfile);
+            }
+        }
+    }
+
+    /// The file of a predecessor, by its descriptor. It goes on to be the predecessor's before [`PidFile::name`].
+    pub fn inherit(path: &Path, descriptor: OwnedFd) -> io::Result<PidFile> {
+        let path = std::path::absolute(path)?;
+        let file = Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
+        Ok(PidFile { path, file: ManuallyDrop::new(file), is_ours: false })
+    }
+
+    /// The process that is the service from now on; the file is ours to remove if that is this process. The number is replaced
+    /// in one write: a reader finds the one or the other.
+    pub fn name(&mut self, pid: u32) -> io::Result<()> {
+        self.is_ours = pid == std::process::id();
+        let text = format!("{pid}\n");
+        let length = self.file.metadata()?.len();
+        // a longer text that was there ends in blank lines for a moment
+        let padded = format!("{text:\n<width$}", width = usize::try_from(length.min(4096)).unwrap_or(0));
+        self.file.write_all_at(padded.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
+    }
+
+    /// The same for this process, where a predecessor may have written that already.
+    pub fn name_us(&mut self) -> io::Result<()> {
+        let mut there = [0; 16];
+        let count = self.file.read_at(&mut there, 0)?;
+        self.is_ours = true;
+        let ours = format!("{}\n", std::process::id());
+        if there.get(..count) == Some(ours.as_bytes()) { Ok(()) } else { self.name(std::process::id()) }
+    }
+
+    /// The file, to hand it over.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
+}
+
+fn held_by(mut file: File, error: nix::Error) -> io::Error {
+    match (error, read(&mut file)) {
+        (nix::Error::EWOULDBLOCK, Ok(pid)) => io::Error::new(ErrorKind::AddrInUse, format!("process {pid} holds it")),
+        (other, _) => other.into(),
+    }
+}
+
+fn read(file: &mut File) -> io::Result<i32> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(64).read_to_string(&mut text)?;
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "there is no process id in it"))
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // without the right to remove it (root was given up), at least no stale number stays; another one's file is left alone
+        if self.is_ours && (!is_at(&self.file, &self.path) || fs::remove_file(&self.path).is_err()) {
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+/// A pid file as other processes see it.
+pub struct Held(File);
+
+impl Held {
+    /// Opens a file that a process holds; one that is not locked names nobody who lives.
+    pub fn open(path: &Path) -> io::Result<Held> {
+        let file = File::open(path)?;
+        match Flock::lock(file.try_clone()?, FlockArg::LockSharedNonblock) {
+            Err((_, nix::Error::EWOULDBLOCK)) => Ok(Held(file)),
+            Err((_, e)) => Err(e.into()),
+            Ok(_) => Err(io::Error::new(ErrorKind::NotFound, "no running process holds it")),
+        }
+    }
+
+    /// The process that holds it, and when that was last written.
+    pub fn holder(&mut self) -> io::Result<(i32, (i64, i64))> {
+        let written = self.0.metadata().map(|data| (data.mtime(), data.mtime_nsec()))?;
+        Ok((read(&mut self.0)?, written))
+    }
+}

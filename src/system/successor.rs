@@ -1,0 +1,132 @@
+//! Starting this program once more while it runs, and being the one that was started: processes and environment, not what is said.
+//!
+//! Used by `daemon`, on the thread `main`.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
+
+use super::channel::Channel;
+use super::notify;
+use super::pidfile::Held;
+
+/// Names the process that has started this one to be its successor.
+const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
+
+/// How this program was started: what is at that path later is its successor.
+#[derive(Debug)]
+pub struct Origin {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    folder: PathBuf,
+}
+
+impl Origin {
+    /// To be called at the start: the file may be moved away later, and a daemon leaves the folder.
+    pub fn remember() -> Origin {
+        let mut arguments = env::args_os();
+        let name = arguments.next().unwrap_or_default();
+        // without /proc there is the name that it was called by
+        let program = env::current_exe().unwrap_or_else(|_| name.into());
+        Origin { program, arguments: arguments.collect(), folder: env::current_dir().unwrap_or_else(|_| "/".into()) }
+    }
+
+    /// Why this process cannot be replaced by another one, if so.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if std::process::id() == 1 {
+            return Some("this is process 1, and the container ends when it ends");
+        }
+        let is_of_systemd = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        (is_of_systemd && !notify::is_wanted()).then_some("systemd would take this for the end of the service: use Type=notify")
+    }
+
+    /// Starts the program that is there now.
+    pub fn start(&self) -> io::Result<Successor> {
+        let (channel, theirs) = Channel::pair()?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(&self.folder).stdin(theirs).env(VARIABLE, std::process::id().to_string());
+        for only_ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(only_ours);
+        }
+        let child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.program.display())))?;
+        Ok(Successor { channel, child, is_free: false })
+    }
+}
+
+/// The process that is to take over; ended and waited for when this is dropped before [`Successor::release`].
+pub struct Successor {
+    /// How to talk to it.
+    pub channel: Channel,
+    child: Child,
+    is_free: bool,
+}
+
+impl Successor {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it, if it has not ended by itself, and tells how it ended. It is gone when this returns.
+    pub fn end(&mut self) -> io::Result<ExitStatus> {
+        // an ended child stays ours until it is waited for, so this never meets another process of the same number
+        let _ = self.child.kill();
+        self.child.wait()
+    }
+
+    /// It has taken over: it lives on when this is dropped.
+    pub fn release(&mut self) {
+        self.is_free = true;
+    }
+
+    /// Lets the system forget it if it has ended: as long as we live it is our child, and nobody else may ask.
+    pub fn reap(&mut self) {
+        let _ = self.child.try_wait();
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.is_free {
+            let _ = self.end();
+        }
+    }
+}
+
+/// The way to the process that has started this one to be its successor, if one has. To be called once, at the start.
+pub fn predecessor() -> Option<io::Result<Channel>> {
+    let parent = env::var(VARIABLE).ok()?;
+    // the variable of somebody else's successor, inherited by accident, means nothing
+    (parent == getppid().to_string()).then(Channel::from_stdin)
+}
+
+/// How often the pid file is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Asks the process that holds a pid file to leave the service to a new program, and waits until it has; tells the process id of
+/// the new one. A refusal is seen at once: the old process writes its pid file anew then.
+pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
+    let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
+    let mut held = Held::open(pidfile).map_err(cannot)?;
+    let (old, written) = held.holder().map_err(cannot)?;
+    kill(Pid::from_raw(old), Signal::SIGUSR2).map_err(|e| format!("process {old} cannot be told: {e}"))?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        thread::sleep(LOOK);
+        match held.holder().map_err(cannot)? {
+            (pid, _) if pid != old && kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH) => return Ok(pid),
+            (pid, now) if pid == old && now != written => {
+                return Err(format!("process {old} was not replaced and goes on; its log says why"));
+            }
+            _ => {}
+        }
+    }
+    Err(format!("process {old} was not replaced within {} s; its log says why", patience.as_secs()))
+}
