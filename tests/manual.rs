@@ -44,7 +44,12 @@ fn the_parser_takes_every_flag_by_both_names() {
         let read: Vec<Cli> = names
             .map(|name| {
                 let value = flag.value.map(|_| "value".to_owned());
-                let arguments = [name].into_iter().chain(value).map(Into::into);
+                let company: &[&str] = match flag.long {
+                    "diff" => &["old.xml", "new.xml"],
+                    "admin" => &["--diff", "new.xml"],
+                    _ => &[],
+                };
+                let arguments = [name].into_iter().chain(value).chain(company.iter().map(ToString::to_string)).map(Into::into);
                 Cli::parse(arguments).unwrap_or_else(|e| panic!("--{}: {e}", flag.long))
             })
             .collect();
