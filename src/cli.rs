@@ -161,7 +161,6 @@ impl Cli {
                 Err("--diff compares two files, or one with --admin".into())
             }
             Cli { daemon: true, demo: true, .. } => Err("--demo stays in the foreground: leave -d out".into()),
-            Cli { replace: true, pidfile: None, .. } => Err("--replace needs -p: it finds the program by its pid file".into()),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,6 @@ mod stay;
 use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +87,10 @@ fn main() -> ExitCode {
 
 /// `--replace`: the new process id goes to standard output.
 fn replace(cli: &Cli) -> ExitCode {
-    match successor::ask(cli.pidfile.as_deref().unwrap_or(Path::new("")), REPLACE_PATIENCE) {
+    let Some(pidfile) = &cli.pidfile else {
+        return fail(USAGE, "--replace needs -p: it finds the program by its pid file");
+    };
+    match successor::ask(pidfile, REPLACE_PATIENCE) {
         Ok(pid) => {
             println!("{pid}");
             ExitCode::SUCCESS

@@ -11,6 +11,8 @@
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `real`, `real_failover`: programs that nobody here wrote, through the built one
 //! * `config`: the files under `config/`, the sample and the DTD
+//! * `replace`: what becomes of clients, files and states when the program is replaced
+//! * `replace_faults`: what becomes of them when that goes wrong
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `many`: five thousand sessions at once
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
@@ -46,6 +48,8 @@ mod real;
 mod real_failover;
 mod relay;
 mod reload;
+mod replace;
+mod replace_faults;
 mod save;
 mod scheduling;
 mod steady;

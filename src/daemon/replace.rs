@@ -20,6 +20,8 @@ use crate::traffic::Listener;
 const PREPARATION: Duration = Duration::from_secs(30);
 /// How long clients may wait in the kernel's queue for the new program to accept them.
 const SWITCH: Duration = Duration::from_secs(5);
+/// How long a new program that has given up may take to end.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 /// How often a wait looks whether it is called off.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -81,7 +83,9 @@ impl Daemon {
             }
             Err(trouble) => {
                 // gone for good before anybody accepts here again
-                let ended = successor.end();
+                // one that has let go of its end is about to end, and its exit status tells more than ours
+                let patience = if matches!(trouble, Trouble::Gone) { LAST_STEPS } else { Duration::ZERO };
+                let ended = successor.end(patience);
                 self.levers.listeners.lock().iter().for_each(Listener::resume);
                 self.levers.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {

@@ -164,3 +164,66 @@ impl Host {
         self.meter().add(Direction::ToClient, bytes(left.to_client));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::read;
+
+    /// A service with three hosts, the last of them by a name.
+    fn director() -> Director {
+        let xml = r#"<pdconfig><service name="web"><listen ip="127.0.0.1:0"/><group name="main" scheduler="random">
+            <host name="a" ip="127.0.0.1:1"/><host name="b" ip="127.0.0.1:2"/><host name="c" ip="c.example:3"/>
+            </group></service></pdconfig>"#;
+        Director::new(&read::parse(Path::new("x.xml"), xml.as_bytes()).unwrap())
+    }
+
+    fn hosts(director: &Director) -> Vec<std::sync::Arc<Host>> {
+        director.services()[0].groups()[0].hosts()
+    }
+
+    /// What goes through a packet and comes out again.
+    fn pass(old: &Director, new: &Director) {
+        for piece in old.heritage() {
+            new.inherit(serde_json::from_slice(&serde_json::to_vec(&piece).unwrap()).unwrap());
+        }
+    }
+
+    #[test]
+    fn everything_that_is_known_and_counted_arrives() {
+        let (old, new) = (director(), director());
+        let [a, b, c] = &hosts(&old)[..] else { panic!("three hosts") };
+        a.set_operator(Operator::Draining { deadline: Instant::now() + Duration::from_secs(3600) });
+        b.failed(Reason::Other(libc::EPERM), Instant::now());
+        b.try_soon();
+        b.set_operator(Operator::Disabled);
+        c.set_resolved(vec!["10.0.0.3:3".parse().unwrap()]);
+        c.meter().add(Direction::ToServer, 7);
+        c.meter().add(Direction::ToClient, 1_000_000);
+        old.services()[0].add_counts(40, 2);
+        old.roster.go_on_after(42);
+        pass(&old, &new);
+        let [a, b, c] = &hosts(&new)[..] else { panic!("three hosts") };
+        let Operator::Draining { deadline } = a.operator() else { panic!("{:?}", a.operator()) };
+        assert!(deadline > Instant::now() + Duration::from_secs(3500) && a.is_up());
+        let health = b.health();
+        assert!(matches!(health, Health::Down { reason: Reason::Other(libc::EPERM), asked: true, .. }), "{health:?}");
+        assert_eq!((b.operator(), b.failures()), (Operator::Disabled, 1));
+        assert_eq!((c.resolved().len(), c.meter().to_server(), c.meter().to_client()), (1, 7, 1_000_000));
+        let service = &new.services()[0];
+        assert_eq!((service.counted(Fate::Served), service.counted(Fate::Unserved), new.roster.accepted()), (40, 2, 42));
+    }
+
+    #[test]
+    fn what_is_another_host_now_begins_anew() {
+        let (old, new) = (director(), director());
+        hosts(&old)[0].failed(Reason::Refused, Instant::now());
+        for piece in old.heritage() {
+            let text = serde_json::to_string(&piece).unwrap().replace("127.0.0.1:1", "127.0.0.1:5");
+            new.inherit(serde_json::from_str(&text).unwrap());
+        }
+        assert!(hosts(&new)[0].is_up());
+    }
+}

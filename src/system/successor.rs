@@ -20,6 +20,9 @@ use super::pidfile::Held;
 /// Names the process that has started this one to be its successor.
 const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
 
+/// How often a process that is about to end is looked at.
+const END_LOOK: Duration = Duration::from_millis(5);
+
 /// How this program was started: what is at that path later is its successor.
 #[derive(Debug)]
 pub struct Origin {
@@ -74,8 +77,15 @@ impl Successor {
         self.child.id()
     }
 
-    /// Ends it, if it has not ended by itself, and tells how it ended. It is gone when this returns.
-    pub fn end(&mut self) -> io::Result<ExitStatus> {
+    /// Ends it, if it does not end by itself within the time, and tells how it ended. It is gone when this returns.
+    pub fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(END_LOOK);
+        }
         // an ended child stays ours until it is waited for, so this never meets another process of the same number
         let _ = self.child.kill();
         self.child.wait()
@@ -95,7 +105,7 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if !self.is_free {
-            let _ = self.end();
+            let _ = self.end(Duration::ZERO);
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod backend;
 pub mod program;
+pub mod replaceable;
 pub mod server;
 
 use std::io::{Read, Write};

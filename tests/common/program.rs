@@ -81,8 +81,13 @@ impl Program {
     }
 
     /// Runs any command line that logs to standard error.
-    pub fn spawn(mut command: Command, folder: Folder) -> Program {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
+    pub fn spawn(command: Command, folder: Folder) -> Program {
+        Program::spawn_with(command, Stdio::null(), folder)
+    }
+
+    /// The same with another standard input.
+    pub fn spawn_with(mut command: Command, stdin: Stdio, folder: Folder) -> Program {
+        let mut child = command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let (lines, stderr) = (log.clone(), child.stderr.take().expect("piped"));
         thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().push(line)));

@@ -1,0 +1,223 @@
+//! Replacing the program while it runs: no client notices, nothing is lost on the way, nobody is left behind.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal::{SIGTERM, SIGUSR2};
+
+use crate::common::admin::HASH;
+use crate::common::backend::Backend;
+use crate::common::program::{Folder, PROGRAM, field, run};
+use crate::common::replaceable::{Load, Replaceable, runs};
+use crate::common::server::free_address;
+use crate::common::{ask, connect, ends_by_reset, exchange, one_service, pattern, until};
+
+#[test]
+fn twenty_times_in_a_row_under_load_no_client_fails_and_no_transfer_breaks() {
+    const PIECE: usize = 100_000;
+    let backend = Backend::echo();
+    let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
+    let (address, load, bytes) = (balancer.address(), Load::default(), pattern(20 * PIECE));
+    let step = |client: &mut TcpStream, round: usize| {
+        let piece = &bytes[round * PIECE..][..PIECE];
+        let mut back = vec![0; PIECE];
+        let mut sender = client.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.write_all(piece).unwrap());
+            client.read_exact(&mut back).unwrap();
+        });
+        assert!(back == piece, "a long transfer is broken");
+    };
+    std::thread::scope(|scope| {
+        let _end = load.guard();
+        load.run(scope, address);
+        let mut long: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
+        for round in 0..20 {
+            long.iter_mut().for_each(|client| step(client, round));
+            let old = balancer.pid();
+            balancer.replace();
+            load.check();
+            // each generation but the first has one session that outlives it
+            assert!(round > 0 || runs(old));
+            if round < 19 {
+                long.push(connect(address));
+                let newest = long.last_mut().unwrap();
+                (0..=round).for_each(|round| step(newest, round));
+            }
+        }
+        long.into_iter().for_each(|client| assert!(exchange(client, b"the end") == b"the end"));
+    });
+    let now = balancer.pid();
+    until("the old ones have gone", || balancer.pids().into_iter().all(|pid| pid == now || !runs(pid)));
+    assert!(runs(now) && balancer.pids().len() == 21);
+    assert_eq!(balancer.program.count("stop state=done reason=replaced"), 20);
+    assert!(balancer.program.lines("stop state=done").iter().all(|line| line.ends_with("silent=0 cut=0")));
+}
+
+#[test]
+fn the_pid_file_is_locked_and_names_a_living_process_at_every_moment() {
+    let backend = Backend::echo();
+    let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
+    let file = balancer.path("td.pid");
+    std::thread::scope(|scope| {
+        let replacements = scope.spawn(|| {
+            for _ in 0..5 {
+                balancer.replace();
+            }
+        });
+        while !replacements.is_finished() {
+            let lock = Flock::lock(File::open(&file).unwrap(), FlockArg::LockSharedNonblock);
+            assert!(lock.is_err(), "the lock was free");
+            let read = || fs::read_to_string(&file).unwrap();
+            let text = read();
+            // one that has nothing left to do ends soon after it was replaced
+            assert!(runs(text.trim().parse().unwrap()) || read() != text, "{text:?}");
+        }
+    });
+    balancer.signal(SIGTERM);
+    until("the last one takes the file along", || !file.exists());
+}
+
+/// The page of an admin side at a Unix socket.
+fn get(path: &std::path::Path, url: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// `running.json` with its hosts and the tally of its only service.
+fn running(path: &std::path::Path) -> serde_json::Value {
+    let answer = get(path, "/running.json");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
+}
+
+#[test]
+fn states_totals_and_session_numbers_go_on_and_the_admin_socket_too() {
+    let (good, gone) = (Backend::echo(), Backend::refuse());
+    let folder = Folder::new();
+    let socket = folder.path("admin.sock");
+    let admin = format!(
+        "<admin listen=\"unix:{}\"><user name=\"full\" password=\"{HASH}\" access=\"full\"/></admin><checktime time=\"1h\"/>",
+        socket.display()
+    );
+    let third = "127.0.0.1:9".parse().unwrap();
+    let xml = one_service("roundrobin", &[good.address(), gone.address(), third], "");
+    let balancer = Replaceable::start(&xml.replace("</pdconfig>", &format!("{admin}</pdconfig>")));
+    // nobody is connected to it, so this is over at once, and it stays disabled
+    get(&socket, "/drainHost?service=web&group=main&name=h2&within=1h");
+    balancer.program.wait_for("state=drained");
+    for _ in 0..5 {
+        assert_eq!(exchange(connect(balancer.address()), b"12345"), b"12345");
+    }
+    balancer.program.wait_for("session id=5 ");
+    let before = running(&socket);
+    balancer.replace();
+    until("the admin side is there", || balancer.program.count("admin address=") == 2);
+    let after = running(&socket);
+    for key in ["served", "unserved", "enabled"] {
+        assert_eq!(before["services"][0][key], after["services"][0][key], "{key}");
+    }
+    for host in 0..3 {
+        let of = |all: &serde_json::Value| all["services"][0]["groups"][0]["hosts"][host].clone();
+        for key in ["name", "up", "reason", "operator", "total", "failures", "to_server", "to_client"] {
+            assert_eq!(of(&before)[key], of(&after)[key], "host {host} {key}");
+        }
+        let (then, now) = (of(&before)["since"].as_u64().unwrap(), of(&after)["since"].as_u64().unwrap());
+        assert!((then..then + 20).contains(&now), "host {host} is up or down since {now}, not {then}");
+    }
+    let hosts = &after["services"][0]["groups"][0]["hosts"];
+    assert_eq!((&hosts[0]["total"], &hosts[1]["up"], &hosts[2]["operator"]), (&5.into(), &false.into(), &"disabled".into()));
+    exchange(connect(balancer.address()), b"x");
+    balancer.program.wait_for("session id=6 ");
+    balancer.signal(SIGTERM);
+    until("the last one removes its socket", || !socket.exists());
+}
+
+#[test]
+fn addresses_that_are_new_are_opened_and_those_that_are_gone_are_closed() {
+    let backend = Backend::named("web");
+    let (first, second) = (free_address(), free_address());
+    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{first}\""));
+    let balancer = Replaceable::start(&xml);
+    assert_eq!(ask(first), "web");
+    fs::write(balancer.path("td.xml"), xml.replace(&first.to_string(), &second.to_string())).unwrap();
+    balancer.replace();
+    assert_eq!(ask(second), "web");
+    until("the old address is closed", || TcpStream::connect(first).is_err());
+    balancer.program.wait_for(&format!("address={first} state=closed"));
+    balancer.replace();
+    balancer.program.wait_for(&format!("address={second} state=handed-over"));
+    assert_eq!(ask(second), "web");
+}
+
+#[test]
+fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
+    let backend = Backend::echo();
+    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"300ms\"/></pdconfig>");
+    let mut balancer = Replaceable::start(&xml);
+    let mut client = connect(balancer.address());
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let old = balancer.pid();
+    balancer.replace();
+    balancer.program.signal(SIGUSR2);
+    balancer.program.wait_for("this program was replaced already");
+    assert!(runs(old));
+    balancer.program.signal(SIGTERM);
+    assert!(ends_by_reset(&client));
+    assert_eq!(balancer.program.wait().code(), Some(2));
+    assert!(balancer.program.wait_for("stop state=done").ends_with("reason=replaced sessions=1 silent=0 cut=1"));
+    assert_eq!(exchange(connect(balancer.address()), b"new"), b"new", "the new one goes on");
+}
+
+#[test]
+fn edits_that_are_not_in_the_file_are_warned_of() {
+    let backend = Backend::echo();
+    let folder = Folder::new();
+    let socket = folder.path("admin.sock");
+    let user = format!("<user name=\"full\" password=\"{HASH}\" access=\"full\"/>");
+    let admin = format!("<admin listen=\"unix:{}\">{user}</admin></pdconfig>", socket.display());
+    let balancer = Replaceable::start(&one_service("random", &[backend.address()], "").replace("</pdconfig>", &admin));
+    balancer.replace();
+    assert!(!balancer.program.has("not in the file"));
+    until("the admin side is there", || balancer.program.count("admin address=") == 2);
+    get(&socket, "/addHost?service=web&group=main&name=two&ip=127.0.0.1:9");
+    assert!(get(&socket, "/running.json").contains("127.0.0.1:9"));
+    balancer.replace();
+    balancer.program.wait_for("edits since the last load are not in the file");
+}
+
+#[test]
+fn a_daemon_is_replaced_where_it_is() {
+    let backend = Backend::named("web");
+    let folder = Folder::new();
+    let address = free_address();
+    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{address}\""));
+    folder.write("td.xml", &xml);
+    // relative names: the successor has to start in the folder that the daemon has left
+    let arguments = ["-d", "-c", "td.xml", "-l", "td.log", "-p", "td.pid"];
+    let started = Command::new(PROGRAM).args(arguments).current_dir(folder.path("")).status().unwrap();
+    assert!(started.success());
+    let pid = || -> i32 { fs::read_to_string(folder.path("td.pid")).unwrap().trim().parse().unwrap() };
+    let first = pid();
+    for _ in 0..2 {
+        let output = run(&["--replace", "-p", folder.path("td.pid").to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", pid()));
+        assert_eq!(ask(address), "web");
+    }
+    until("the first one has gone", || !runs(first));
+    until("it has let go of the folder", || fs::read_link(format!("/proc/{}/cwd", pid())).unwrap().as_os_str() == "/");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid()), SIGTERM).unwrap();
+    until("it has gone", || !folder.path("td.pid").exists());
+    let log = fs::read_to_string(folder.path("td.log")).unwrap();
+    assert_eq!(log.lines().filter(|line| field(line, "state") == Some("refused")).count(), 0, "{log}");
+}
