@@ -7,6 +7,7 @@ mod stay;
 use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;

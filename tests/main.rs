@@ -22,7 +22,7 @@
 //! * `levers`: what the admin pages do to the file and to the listen addresses
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
-//! * `steady`: two hundred reloads under load, and nobody notices
+//! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
 //! * `layers`: imports go down only
 
 mod common;

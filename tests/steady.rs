@@ -1,11 +1,9 @@
-//! A program that is changed all the time, under a load that must not notice: short sessions one after the other, and long ones
-//! whose every byte is checked.
+//! A program that is changed and replaced all the time, under a load that must not notice: short sessions one after the other, and
+//! long ones whose every byte is checked.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
@@ -14,12 +12,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal::SIGHUP;
 
 use crate::common::backend::Backend;
-use crate::common::program::{Folder, PROGRAM, Program};
+use crate::common::replaceable::{Replaceable, runs};
 use crate::common::server::free_address;
 use crate::common::{connect, exchange, until};
 
 const RELOADS: usize = 200;
 const BROKEN: usize = 50;
+const REPLACEMENTS: usize = 20;
 const LONG: usize = 200;
 const SHORT: usize = 4;
 
@@ -116,6 +115,11 @@ impl Scene {
         Scene { short, long, side, good, endless: endless(enough.clone()) }
     }
 
+    /// In the other rounds, the long sessions have lost their host, their listen address and their service.
+    fn has_long(&self, round: usize) -> bool {
+        round % 6 < 4
+    }
+
     /// Hosts, groups, services and listen addresses come, go, are renamed and change their addresses; `short` always has a host.
     fn file(&self, round: usize) -> String {
         let host =
@@ -127,15 +131,14 @@ impl Scene {
             3 => host(2, round),
             _ => host(3, 2) + &host(0, 3) + &host(1, 0),
         };
-        let (service, group) = (["short", "brief"][round / 7 % 2], ["blue", "green"][round / 3 % 2]);
+        let (service, group) = (["web", "brief"][round / 7 % 2], ["blue", "green"][round / 3 % 2]);
         let rule = ["roundrobin", "leastconns", "random"][round % 3];
         let side = if round % 4 == 1 { format!("<listen ip=\"{}\"/>", self.side) } else { String::new() };
         let mut text = format!(
             "<service name=\"{service}\"><listen ip=\"{}\"/>{side}<group name=\"{group}\" scheduler=\"{rule}\">{hosts}</group></service>",
             self.short
         );
-        // the long sessions lose their host, their listen address and their service
-        if round % 6 < 4 {
+        if self.has_long(round) {
             let name = if round % 2 == 0 { "long" } else { "lengthy" };
             let long = format!("<host name=\"{name}\" ip=\"{}\"/>", self.endless.address());
             let long = format!("<group name=\"{name}\" scheduler=\"random\">{long}</group>");
@@ -151,57 +154,61 @@ impl Scene {
     }
 }
 
-/// The program and its file.
-struct Steady {
-    program: Program,
-    file: PathBuf,
-}
+/// The program, in one process after the other.
+struct Steady(Replaceable);
 
 impl Steady {
-    fn start(scene: &Scene) -> Steady {
-        let folder = Folder::new();
-        let file = folder.write("td.xml", &scene.file(0));
-        let mut command = Command::new(PROGRAM);
-        command.arg("-c").arg(&file);
-        let program = Program::spawn(command, folder);
-        until("the program listens", || program.count("state=open") == 2);
-        Steady { program, file }
-    }
-
     /// Writes the file, reloads, and tells how that went.
     fn reload(&self, text: &str) -> String {
-        fs::write(&self.file, text).unwrap();
-        let before = self.program.count("reload by=HUP state=");
-        self.program.signal(SIGHUP);
-        until("the reload is over", || self.program.count("reload by=HUP state=") > before);
-        self.program.lines("reload by=HUP state=").remove(before)
+        let Steady(balancer) = self;
+        fs::write(balancer.path("td.xml"), text).unwrap();
+        let before = balancer.program.count("reload by=HUP state=");
+        balancer.signal(SIGHUP);
+        until("the reload is over", || balancer.program.count("reload by=HUP state=") > before);
+        balancer.program.lines("reload by=HUP state=").remove(before)
     }
 
     fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.program.pid())).expect("it runs").count()
+        fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").count()
+    }
+
+    fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.0.pid())).expect("it runs").count()
     }
 }
 
 #[test]
-fn two_hundred_reloads_and_fifty_broken_files_fail_no_session_and_leave_nothing_over() {
+fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over() {
     let enough = Arc::new(AtomicBool::new(false));
     let scene = Scene::new(&enough);
-    let steady = Steady::start(&scene);
+    let steady = Steady(Replaceable::start(&scene.file(0)));
+    let mut long = Vec::new();
+    let mut more = |count| {
+        let clients: Vec<TcpStream> = (0..count).map(|_| connect(scene.long)).collect();
+        long.extend(clients.into_iter().map(|stream| thread::spawn(move || is_whole(stream))));
+        until("all long sessions have a host", || scene.endless.accepted() == long.len());
+        long.len()
+    };
     assert_eq!(exchange(connect(scene.short), b"who?"), b"good");
-    let (descriptors, threads) = (steady.descriptors(), steady.program.status("Threads"));
-    let long: Vec<TcpStream> = (0..LONG).map(|_| connect(scene.long)).collect();
-    until("all long sessions have a host", || scene.endless.accepted() == LONG);
-    let long: Vec<_> = long.into_iter().map(|stream| thread::spawn(move || is_whole(stream))).collect();
+    let (descriptors, threads) = (steady.descriptors(), steady.threads());
+    let mut begun = more(LONG / 2);
     let short = Short::start(scene.short);
     for round in 1..=RELOADS {
         let told = steady.reload(&scene.file(round));
         assert!(told.contains("state=done"), "round {round}: {told}");
+        if scene.has_long(round) && begun < LONG {
+            begun = more(1);
+        }
         if round % (RELOADS / BROKEN) == 0 {
             let good = scene.file(round);
             let broken =
                 [&good[..good.len() / 2], "", &good.replace("scheduler", "schedule"), &good.replace("127.0.0.1", "256.0.0.1")];
             let told = steady.reload(broken[round / 4 % broken.len()]);
             assert!(told.contains("state=refused"), "round {round}: {told}");
+            fs::write(steady.0.path("td.xml"), good).unwrap();
+        }
+        if round % (RELOADS / REPLACEMENTS) == 0 {
+            steady.0.replace();
         }
     }
     let (served, failures) = short.stop();
@@ -212,5 +219,8 @@ fn two_hundred_reloads_and_fifty_broken_files_fail_no_session_and_leave_nothing_
     assert!(served > RELOADS, "only {served} sessions: there was no load");
     assert!(steady.reload(&scene.file(0)).contains("state=done"));
     until("no descriptor is left over", || steady.descriptors() <= descriptors);
-    until("no thread is left over", || steady.program.status("Threads") <= threads);
+    until("no thread is left over", || steady.threads() <= threads);
+    let now = steady.0.pid();
+    until("no old process is left over", || steady.0.pids().into_iter().all(|pid| pid == now || !runs(pid)));
+    assert_eq!(steady.0.pids().len(), 1 + REPLACEMENTS);
 }
