@@ -23,20 +23,8 @@ pub fn between(old: &Config, new: &Config) -> Vec<String> {
     Change::between(old, new).iter().map(ToString::to_string).collect()
 }
 
-/// What runs behind admin pages: `http://[USER[:PASSWORD]@]HOST:PORT`, or `unix://[USER[:PASSWORD]@]/PATH`. The error is a sentence.
-pub fn running(url: &str) -> Result<Config, String> {
-    let place = Place::parse(url)?;
-    let (head, body) = place.get("/running.xml").map_err(|e| format!("{}: {e}", place.name()))?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status != "200" {
-        return Err(format!("{}: the answer is {}", place.name(), head.lines().next().unwrap_or("empty")));
-    }
-    let mistakes = |mistakes| format!("{mistakes}\n(only users with full access see a whole configuration)");
-    read::parse(Path::new(&place.name()), &body).map_err(mistakes)
-}
-
 /// Where admin pages are, and who asks.
-struct Place<'a> {
+pub struct Place<'a> {
     is_unix: bool,
     at: &'a str,
     user: &'a str,
@@ -44,7 +32,9 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn parse(url: &str) -> Result<Place<'_>, String> {
+    /// Reads `http://USER[:PASSWORD]@HOST:PORT` or `unix://USER[:PASSWORD]@/PATH`; asks for a password that is not in it. The
+    /// error is a sentence, here and below.
+    pub fn parse(url: &str) -> Result<Place<'_>, String> {
         let form = "write it as http://USER@HOST:PORT or unix://USER@/PATH";
         let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is no URL: {form}"))?;
         let is_unix = match scheme {
@@ -59,6 +49,20 @@ impl Place<'_> {
             None => terminal::read_password().map_err(|e| format!("no password: {e}"))?,
         };
         Ok(Place { is_unix, at: if is_unix { at } else { at.trim_end_matches('/') }, user, password })
+    }
+
+    /// What runs behind these admin pages.
+    pub fn running(&self) -> Result<Config, String> {
+        let (head, body) = self.get("/running.xml").map_err(|e| format!("{}: {e}", self.name()))?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if status != "200" {
+            return Err(format!("{}: the answer is {}", self.name(), head.lines().next().unwrap_or("empty")));
+        }
+        let text = String::from_utf8_lossy(&body);
+        if text.contains("<user ") && !text.contains(" password=\"") {
+            return Err(format!("{}: only a user with full access sees the whole configuration", self.name()));
+        }
+        read::parse(Path::new(&self.name()), &body).map_err(|mistakes| mistakes.to_string())
     }
 
     /// Without the password.

@@ -5,7 +5,8 @@
 //! A **service** is what clients connect to: a name, **listen** addresses, **groups**, one of them enabled. A group is a set of
 //! **hosts** with one **scheduler**, the rule that picks a host. A **session** is one client connection, from accept to its log
 //! line. A **lease** is one counted use of a host by a session; dropping it un-counts it. A **relay** is the two **flows** of a
-//! session, `to_server` and `to_client`, named from the client. The **manager** tries failed hosts again.
+//! session, `to_server` and `to_client`, named from the client. A flow that has nothing to pass on is **parked**: it waits for news of
+//! its sockets and holds no thread. The **manager** tries failed hosts again.
 //!
 //! A configuration struct is noun + `Config`, the run-time struct the bare noun.
 //!
@@ -27,11 +28,12 @@
 //! # The journey of a connection
 //!
 //! The thread `listen ADDRESS` accepts a client, makes a `Session` and submits it to the [`relay::pool`], where it waits in a
-//! bounded queue until two threads are free; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The
-//! session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host while hosts
-//! fail; with `<replay>` also when a host ends the connection before it has answered. Then this thread runs the flow to the
-//! server and a second one the flow to the client ([`relay`] tells the rules). The last thread to leave drops the session:
-//! sockets closed, lease given back, one log line. Nothing calls back up.
+//! bounded queue until there is a place and a thread for it; a full queue makes the accept thread wait, and the kernel's backlog
+//! pushes back. The session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host
+//! while hosts fail; with `<replay>` also when a host ends the connection before it has answered. Then it is relayed: what the client
+//! has sent already goes on at once, and from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells
+//! the rules). Nothing that a pool thread does waits for a socket: a connect or an answer that takes its time is parked, too. The
+//! last thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # One way to change anything
 //!
@@ -43,8 +45,9 @@
 //!
 //! # Where this differs from the plan
 //!
-//! * A session takes both of its threads at once or waits for them. With a pool of single threads, sessions could hold all of
-//!   them with their first halves and wait for ever for the second.
+//! * Pool threads never block in a read, a write or a connect. Sockets are registered with the poller once, edge-triggered, and the
+//!   state of a flow says what becomes of an event ([`relay::seat`]), so that parking costs no call: a flow that waited in `read`
+//!   first would save one wait and hold a thread for it.
 //! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot forge a pair.
 //! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a session can be seen, and a drain can
 //!   end it, while it runs.

@@ -18,7 +18,7 @@ use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
 use tcpdirector::config::{self, AdminConfig, Config};
-use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor};
+use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
@@ -117,7 +117,10 @@ fn differ(cli: &Cli) -> Result<bool, Failure> {
     let first = load(&cli.file())?;
     let (old, new) = match (&cli.other, &cli.admin) {
         (Some(other), _) => (first, load(other)?),
-        (None, Some(url)) => (diff::running(url).map_err(|why| Failure(NO_ANSWER, why))?, first),
+        (None, Some(url)) => {
+            let place = diff::Place::parse(url).map_err(|why| Failure(USAGE, why))?;
+            (place.running().map_err(|why| Failure(NO_ANSWER, why))?, first)
+        }
         (None, None) => return Err(Failure(USAGE, "--diff compares two files, or one with --admin".to_owned())),
     };
     let changes = diff::between(&old, &new);
@@ -205,8 +208,8 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<u8, Failure> {
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
-    let target = if cli.daemon { in_background } else { in_foreground } as fn(Option<&str>) -> Target;
-    let office = Office { file, log: Some(sink.clone()), target: cli.log.is_none().then_some(target) };
+    let target = cli.log.is_none().then(|| targeting(cli));
+    let office = Office { file, log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(predecessor) = predecessor {
         predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
@@ -278,18 +281,14 @@ fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    let target = if cli.daemon { in_background(name) } else { in_foreground(name) };
-    logging::start(target, level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
+    logging::start(targeting(cli)(name), level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
 }
 
-fn in_foreground(name: Option<&str>) -> Target {
-    Target::from_name(name.unwrap_or("stderr"))
-}
-
-/// A program in the background has no standard error.
-fn in_background(name: Option<&str>) -> Target {
-    match in_foreground(name) {
-        Target::Stderr => Target::from_name("syslog"),
+/// What the name of a log means to a program that was started here; one in the background has no standard error.
+fn targeting(cli: &Cli) -> Box<Targeting> {
+    let (is_daemon, folder) = (cli.daemon, std::env::current_dir().unwrap_or_default());
+    Box::new(move |name| match Target::from_name(name.unwrap_or("stderr"), &folder) {
+        Target::Stderr if is_daemon => Target::from_name("syslog", &folder),
         target => target,
-    }
+    })
 }

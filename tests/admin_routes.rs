@@ -199,7 +199,8 @@ fn refusals_name_the_wrong_thing() {
         ("/addUser?name=x&password=plain&access=full".to_owned(), 400, "not a crypt(3) hash"),
         (format!("/addUser?name=x&password={HASH}&access=wizard"), 400, "unknown access `wizard`"),
         (format!("/addUser?name=ro&password={HASH}&access=full"), 409, "user ro already exists"),
-        ("/changeUser?name=full&access=readonly".to_owned(), 409, "the last one with full access"),
+        ("/changeUser?name=full&access=readonly".to_owned(), 409, "you are user `full`"),
+        ("/reload?confirm=".to_owned(), 400, "confirm: ``"),
         ("/changeUser?name=full".to_owned(), 400, "password or access"),
         ("/changeUser?name=ro&password=$6$rounds=999999999$salt$x".to_owned(), 400, "never accepted"),
         (format!("/changeHost?{host}&name=a&newname=b"), 409, "a host `b`"),
@@ -335,17 +336,11 @@ fn a_change_is_noted_with_who_made_it_and_a_refused_one_is_not() {
 fn what_would_leave_nothing_of_its_kind_is_done_only_when_forced() {
     let desk = Desk::web();
     desk.take_down("b");
-    for url in [
-        "/delListen?service=web&listen=127.0.0.1:8000",
-        "/delHost?service=web&group=main&name=a",
-        "/changeUser?name=full&access=readonly",
-        "/delService?service=web",
-    ] {
+    for url in
+        ["/delListen?service=web&listen=127.0.0.1:8000", "/delHost?service=web&group=main&name=a", "/delService?service=web"]
+    {
         assert_eq!(desk.told(url).0, 409, "{url}");
-        // one who gives up full access is not asked for anything any more
-        if !url.starts_with("/changeUser") {
-            assert_eq!(desk.told(&format!("{url}&force=yes")).0, 302, "{url}");
-        }
+        assert_eq!(desk.told(&format!("{url}&force=yes")).0, 302, "{url}");
     }
     assert!(desk.levers.director.config().services.is_empty());
 }

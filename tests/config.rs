@@ -88,8 +88,8 @@ fn the_sample_loads_and_shows_every_part_of_a_configuration() {
     assert_eq!(web.groups[0].hosts[2].name, "host.2");
     assert_eq!(config.admin.unwrap().users.len(), 2);
     assert_eq!(config.logging.as_deref(), Some("/var/log/tcpdirector.log"));
-    assert_eq!(config.pool.threads.map(usize::from), Some(200));
-    assert_eq!(config.pool.queue.map(usize::from), Some(200));
+    assert_eq!(config.pool.threads.map(usize::from), Some(4));
+    assert_eq!(config.pool.queue.map(usize::from), Some(100));
 }
 
 #[test]

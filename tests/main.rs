@@ -7,6 +7,7 @@
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
+//! * `parking`: what sessions that wait cost the others
 //! * `pool`: what happens when there are more clients than threads
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `real`, `real_failover`: programs that nobody here wrote, through the built one
@@ -14,7 +15,7 @@
 //! * `replace`: what becomes of clients, files and states when the program is replaced
 //! * `replace_faults`: what becomes of them when that goes wrong
 //! * `save`: what a configuration file looks like after the running state was written to it
-//! * `many`: five thousand sessions at once
+//! * `many`: as many sessions at once as this machine allows
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
 //! * `manual`: the man pages against the program
@@ -42,6 +43,7 @@ mod listener;
 mod manager;
 mod manual;
 mod many;
+mod parking;
 mod pool;
 mod program;
 mod real;

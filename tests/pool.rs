@@ -2,10 +2,13 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
-use crossbeam::channel::{bounded, unbounded};
-use tcpdirector::relay::pool::{Limits, Pool};
+use crossbeam::channel::{Sender, bounded, unbounded};
+use tcpdirector::relay::Direction;
+use tcpdirector::relay::pool::{Limits, Pool, Space};
+use tcpdirector::relay::seat::{Carried, Next, Seat};
 
 use crate::common::backend::Backend;
 use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until};
@@ -14,7 +17,7 @@ use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until
 fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     let (holding, good) = (Backend::banner("hi"), Backend::named("good"));
     let xml = one_service("roundrobin", &[holding.address(), good.address()], "");
-    let daemon = TestDaemon::with_limits(&xml, Limits { threads: 2, queue: 1 });
+    let daemon = TestDaemon::with_limits(&xml, Limits { threads: 2, sessions: 1, queue: 1 });
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
     let address = daemon.address();
@@ -32,7 +35,8 @@ fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
 #[test]
 fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     let backend = Backend::banner("hi");
-    let daemon = TestDaemon::with_limits(&one_service("random", &[backend.address()], ""), Limits { threads: 2, queue: 4 });
+    let daemon =
+        TestDaemon::with_limits(&one_service("random", &[backend.address()], ""), Limits { threads: 2, sessions: 1, queue: 4 });
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
     let impatient = daemon.connect();
@@ -43,68 +47,162 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     assert_eq!(backend.accepted(), 1);
 }
 
+/// A session that does something with its thread, half by half.
+struct Act<F>(F);
+
+impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
+    fn go(&self, half: Direction, seat: &Arc<Seat>, _: &mut Space) -> Next {
+        (self.0)(half, seat)
+    }
+
+    fn look(&self) -> Duration {
+        DEADLINE
+    }
+}
+
+fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
+    Pool::new(Limits { threads, sessions, queue }).unwrap()
+}
+
+fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Seat>) -> Next + Send + Sync + 'static) {
+    pool.submit(Box::new(Act(act)));
+}
+
 #[test]
-fn threads_never_exceed_the_limit() {
-    let pool = Pool::new(Limits { threads: 8, queue: 100 });
+fn threads_never_exceed_the_limit_and_every_half_runs() {
+    let pool = pool(8, 1000, 100);
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (done, all_done) = unbounded();
     for _ in 0..200 {
         let (running, most, done) = (running.clone(), most.clone(), done.clone());
-        pool.submit(Box::new(move |pair, _| {
-            let work = move || {
-                most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
-                std::thread::yield_now();
-                running.fetch_sub(1, SeqCst);
-                done.send(()).unwrap();
-            };
-            let beside = work.clone();
-            pair.run_beside(move |_| beside());
-            work();
-        }));
+        act(&pool, move |half, seat| {
+            if half == Direction::ToServer {
+                seat.begin_other();
+            }
+            most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+            std::thread::yield_now();
+            running.fetch_sub(1, SeqCst);
+            done.send(()).unwrap();
+            Next::Over
+        });
     }
     for _ in 0..400 {
         all_done.recv_timeout(DEADLINE).expect("every half runs");
     }
     assert!(most.load(SeqCst) <= 8, "{} halves ran at once", most.load(SeqCst));
     assert!(pool.threads() <= 8, "{} threads", pool.threads());
+    until("all places are free", || pool.carried() == 0);
+}
+
+#[test]
+fn a_half_that_yields_for_ever_keeps_nobody_from_running() {
+    let pool = pool(1, 1000, 100);
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..20 {
+        let stop = stop.clone();
+        act(&pool, move |_, _| if stop.load(SeqCst) { Next::Over } else { Next::Yield });
+    }
+    let (send, receive) = bounded(1);
+    act(&pool, move |_, _| {
+        send.send(()).unwrap();
+        Next::Over
+    });
+    receive.recv_timeout(DEADLINE).expect("the last one has its turn");
+    stop.store(true, SeqCst);
+    until("all places are free", || pool.carried() == 0);
 }
 
 #[test]
 fn a_panic_in_a_session_ends_that_session_only() {
     std::panic::set_hook(Box::new(|_| {}));
-    let pool = Pool::new(Limits { threads: 2, queue: 10 });
+    let pool = pool(2, 2, 10);
     for _ in 0..5 {
-        pool.submit(Box::new(|_, _| panic!("on purpose")));
-        pool.submit(Box::new(|pair, _| pair.run_beside(|_| panic!("on purpose"))));
+        act(&pool, |_, _| panic!("on purpose"));
+        act(&pool, |half, seat| match half {
+            Direction::ToServer => {
+                seat.begin_other();
+                Next::Over
+            }
+            Direction::ToClient => panic!("on purpose"),
+        });
     }
     let (send, receive) = bounded(1);
-    pool.submit(Box::new(move |pair, _| pair.run_beside(move |_| send.send(()).unwrap())));
+    act(&pool, move |_, _| {
+        send.send(()).unwrap();
+        Next::Over
+    });
     receive.recv_timeout(DEADLINE).expect("the pool still works, both places of it");
     let _ = std::panic::take_hook();
 }
 
-#[test]
-fn a_closed_pool_drops_what_waits() {
-    let pool = Pool::new(Limits { threads: 2, queue: 2 });
+/// Occupies a place until the answer is sent; tells when it has it.
+fn occupy(pool: &Pool) -> Sender<()> {
     let (release, held) = bounded::<()>(0);
     let (running, is_running) = bounded(1);
-    pool.submit(Box::new(move |_, _| {
+    act(pool, move |_, _| {
         running.send(()).unwrap();
         let _ = held.recv();
-    }));
+        Next::Over
+    });
     is_running.recv_timeout(DEADLINE).unwrap();
+    release
+}
+
+#[test]
+fn a_closed_pool_drops_what_waits() {
+    let pool = pool(2, 1, 2);
+    let release = occupy(&pool);
     let (send, receive) = bounded::<()>(1);
-    pool.submit(Box::new(move |_, _| drop(send)));
+    act(&pool, move |_, _| {
+        let _ = &send;
+        Next::Over
+    });
     assert_eq!(pool.waiting(), 1);
     pool.close();
-    assert!(receive.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()), "the job still waits");
+    assert!(receive.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()), "the session still waits");
     drop(release);
+    until("the threads have ended", || pool.threads() == 0);
+}
+
+#[test]
+fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
+    let pool = pool(1, 1, 1);
+    let first = occupy(&pool);
+    let (send, receive) = bounded(2);
+    let other = send.clone();
+    act(&pool, move |_, _| {
+        send.send(1).unwrap();
+        Next::Over
+    });
+    // this one waits for room in the queue
+    let waiting = std::thread::spawn({
+        let pool = pool.clone();
+        move || {
+            act(&pool, move |_, _| {
+                other.send(2).unwrap();
+                Next::Over
+            })
+        }
+    });
+    assert_eq!(pool.waiting(), 1);
+    pool.set_limits(Limits { threads: 3, sessions: 3, queue: 3 });
+    let mut came = [receive.recv_timeout(DEADLINE).unwrap(), receive.recv_timeout(DEADLINE).unwrap()];
+    came.sort();
+    assert_eq!(came, [1, 2]);
+    waiting.join().unwrap();
+    assert!(pool.threads() >= 2);
+    drop(first);
+    pool.set_limits(Limits { threads: 1, sessions: 1, queue: 1 });
+    let last = occupy(&pool);
+    until("one thread is left", || pool.threads() == 1);
+    drop(last);
 }
 
 #[test]
 fn a_stop_closes_the_clients_that_wait() {
     let backend = Backend::banner("hi");
-    let daemon = TestDaemon::with_limits(&one_service("random", &[backend.address()], ""), Limits { threads: 2, queue: 4 });
+    let daemon =
+        TestDaemon::with_limits(&one_service("random", &[backend.address()], ""), Limits { threads: 2, sessions: 1, queue: 4 });
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
     let waiting = daemon.connect();

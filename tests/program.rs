@@ -77,7 +77,7 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
     let output = run(&["-t", sample]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "stacks ", "buffers "] {
+    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "stacks ", "memory "] {
         assert!(said.contains(word), "no `{word}` in\n{said}");
     }
 }
@@ -85,7 +85,8 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
 #[test]
 fn a_budget_that_cannot_fit_is_refused_with_the_numbers() {
     let folder = Folder::new();
-    let xml = one_service("random", &[], "").replace("</pdconfig>", "<pool threads=\"1000000\" queue=\"1000000\"/></pdconfig>");
+    let xml =
+        one_service("random", &[], "").replace("</pdconfig>", "<pool threads=\"1000000\" sessions=\"1000000\"/></pdconfig>");
     let file = folder.write("huge.xml", &xml);
     let output = run(&["-t", file.to_str().unwrap()]);
     let said = text(&output.stderr);
@@ -471,7 +472,7 @@ fn being_stopped_and_continued_does_not_stretch_the_idle_time() {
 fn term_is_heard_with_a_full_queue_on_two_addresses() {
     let backend = Backend::silent();
     let xml = one_service("random", &[backend.address()], "<listen ip=\"127.0.0.1:0\"/>")
-        .replace("</pdconfig>", "<pool threads=\"2\" queue=\"20\"/></pdconfig>");
+        .replace("</pdconfig>", "<pool threads=\"2\" sessions=\"1\" queue=\"20\"/></pdconfig>");
     let mut program = Program::start(&xml);
     until("both listen", || program.addresses().len() == 2);
     let addresses = program.addresses();

@@ -251,6 +251,8 @@ fn a_reload_that_nobody_confirms_is_rolled_back() {
     assert_eq!(reloaded.json()["confirm_within"], serde_json::Value::Null);
     let answer = reloaded.get("/confirm");
     assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("no reload waits"), "{answer}");
+    // rolling back was nobody's edit
+    assert!(!reloaded.hup().contains("overwritten"));
 }
 
 #[test]
@@ -313,6 +315,7 @@ fn diff_prints_the_urls_that_lead_from_what_runs_to_the_file() {
         assert!(reloaded.get(line).starts_with("HTTP/1.1 302 "), "{line}");
     }
     assert_eq!(reloaded.diff(&["--admin", &url]).status.code(), Some(0));
+    assert_eq!(reloaded.diff(&["--admin", "127.0.0.1:1"]).status.code(), Some(64));
     let wrong = reloaded.diff(&["--admin", &url.replace("secret", "wrong")]);
     assert_eq!(wrong.status.code(), Some(69));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("401"), "{wrong:?}");

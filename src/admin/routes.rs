@@ -13,7 +13,7 @@ use super::crypt;
 use super::gate::{Gate, Visitor};
 use super::http::{Handler, Method, Request, Response};
 use super::show::{self, Visit};
-use crate::config::{Change, Refusal, UserConfig, described};
+use crate::config::{Access, Change, Refusal, UserConfig, described};
 use crate::system::logging::value;
 use crate::system::terminal::MAX_PASSWORD;
 
@@ -257,6 +257,9 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
         Change::DelUser { name, .. } if *name == visit.visitor.user => {
             Err(Failure::new(409, format!("you are user `{name}`: let another user delete you")))
         }
+        Change::ChangeUser { name, access: Some(Access::ReadOnly), .. } if *name == visit.visitor.user => {
+            Err(Failure::new(409, format!("you are user `{name}`: let another user take your rights away")))
+        }
         Change::AddUser { user: UserConfig { password, .. } } | Change::ChangeUser { password: Some(password), .. }
             if !crypt::is_affordable(password) =>
         {
@@ -272,7 +275,7 @@ fn reload(visit: &Visit) -> Result<Done, Failure> {
         let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs);
         seconds.ok_or_else(|| Failure::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400")))
     };
-    let confirm = visit.argument("confirm").filter(|text| !text.is_empty()).map(seconds).transpose()?;
+    let confirm = visit.argument("confirm").map(seconds).transpose()?;
     match visit.argument("plan") {
         None => Ok(Done::Told(visit.control.reload(&visit.by(), confirm)?)),
         Some("1") => Ok(Done::Shown(show::plan(visit)?)),

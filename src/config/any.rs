@@ -93,8 +93,8 @@ pub fn two() -> impl Strategy<Value = (Config, Config)> {
 
 /// Any valid configuration.
 pub fn config() -> impl Strategy<Value = Config> {
-    let limit = |least| option::of((least..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
-    let pool = (limit(2), limit(1)).prop_map(|(threads, queue)| PoolConfig { threads, queue });
+    let limit = || option::of((1..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
+    let pool = (limit(), limit(), limit()).prop_map(|(threads, sessions, queue)| PoolConfig { threads, sessions, queue });
     let file = vec(any::<char>(), 1..8).prop_map(String::from_iter).prop_filter("no file", |text| value::file(text).is_ok());
     let parts = (vec(service(), 1..4), option::of(admin()), option::of(file), time(1_000), pool, time(1));
     parts

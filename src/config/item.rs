@@ -125,8 +125,8 @@ fn checktime(time: Duration) -> Item {
 }
 
 fn pool(config: PoolConfig) -> Item {
-    let PoolConfig { threads, queue } = config;
-    let limits = [("threads", threads), ("queue", queue)];
+    let PoolConfig { threads, sessions, queue } = config;
+    let limits = [("threads", threads), ("sessions", sessions), ("queue", queue)];
     let item = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
     let item = item.fold(Item::new("pool"), |item, (name, limit)| item.field(name, limit));
     Item { implied: item.fields.is_empty(), ..item }

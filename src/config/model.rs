@@ -124,8 +124,10 @@ impl fmt::Display for Access {
 /// `<pool>`: limits of the worker pool. `None` means: chosen for this machine at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolConfig {
-    /// Most threads that sessions may use; two for each running session, so at least 2.
+    /// Most threads that sessions may use.
     pub threads: Option<NonZeroUsize>,
-    /// Most accepted connections that may wait for a thread.
+    /// Most sessions at the same time.
+    pub sessions: Option<NonZeroUsize>,
+    /// Most accepted connections that may wait for their session to begin.
     pub queue: Option<NonZeroUsize>,
 }

@@ -39,7 +39,7 @@ impl Change {
         ("setAdmin", &["listen"]),
         ("setLogging", &["file?"]),
         ("setChecktime", &["time"]),
-        ("setPool", &["threads?", "queue?"]),
+        ("setPool", &["threads?", "sessions?", "queue?"]),
         ("setStop", &["grace"]),
         ("move", &["service?", "listen?", "group?", "name?", "at"]),
     ];
@@ -150,7 +150,11 @@ impl Arguments<'_> {
             "setLogging" => Ok(Change::SetLogging { file: self.maybe("file", value::file)? }),
             "setChecktime" => Ok(Change::SetChecktime { time: self.read("time", duration::parse_checktime)? }),
             "setPool" => Ok(Change::SetPool {
-                pool: PoolConfig { threads: self.maybe("threads", value::threads)?, queue: self.maybe("queue", value::queue)? },
+                pool: PoolConfig {
+                    threads: self.maybe("threads", value::limit)?,
+                    sessions: self.maybe("sessions", value::limit)?,
+                    queue: self.maybe("queue", value::limit)?,
+                },
             }),
             "setStop" => Ok(Change::SetStop { grace: self.read("grace", duration::parse)? }),
             "move" => Ok(Change::Move { item: self.item()?, at: self.read("at", position)? }),

@@ -88,15 +88,16 @@ impl Reading {
         let admin: Vec<_> = root.children("admin").map(|admin| self.admin(admin)).collect();
         let logging = self.last(root, "logging", "file", value::file);
         let checktime = self.last(root, "checktime", "time", duration::parse_checktime);
-        let threads = self.last(root, "pool", "threads", value::threads);
-        let queue = self.last(root, "pool", "queue", value::queue);
+        let threads = self.last(root, "pool", "threads", value::limit);
+        let sessions = self.last(root, "pool", "sessions", value::limit);
+        let queue = self.last(root, "pool", "queue", value::limit);
         let grace = self.last(root, "stop", "grace", duration::parse);
         Some(Config {
             services: services.into_iter().collect::<Option<_>>()?,
             admin: admin.into_iter().collect::<Option<Vec<_>>>()?.pop(),
             logging,
             checktime: checktime.unwrap_or(DEFAULT_CHECKTIME),
-            pool: PoolConfig { threads, queue },
+            pool: PoolConfig { threads, sessions, queue },
             grace: grace.unwrap_or(DEFAULT_GRACE),
         })
     }
@@ -464,14 +465,14 @@ mod tests {
 
     #[test]
     fn every_mistake_of_a_file_is_reported_with_its_place() {
-        let source = "<pdconfig>\n  <pool threads='1'/> <admin listen='a' secure='yes'><user name=''/></admin>
+        let source = "<pdconfig>\n  <pool threads='0'/> <admin listen='a' secure='yes'><user name=''/></admin>
   <service nme='web'>
     <group name='g' scheduler='x'><host ip='a:0' weight='3'/> y </group>
   </service>\n</pdconfig>";
         assert_eq!(
             mistakes(source),
             [
-                "2:9: `1` must be a whole number from 2 to 1000000",
+                "2:9: `0` must be a whole number from 1 to 1000000",
                 "2:30: `a` has no port: write it as host:port",
                 "2:41: this build has no TLS, so `secure` cannot be yes: the admin pages would be plain HTTP all the same",
                 "2:54: missing attribute `password` in <user>",

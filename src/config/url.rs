@@ -83,8 +83,8 @@ impl Change {
             Change::SetAdmin { listen: None } => ("setAdmin", none.with("listen", &"none")),
             Change::SetLogging { file } => ("setLogging", none.maybe("file", file)),
             Change::SetChecktime { time } => ("setChecktime", none.with("time", &format(*time))),
-            Change::SetPool { pool: PoolConfig { threads, queue } } => {
-                ("setPool", none.maybe("threads", threads).maybe("queue", queue))
+            Change::SetPool { pool: PoolConfig { threads, sessions, queue } } => {
+                ("setPool", none.maybe("threads", threads).maybe("sessions", sessions).maybe("queue", queue))
             }
             Change::SetStop { grace } => ("setStop", none.with("grace", &format(*grace))),
             Change::Move { item, at } => ("move", none.item(item).with("at", at)),

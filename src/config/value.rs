@@ -54,13 +54,8 @@ pub fn file(text: &str) -> Result<String, String> {
     }
 }
 
-/// Most threads of the pool: a session runs on two.
-pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    count(text, 2..=1_000_000)
-}
-
-/// Most connections that wait for a thread.
-pub fn queue(text: &str) -> Result<NonZeroUsize, String> {
+/// A limit of the pool: threads, sessions, or connections that wait.
+pub fn limit(text: &str) -> Result<NonZeroUsize, String> {
     count(text, 1..=1_000_000)
 }
 
@@ -151,14 +146,11 @@ mod tests {
 
     #[test]
     fn limits_of_the_pool_are_whole_numbers_in_their_range() {
-        for (text, expected) in [("1", None), ("2", Some(2)), ("002", Some(2)), ("1000000", Some(1_000_000)), ("1000001", None)] {
-            assert_eq!(threads(text).ok().map(usize::from), expected, "{text}");
-        }
-        for (text, expected) in [("0", None), ("1", Some(1)), ("1000000", Some(1_000_000)), ("1000001", None)] {
-            assert_eq!(queue(text).ok().map(usize::from), expected, "{text}");
+        for (text, expected) in [("0", None), ("1", Some(1)), ("002", Some(2)), ("1000000", Some(1_000_000)), ("1000001", None)] {
+            assert_eq!(limit(text).ok().map(usize::from), expected, "{text}");
         }
         for text in ["", "-1", "+8", "8.0", "eight", " 8", "99999999999999999999999"] {
-            assert_eq!(threads(text), Err(format!("`{text}` must be a whole number from 2 to 1000000")));
+            assert_eq!(limit(text), Err(format!("`{text}` must be a whole number from 1 to 1000000")));
         }
     }
 

@@ -17,6 +17,7 @@ use super::control::Levers;
 use crate::admin::{self, Admin};
 use crate::budget::Budget;
 use crate::config::{Address, Change, Config, Place, Refusal, ServiceConfig};
+use crate::relay::pool;
 use crate::state::{Director, Names, Service};
 use crate::system::inherited::Inherited;
 use crate::system::limits::Limits;
@@ -28,6 +29,7 @@ const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was opened for a change and is not used yet. Dropping it closes all of it.
 struct Opened {
+    limits: Option<pool::Limits>,
     names: Names,
     listeners: Vec<Listener>,
     log: Option<sink::Open>,
@@ -58,6 +60,16 @@ impl Levers {
         Ok(words)
     }
 
+    /// From now on nothing is changed; a change that is being made comes first.
+    pub(super) fn announce_replacement(&self) -> Result<(), String> {
+        let _one_at_a_time = self.changing.lock();
+        if self.pending.lock().is_some() {
+            return Err("the last reload is not confirmed yet, and the new program could not roll it back".to_owned());
+        }
+        self.is_replaced.store(true, SeqCst);
+        Ok(())
+    }
+
     /// What is changed now would not be in the new program.
     pub(super) fn refuse_when_replaced(&self) -> Result<(), Refusal> {
         match self.is_replaced.load(SeqCst) {
@@ -70,20 +82,21 @@ impl Levers {
         let now = self.director.config();
         let listens = |config: &Config| config.services.iter().map(|service| service.listens.len()).sum::<usize>();
         let is_larger = listens(config) > listens(&now) || (now.admin.is_none() && config.admin.is_some());
-        if is_larger || config.pool != now.pool {
-            Budget::new(config, Limits::read()).map_err(Refusal::Conflict)?;
-        }
-        let mut opened = Opened { names: self.new_names(config), listeners: self.open_listens(config)?, log: None, admin: None };
-        if let Some(target) = self.office.target.filter(|_| config.logging != now.logging) {
-            let open = sink::Open::new(target(config.logging.as_deref()));
-            let name = config.logging.as_deref().unwrap_or("stderr");
-            opened.log = Some(open.or_else(|e| cannot(format_args!("log to {name}"), e))?);
-        }
+        let is_another = is_larger || config.pool != now.pool;
+        let budget = is_another.then(|| Budget::new(config, Limits::read())).transpose().map_err(Refusal::Conflict)?;
+        let names = self.new_names(config);
+        let listeners = self.open_listens(config)?;
+        let log = if config.logging == now.logging { None } else { self.open_log(config.logging.as_deref())? };
         let admin_listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
-        if admin_listen(config) != admin_listen(&now) {
-            opened.admin = Some(self.open_admin(config)?);
-        }
-        Ok(opened)
+        let admin = if admin_listen(config) == admin_listen(&now) { None } else { Some(self.open_admin(config)?) };
+        Ok(Opened { limits: budget.map(|budget| budget.pool), names, listeners, log, admin })
+    }
+
+    /// Opens another log, where the configuration decides about that.
+    fn open_log(&self, name: Option<&str>) -> Result<Option<sink::Open>, Refusal> {
+        let Some(target) = &self.office.target else { return Ok(None) };
+        let open = sink::Open::new(target(name));
+        open.map(Some).or_else(|e| cannot(format_args!("log to {}", name.unwrap_or("stderr")), e))
     }
 
     /// The addresses of names that no host has had until now.
@@ -164,10 +177,11 @@ impl Levers {
 
     /// Brings everything in line with the changed state. Nothing can fail any more.
     fn settle(&self, opened: Opened) {
-        let Opened { listeners, log, admin, .. } = opened;
+        let Opened { limits, listeners, log, admin, .. } = opened;
         if let (Some(sink), Some(open)) = (&self.office.log, log) {
             sink.switch(open);
         }
+        limits.into_iter().for_each(|limits| self.traffic.pool.set_limits(limits));
         let mut all = std::mem::take(&mut *self.listeners.lock());
         all.extend(listeners);
         let kept = assign(&self.director, &mut all);

@@ -28,8 +28,11 @@ pub struct Office {
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
     /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
-    pub target: Option<fn(Option<&str>) -> Target>,
+    pub target: Option<Box<Targeting>>,
 }
+
+/// Tells where a log of that name is; `None` stands for no `<logging>`.
+pub type Targeting = dyn Fn(Option<&str>) -> Target + Send + Sync;
 
 /// The levers of the running balancer.
 pub(super) struct Levers {

@@ -28,7 +28,7 @@ use crate::system::inherited::Inherited;
 use crate::traffic::{self, Listener, Traffic};
 
 use control::Levers;
-pub use control::Office;
+pub use control::{Office, Targeting};
 pub use succeed::{Estate, Predecessor};
 
 /// How long a start waits for the first addresses of host names.
@@ -111,7 +111,8 @@ impl Bound {
     pub fn prepare(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
         let Bound { director, sockets, admin: doors } = self;
-        let (traffic, woken) = Traffic::new(Pool::new(limits), director.clone());
+        let pool = Pool::new(limits).map_err(thread("pool"))?;
+        let (traffic, woken) = Traffic::new(pool, director.clone());
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
         let wake = traffic.waker();

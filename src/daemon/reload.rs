@@ -45,7 +45,7 @@ impl Levers {
         }
         let (now, new) = (self.director.config(), self.read_file()?);
         let changes = Change::between(&now, &new);
-        let overwritten = overwritten(&self.director.saved(), &now, &new);
+        let overwritten = overwritten(&self.director.unedited(), &now, &new);
         let pending = confirm.map(|within| self.start_waiting(within, now)).transpose()?;
         self.carry_out(&changes)?;
         self.director.note_saved(new);
@@ -88,6 +88,7 @@ impl Levers {
             Ok(_) => {
                 log::warn!("reload by=confirm state=rolled-back message=\"nobody has confirmed it\"");
                 self.note("change", "confirm", &changes);
+                self.director.note_unedited(before.clone());
             }
             Err(refusal) => {
                 log::error!("reload by=confirm state=kept reason={}", value(&format!("cannot be rolled back: {refusal}")));
@@ -116,10 +117,10 @@ impl Levers {
     }
 }
 
-/// The edits that were made since the file was read or written, and that the file does not make.
-fn overwritten(saved: &Config, now: &Config, new: &Config) -> Vec<Change> {
-    let wanted = Change::between(saved, new);
-    Change::between(saved, now).into_iter().filter(|edit| !wanted.contains(edit)).collect()
+/// The edits that were made by hand and that the new file does not make.
+fn overwritten(unedited: &Config, now: &Config, new: &Config) -> Vec<Change> {
+    let wanted = Change::between(unedited, new);
+    Change::between(unedited, now).into_iter().filter(|edit| !wanted.contains(edit)).collect()
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -59,15 +59,11 @@ impl Daemon {
         is_called_off: &mut dyn FnMut() -> bool,
     ) -> Result<Successor, String> {
         origin.obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_owned()))?;
-        if self.levers.pending.lock().is_some() {
-            return Err("the last reload is not confirmed yet, and the new program could not roll it back".to_owned());
-        }
-        let mut successor = origin.start().map_err(|e| format!("the new program cannot be started: {e}"))?;
-        {
-            // a change that is being made comes first
-            let _one_at_a_time = self.levers.changing.lock();
-            self.levers.is_replaced.store(true, SeqCst);
-        }
+        self.levers.announce_replacement()?;
+        let mut successor = origin.start().map_err(|e| {
+            self.levers.is_replaced.store(false, SeqCst);
+            format!("the new program cannot be started: {e}")
+        })?;
         match self.hand_over(&successor.channel, pidfile.as_deref(), is_called_off) {
             Ok(takes) => {
                 let pid = successor.pid();

@@ -1,21 +1,42 @@
-//! One direction of a relay: read, write, count, until the source ends or something fails. Runs on a pool thread.
+//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a pool thread.
 
-use std::io::{ErrorKind, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
 
 use super::pool::Space;
-use super::{Direction, End, Relay, WRITE_LOOKS_UP, look_after};
+use super::seat::{For, Next, Seat, Side};
+use super::{Direction, End, Relay};
 use crate::system::socket;
+
+/// How often a flow reads in a row before others have their turn.
+const SHARE: usize = 16;
+
+/// How far a flow is.
+#[derive(Default)]
+pub struct Progress {
+    /// What was read and the sink has not taken yet.
+    held: Vec<u8>,
+    /// The source has ended its stream, and the sink knows.
+    is_at_end: bool,
+}
+
+impl Progress {
+    /// A flow that has read so much before it began.
+    pub fn holding(held: Vec<u8>) -> Progress {
+        Progress { held, is_at_end: false }
+    }
+}
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
     relay: &'a Relay,
+    seat: &'a Seat,
     direction: Direction,
     source: &'a TcpStream,
+    source_side: Side,
     sink: &'a TcpStream,
+    sink_side: Side,
     source_reset: End,
     sink_reset: End,
     /// This flow has passed the end of stream on to its sink.
@@ -27,14 +48,17 @@ struct Flow<'a> {
 /// The flow is over; why is noted in the relay.
 struct Over;
 
-/// Runs the flow to its end.
-pub fn run(relay: &Relay, direction: Direction, first: &[u8], space: &mut Space) {
+/// Goes on with the flow.
+pub fn go(relay: &Relay, direction: Direction, seat: &Seat, progress: &mut Progress, space: &mut Space) -> Next {
     let flow = match direction {
         Direction::ToServer => Flow {
             relay,
+            seat,
             direction,
             source: &relay.client,
+            source_side: Side::Client,
             sink: &relay.server,
+            sink_side: Side::Server,
             source_reset: End::ResetByClient,
             sink_reset: End::ResetByServer,
             sink_told: &relay.server_told,
@@ -42,50 +66,82 @@ pub fn run(relay: &Relay, direction: Direction, first: &[u8], space: &mut Space)
         },
         Direction::ToClient => Flow {
             relay,
+            seat,
             direction,
             source: &relay.server,
+            source_side: Side::Server,
             sink: &relay.client,
+            sink_side: Side::Client,
             source_reset: End::ResetByServer,
             sink_reset: End::ResetByClient,
             sink_told: &relay.client_told,
             source_told: &relay.server_told,
         },
     };
-    if flow.deliver(first).is_ok() {
-        while flow.step(space.spare_capacity_mut()).is_ok() {}
-    }
+    flow.go(progress, space).unwrap_or(Next::Over)
 }
 
 impl Flow<'_> {
-    /// Waits for bytes and passes them on.
-    fn step(&self, space: &mut [MaybeUninit<u8>]) -> Result<(), Over> {
-        if self.relay.is_cut.load(SeqCst) {
-            return Err(Over);
+    fn go(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
+        self.leave_if_cut()?;
+        if progress.is_at_end {
+            return self.watch();
         }
-        match socket::receive(self.source, space) {
-            Ok([]) => self.finish(),
-            Ok(bytes) => self.deliver(bytes),
-            // a signal too: time-outs that begin anew with each one would never come
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.stay_silent(),
-            Err(_) => {
-                self.relay.cut(self.source_reset);
-                Err(Over)
+        if !progress.held.is_empty() {
+            let sent = self.deliver(&progress.held)?;
+            progress.held.drain(..sent);
+            if !progress.held.is_empty() {
+                return self.wait_for_room();
             }
+            progress.held = Vec::new();
         }
+        // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
+        if self.direction == Direction::ToClient && !self.seat.is_watched(self.source_side) {
+            return self.wait_for_bytes();
+        }
+        self.pass_on(progress, space)
     }
 
-    fn deliver(&self, mut bytes: &[u8]) -> Result<(), Over> {
-        let mut sink = self.sink;
-        while !bytes.is_empty() {
-            match sink.write(bytes) {
+    /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
+    fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
+        for _ in 0..SHARE {
+            let room = space.spare_capacity_mut();
+            let most = room.len();
+            match socket::receive(self.source, room) {
+                Ok([]) => return self.finish(progress),
+                Ok(bytes) => {
+                    let sent = self.deliver(bytes)?;
+                    if sent < bytes.len() {
+                        progress.held = bytes.get(sent..).unwrap_or_default().to_vec();
+                        return self.wait_for_room();
+                    }
+                    if bytes.len() < most && !self.seat.is_odd(self.source_side) {
+                        return self.wait_for_bytes();
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return self.wait_for_bytes(),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.relay.cut(self.source_reset);
+                    return Err(Over);
+                }
+            }
+            self.leave_if_cut()?;
+        }
+        Ok(Next::Yield)
+    }
+
+    /// Writes as much as there is room for; tells how much that was.
+    fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            match socket::send_now(self.sink, rest) {
                 Ok(count) => {
                     self.relay.note_bytes(self.direction, count);
-                    bytes = bytes.get(count..).unwrap_or_default();
+                    sent += count;
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    self.leave_if_cut_or_idle()?;
-                    self.leave_if_reset(socket::is_gone(self.source))?;
-                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     // no cut: what the dead side had sent before is read and delivered by the other flow first
                     self.relay.fail(self.sink_reset);
@@ -93,12 +149,12 @@ impl Flow<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// The source says that nothing more will come. That is so unless its connection was reset: the error is reported once, and
     /// the other flow, writing to the same socket, may have been the one to get it.
-    fn finish(&self) -> Result<(), Over> {
+    fn finish(&self, progress: &mut Progress) -> Result<Next, Over> {
         if self.relay.has_failed() {
             return Err(Over);
         }
@@ -106,6 +162,7 @@ impl Flow<'_> {
             self.relay.cut(self.source_reset);
             return Err(Over);
         }
+        progress.is_at_end = true;
         self.sink_told.store(true, SeqCst);
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.shutdown(Shutdown::Write);
@@ -114,36 +171,45 @@ impl Flow<'_> {
 
     /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
     /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
-    fn watch(&self) -> Result<(), Over> {
-        while !self.source_told.load(SeqCst) && !self.relay.has_failed() {
-            self.leave_if_reset(socket::wait_until_gone(self.source, WRITE_LOOKS_UP))?;
+    fn watch(&self) -> Result<Next, Over> {
+        if self.source_told.load(SeqCst) || self.relay.has_failed() {
+            return Err(Over);
         }
-        Err(Over)
+        self.leave_if_reset()?;
+        self.wait_for_bytes()
     }
 
     /// A source that is gone was reset, unless it was closed in both directions in good order.
-    fn leave_if_reset(&self, source_is_gone: bool) -> Result<(), Over> {
-        if source_is_gone && !self.source_told.load(SeqCst) {
+    fn leave_if_reset(&self) -> Result<(), Over> {
+        if self.seat.is_hung(self.source_side) && socket::is_gone(self.source) && !self.source_told.load(SeqCst) {
             self.relay.cut(self.source_reset);
             return Err(Over);
         }
         Ok(())
     }
 
-    /// A read came back with nothing: the other direction decides whether that is silence.
-    fn stay_silent(&self) -> Result<(), Over> {
-        let left = self.leave_if_cut_or_idle()?;
-        let next_look = left.min(look_after(self.relay.idle));
-        // zero would mean "for ever", and setting fails only then
-        let _ = self.source.set_read_timeout(Some(next_look.max(Duration::from_millis(1))));
-        Ok(())
+    /// Parks until there is something to read.
+    fn wait_for_bytes(&self) -> Result<Next, Over> {
+        self.leave_if_short(self.seat.watch(self.source_side, self.source))?;
+        Ok(Next::Wait(For::Source))
     }
 
-    fn leave_if_cut_or_idle(&self) -> Result<Duration, Over> {
-        let left = self.relay.silence_left();
-        if left.is_zero() {
-            self.relay.cut(End::Idle);
-        }
-        if self.relay.is_cut.load(SeqCst) { Err(Over) } else { Ok(left) }
+    /// Parks until there is room to write; meanwhile the source may be reset.
+    fn wait_for_room(&self) -> Result<Next, Over> {
+        self.leave_if_reset()?;
+        self.leave_if_short(self.seat.watch(self.source_side, self.source))?;
+        self.leave_if_short(self.seat.watch(self.sink_side, self.sink))?;
+        Ok(Next::Wait(For::Sink))
+    }
+
+    fn leave_if_short(&self, watched: io::Result<()>) -> Result<(), Over> {
+        watched.map_err(|_| {
+            self.relay.cut(End::Shortage);
+            Over
+        })
+    }
+
+    fn leave_if_cut(&self) -> Result<(), Over> {
+        if self.relay.is_cut.load(SeqCst) { Err(Over) } else { Ok(()) }
     }
 }

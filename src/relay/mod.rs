@@ -1,7 +1,9 @@
 //! Moves bytes between two connected sockets, both ways at once, until both ways have ended.
 //!
-//! A [`Relay`] belongs to one session. Two pool threads each run one of its flows ([`Relay::run`]); what they share is here:
-//! the two sockets, the moment of the last byte, and how the relay ended. The rules ([`Relay::end`] says which of them applied):
+//! A [`Relay`] belongs to one session, which sits in a [`pool`]: threads of the pool run its two flows as far as they can go without
+//! waiting ([`Relay::go`]). A flow that has nothing to read, or nowhere to write, is *parked*: it holds no thread, and no buffer but
+//! for what its sink has not taken yet. What the flows share is here: the two sockets, the moment of the last byte, and how the
+//! relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
 //! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
 //! * A reset of one side is passed on as a reset to the other, so that a truncated answer never looks complete. What the
@@ -11,9 +13,14 @@
 //!
 //! Knows no service, host or session.
 
+mod clock;
 mod flow;
 mod meter;
+mod poller;
 pub mod pool;
+pub mod seat;
+mod seats;
+mod worker;
 
 use std::fmt;
 use std::io;
@@ -23,19 +30,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
+use parking_lot::Mutex;
 
 pub use meter::Meter;
 
+use self::flow::Progress;
 use self::pool::Space;
+use self::seat::{Next, Seat};
 use crate::system::socket;
-
-/// How often a blocked write looks up whether its relay has been cut meanwhile: no portable call wakes it.
-pub const WRITE_LOOKS_UP: Duration = Duration::from_secs(1);
-
-/// How long a blocked read waits before it looks whether a side still takes bytes: so the idle time is kept to a quarter.
-fn look_after(left: Duration) -> Duration {
-    (left / 4).max(Duration::from_millis(1))
-}
 
 /// One of the two ways through a relay, named from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,16 @@ pub enum Direction {
     ToServer,
     /// From the server to the client.
     ToClient,
+}
+
+impl Direction {
+    /// The way back.
+    pub fn other(self) -> Direction {
+        match self {
+            Direction::ToServer => Direction::ToClient,
+            Direction::ToClient => Direction::ToServer,
+        }
+    }
 }
 
 /// How a relay came to its end.
@@ -61,6 +73,8 @@ pub enum End {
     Stopped,
     /// The operator drains the host.
     Drained,
+    /// This machine gave the poller no memory for it.
+    Shortage,
     /// A thread of the relay panicked.
     Panic,
 }
@@ -74,6 +88,7 @@ impl fmt::Display for End {
             End::Idle => "idle",
             End::Stopped => "stopped",
             End::Drained => "drained",
+            End::Shortage => "shortage",
             End::Panic => "panic",
         })
     }
@@ -100,6 +115,9 @@ pub struct Relay {
     /// What this relay has moved, and the sum that it adds to.
     moved: Meter,
     total: Arc<Meter>,
+    /// How far the flows are, while they are parked. A flow that runs has it in its hands.
+    to_server: Mutex<Progress>,
+    to_client: Mutex<Progress>,
 }
 
 impl Relay {
@@ -108,8 +126,6 @@ impl Relay {
         for stream in [&client, &server] {
             // without it a side that writes twice waits 40 ms for the delayed acknowledgement in between
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(look_after(idle)))?;
-            stream.set_write_timeout(Some(look_after(idle).min(WRITE_LOOKS_UP)))?;
         }
         Ok(Relay {
             client,
@@ -124,21 +140,39 @@ impl Relay {
             client_told: AtomicBool::new(false),
             moved: Meter::default(),
             total,
+            to_server: Mutex::default(),
+            to_client: Mutex::default(),
         })
     }
 
-    /// Runs one flow on the calling thread, through that thread's buffer, and returns when it is over. `first` is what was read from
-    /// the source before. The relay is over when both flows have returned.
-    pub fn run(&self, direction: Direction, first: &[u8], space: &mut Space) {
+    /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it goes. Never called for the same flow
+    /// by two threads at once: [`Seat`] sees to that. The relay is over when both flows are.
+    pub fn go(&self, direction: Direction, seat: &Seat, space: &mut Space) -> Next {
         let _guard = CutOnPanic(self);
-        flow::run(self, direction, first, space);
+        let parked = match direction {
+            Direction::ToServer => &self.to_server,
+            Direction::ToClient => &self.to_client,
+        };
+        let mut progress = std::mem::take(&mut *parked.lock());
+        let next = flow::go(self, direction, seat, &mut progress, space);
+        *parked.lock() = progress;
+        next
+    }
+
+    /// Ends the relay if it has been silent for too long; tells when to look again: so that the idle time is kept to a quarter.
+    pub fn look(&self) -> Duration {
+        let left = self.silence_left();
+        if left.is_zero() {
+            self.cut(End::Idle);
+        }
+        left.min(self.idle / 4).max(Duration::from_millis(1))
     }
 
     /// Ends both flows now and resets both sides; tells whether it was this that ended the relay.
     pub fn cut(&self, end: End) -> bool {
         let is_first = self.fail(end);
         self.is_cut.store(true, SeqCst);
-        // wakes blocked reads, and tells the other side nothing: that is left to the reset at the end
+        // the poller hears of it and rouses the flows; the other side hears nothing: that is left to the reset at the end
         let _ = self.client.shutdown(Shutdown::Read);
         let _ = self.server.shutdown(Shutdown::Read);
         is_first
@@ -182,11 +216,13 @@ impl Relay {
         self.end.load().is_some()
     }
 
-    /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream. Must be
-    /// called before the flows run: an end that nobody knows of would look like a reset.
-    pub fn take_over(&self, sent: usize, is_all: bool) {
+    /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream, and who has
+    /// read more from both sides. Must be called before the flows run: an end that nobody knows of would look like a reset.
+    pub fn take_over(&self, sent: usize, is_all: bool, by_client: Vec<u8>, by_server: Vec<u8>) {
         self.note_bytes(Direction::ToServer, sent);
         self.server_told.store(is_all, SeqCst);
+        *self.to_server.lock() = Progress::holding(by_client);
+        *self.to_client.lock() = Progress::holding(by_server);
     }
 
     fn note_bytes(&self, direction: Direction, count: usize) {

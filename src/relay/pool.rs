@@ -1,154 +1,173 @@
-//! The pool: jobs wait in a bounded queue for threads that start on demand, up to a limit, and end when they have nothing to do.
+//! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a limit, run what can go on.
 //!
-//! A job is a session. It needs two threads, one for each of its flows, so it is started only when it can have both: no session
-//! ever waits for the second half of itself. The accept threads call [`Pool::submit`]; a job calls [`Pair::run_beside`] for its
-//! second half. The one mutex here guards the list of idle threads and the counts; the queue is a crossbeam channel.
+//! The accept threads call [`Pool::submit`]. A thread without work waits on the poller ([`super::poller`]) for news of the sockets
+//! of all sessions; nothing that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
+//! here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::Mutex;
+use crossbeam::queue::SegQueue;
+use parking_lot::{Condvar, Mutex};
 
-/// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame, and
-/// 5,000 idle sessions took 149 KB each that way.
+use super::Direction;
+use super::clock::Clock;
+use super::poller::Poller;
+use super::seat::{Carried, Seat, Side};
+use super::seats::Seats;
+use super::worker::Worker;
+
+/// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame.
 pub const STACK: usize = 64 * 1024;
 
-/// Bytes that one flow can hold.
+/// Descriptors of a pool itself.
+pub const POLLER_DESCRIPTORS: usize = 2;
+
+/// Bytes that one flow reads at once.
 pub const BUFFER: usize = 64 * 1024;
 
 /// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
 pub type Space = Vec<u8>;
 
-/// How long a thread waits for work before it ends.
-const IDLE_LIFE: Duration = Duration::from_secs(10);
-
 /// How long an accept thread rests when the system gives no thread and none is running.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// A session's first half; it is given the place for its second, and its thread's buffer.
-pub type Job = Box<dyn FnOnce(Pair, &mut Space) + Send>;
 
 /// The limits of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most threads; two for each job that runs, so an odd one is never used.
+    /// Most threads; at least one.
     pub threads: usize,
-    /// Most jobs that wait.
+    /// Most sessions that have a place; at least one.
+    pub sessions: usize,
+    /// Most sessions that wait for a place; at least one.
     pub queue: usize,
 }
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
 #[derive(Clone)]
-pub struct Pool(Arc<Inner>);
+pub struct Pool(pub(super) Arc<Inner>);
 
-struct Inner {
-    state: Mutex<State>,
-    most_pairs: usize,
-    queue_in: Sender<Job>,
-    queue_out: Receiver<Job>,
+pub(super) struct Inner {
+    pub(super) poller: Poller,
+    pub(super) seats: Seats,
+    pub(super) state: Mutex<State>,
+    /// Accept threads wait here for room in the queue.
+    room: Condvar,
+    /// Sessions without a place. Its length is read and limited under the mutex.
+    waiting: SegQueue<Box<dyn Carried>>,
+    /// Halves that can go on.
+    pub(super) ready: SegQueue<(Arc<Seat>, Direction)>,
+    /// Threads that wait on the poller. Counted up under the mutex, so that nothing is queued unseen behind it.
+    pub(super) idle: AtomicUsize,
 }
 
-#[derive(Default)]
-struct State {
-    /// The one that became idle last is at the end: it has the warmest caches, and the others get to end.
-    idle: Vec<Thread>,
-    threads: usize,
-    /// Jobs that have started and not ended in both halves.
-    pairs: usize,
+pub(super) struct State {
+    pub(super) limits: Limits,
+    pub(super) threads: usize,
+    /// Sessions that have a place.
+    pub(super) taken: usize,
+    pub(super) clock: Clock,
     closed: bool,
     last_id: usize,
 }
 
-/// A thread without work, in the list of idle ones or taken for a job. The only sender of its channel: dropping it ends the thread.
-struct Thread {
-    id: usize,
-    give: Sender<Work>,
+/// The right of one session to be carried; dropping it gives it to the next one.
+pub(super) struct Place {
+    pub(super) number: usize,
+    pool: Arc<Inner>,
 }
 
-/// What is handed to a thread: a half of a job, the job's place, and the thread itself, to go back to the list with.
-struct Work {
-    run: Box<dyn FnOnce(&mut Space) + Send>,
-    place: Arc<Place>,
-    thread: Thread,
-}
+impl Place {
+    pub(super) fn watch(&self, side: Side, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.pool.poller.add(socket, Seats::mark(self.number, side))
+    }
 
-/// The place of one job. It is given back when both halves have ended and their threads are idle again; then the next job starts.
-struct Place(Pool);
+    pub(super) fn run_soon(&self, seat: Arc<Seat>, half: Direction) {
+        self.pool.ready.push((seat, half));
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.state.lock().pairs -= 1;
-        // with a shortage of threads the jobs stay in the queue, for the next place that is given back
-        let _ = self.0.start_waiting_jobs();
+        self.pool.seats.leave(self.number);
+        // who drops a session is a thread of the pool, and looks at the queue before it waits again
+        self.pool.state.lock().taken -= 1;
     }
-}
-
-/// The thread for the second half of a job.
-pub struct Pair {
-    place: Arc<Place>,
-    thread: Option<Thread>,
-}
-
-impl Pair {
-    /// Runs the second half on its thread.
-    pub fn run_beside(mut self, half: impl FnOnce(&mut Space) + Send + 'static) {
-        if let Some(thread) = self.thread.take() {
-            thread.work(Box::new(half), self.place.clone());
-        }
-    }
-}
-
-impl Drop for Pair {
-    /// A job that needed no second half gives the thread back.
-    fn drop(&mut self) {
-        self.place.0.0.state.lock().rest(self.thread.take());
-    }
-}
-
-/// What a job gets when it asks to start.
-enum Turn {
-    Start(Thread, Thread),
-    Full,
-    Closed,
 }
 
 impl Pool {
-    /// A pool without any thread yet.
-    pub fn new(limits: Limits) -> Pool {
-        let (queue_in, queue_out) = bounded(limits.queue.max(1));
-        Pool(Arc::new(Inner { state: Mutex::default(), most_pairs: (limits.threads / 2).max(1), queue_in, queue_out }))
+    /// A pool without any thread yet. Fails when the system gives no poller.
+    pub fn new(limits: Limits) -> io::Result<Pool> {
+        let state =
+            State { limits: limits.at_least_one(), threads: 0, taken: 0, clock: Clock::default(), closed: false, last_id: 0 };
+        Ok(Pool(Arc::new(Inner {
+            poller: Poller::new()?,
+            seats: Seats::default(),
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            waiting: SegQueue::new(),
+            ready: SegQueue::new(),
+            idle: AtomicUsize::new(0),
+        })))
     }
 
-    /// Gives a job to the pool; waits while the queue is full, and while the system gives no thread. A closed pool drops it.
-    pub fn submit(&self, job: Job) {
-        // the pool holds the receiver too, so that the channel is never disconnected
-        let _ = self.0.queue_in.send(job);
+    /// Gives a session to the pool; waits while the queue is full, and while there is no thread at all. A closed pool drops it.
+    pub fn submit(&self, session: Box<dyn Carried>) {
+        let mut state = self.0.state.lock();
+        while self.0.waiting.len() >= state.limits.queue && !state.closed {
+            self.0.room.wait(&mut state);
+        }
+        if state.closed {
+            drop(state);
+            return drop(session);
+        }
+        self.0.waiting.push(session);
+        drop(state);
         let mut is_known = false;
-        while let Err(e) = self.start_waiting_jobs() {
+        while let Err(e) = self.summon() {
             if !std::mem::replace(&mut is_known, true) {
                 log::error!("pool state=short threads={} reason=\"{e}\"", self.threads());
             }
-            if self.0.state.lock().pairs > 0 {
+            if self.threads() > 0 {
                 return;
             }
             thread::sleep(SHORTAGE_PAUSE);
         }
     }
 
-    /// The same without waiting; gives the job back when the queue is full.
-    pub fn try_submit(&self, job: Job) -> Result<(), Job> {
-        self.0.queue_in.try_send(job).map_err(|e| e.into_inner())?;
-        let _ = self.start_waiting_jobs();
+    /// The same without waiting; gives the session back when the queue is full.
+    pub fn try_submit(&self, session: Box<dyn Carried>) -> Result<(), Box<dyn Carried>> {
+        {
+            let state = self.0.state.lock();
+            if state.closed || self.0.waiting.len() >= state.limits.queue {
+                return Err(session);
+            }
+            self.0.waiting.push(session);
+        }
+        let _ = self.summon();
         Ok(())
     }
 
-    /// Jobs in the queue.
+    /// Changes the limits. What is over a lower one stays until it ends by itself.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.state.lock().limits = limits.at_least_one();
+        self.0.room.notify_all();
+        // a shortage of threads is told of by the next session
+        let _ = self.summon();
+    }
+
+    /// Sessions in the queue.
     pub fn waiting(&self) -> usize {
-        self.0.queue_out.len()
+        self.0.waiting.len()
+    }
+
+    /// Sessions that have a place.
+    pub fn carried(&self) -> usize {
+        self.0.state.lock().taken
     }
 
     /// Threads now.
@@ -156,142 +175,78 @@ impl Pool {
         self.0.state.lock().threads
     }
 
-    /// Takes no more jobs and drops those that wait; running ones go on, idle threads end.
+    /// Takes no more sessions and drops those that wait; running ones go on, and threads end as they have nothing left to do.
     pub fn close(&self) {
-        let idle = {
-            let mut state = self.0.state.lock();
-            state.closed = true;
-            state.threads -= state.idle.len();
-            std::mem::take(&mut state.idle)
-        };
-        drop(idle);
-        let _ = self.start_waiting_jobs();
+        self.0.state.lock().closed = true;
+        self.0.room.notify_all();
+        while self.0.waiting.pop().is_some() {}
+        // one after the other
+        self.0.poller.call();
     }
 
-    /// Starts what can start. Fails when the system gives no thread; nothing is lost then.
-    fn start_waiting_jobs(&self) -> io::Result<()> {
-        while !self.0.queue_out.is_empty() {
-            match self.take_turn()? {
-                Turn::Full => return Ok(()),
-                Turn::Closed => self.0.queue_out.try_iter().for_each(drop),
-                Turn::Start(first, second) => match self.0.queue_out.try_recv() {
-                    Ok(job) => self.start(job, first, second),
-                    // another thread was faster: whoever queued a job meanwhile saw no place, so look again
-                    Err(_) => self.give_back([first, second]),
-                },
+    /// Sees to it that a thread looks at the queues: wakes one, or starts one if that is allowed and all are busy.
+    fn summon(&self) -> io::Result<()> {
+        {
+            let mut state = self.0.state.lock();
+            if self.0.waiting.is_empty() || state.taken >= state.limits.sessions {
+                return Ok(());
+            }
+            if self.0.idle.load(SeqCst) == 0 {
+                if state.threads >= state.limits.threads {
+                    return Ok(());
+                }
+                state.threads += 1;
+                state.last_id = state.last_id.wrapping_add(1);
+                let worker = Worker::new(self.0.clone());
+                let builder = thread::Builder::new().name(format!("worker {}", state.last_id)).stack_size(STACK);
+                drop(state);
+                return builder.spawn(move || worker.live()).map(drop).inspect_err(|_| self.0.state.lock().threads -= 1);
             }
         }
+        self.0.poller.call();
         Ok(())
     }
+}
 
-    fn start(&self, job: Job, first: Thread, second: Thread) {
-        let place = Arc::new(Place(self.clone()));
-        let pair = Pair { place: place.clone(), thread: Some(second) };
-        first.work(Box::new(move |space| job(pair, space)), place);
-    }
-
-    /// Counts a job and takes two threads for it, idle ones or new ones.
-    fn take_turn(&self) -> io::Result<Turn> {
-        let mut threads = {
-            let mut state = self.0.state.lock();
-            if state.closed {
-                return Ok(Turn::Closed);
-            }
-            if state.pairs >= self.0.most_pairs {
-                return Ok(Turn::Full);
-            }
-            state.pairs += 1;
-            let rest = state.idle.len().saturating_sub(2);
-            state.idle.split_off(rest).into_iter()
-        };
-        let first = threads.next_back().map_or_else(|| self.start_thread(), Ok);
-        let second = threads.next().map_or_else(|| self.start_thread(), Ok);
-        match (first, second) {
-            (Ok(first), Ok(second)) => Ok(Turn::Start(first, second)),
-            (Err(e), one) | (one, Err(e)) => {
-                self.give_back(one);
-                Err(e)
-            }
+impl Inner {
+    /// The next session of the queue, with a place for it.
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<Arc<Seat>> {
+        if self.waiting.is_empty() {
+            return None;
         }
-    }
-
-    fn give_back(&self, threads: impl IntoIterator<Item = Thread>) {
-        let mut state = self.0.state.lock();
-        state.pairs -= 1;
-        threads.into_iter().for_each(|thread| state.rest(Some(thread)));
-    }
-
-    fn start_thread(&self) -> io::Result<Thread> {
-        let id = {
-            let mut state = self.0.state.lock();
-            state.threads += 1;
-            state.last_id = state.last_id.wrapping_add(1);
-            state.last_id
-        };
-        let (give, take) = bounded(1);
-        let worker = Worker { id, take, pool: self.clone() };
-        let spawned = thread::Builder::new().name(format!("worker {id}")).stack_size(STACK).spawn(move || worker.live());
-        if let Err(e) = spawned {
-            self.0.state.lock().threads -= 1;
-            return Err(e);
+        let mut state = self.state.lock();
+        if state.taken >= state.limits.sessions {
+            return None;
         }
-        Ok(Thread { id, give })
+        let session = self.waiting.pop()?;
+        state.taken += 1;
+        drop(state);
+        self.room.notify_one();
+        let after = session.look();
+        let seat = self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
+        self.state.lock().clock.set(seat.place.number, Instant::now() + after);
+        Some(seat)
+    }
+
+    /// Whether a session waits that could have a place.
+    pub(super) fn could_start(&self, state: &State) -> bool {
+        !self.waiting.is_empty() && state.taken < state.limits.sessions
     }
 }
 
 impl State {
-    /// A thread has nothing to do; in a closed pool it ends.
-    fn rest(&mut self, thread: Option<Thread>) {
-        match thread {
-            Some(_) if self.closed => self.threads -= 1,
-            thread => self.idle.extend(thread),
-        }
+    /// Whether a thread that had nothing to do for a while may end.
+    pub(super) fn can_spare_one(&self) -> bool {
+        self.taken == 0 || self.threads > 1 && self.clock.is_kept()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 }
 
-impl Thread {
-    /// Gives the thread something to do.
-    fn work(self, run: Box<dyn FnOnce(&mut Space) + Send>, place: Arc<Place>) {
-        let give = self.give.clone();
-        // a thread without work waits for exactly this message, and ends only when its sender is gone
-        let _ = give.send(Work { run, place, thread: self });
-    }
-}
-
-/// The inside of a thread of the pool.
-struct Worker {
-    id: usize,
-    take: Receiver<Work>,
-    pool: Pool,
-}
-
-impl Worker {
-    fn live(self) {
-        let mut space = Space::with_capacity(BUFFER);
-        while let Some(Work { run, place, thread }) = self.next() {
-            // a session's panic ends that session; what it held is dropped by the unwinding, and the panic hook has logged it
-            let _ = catch_unwind(AssertUnwindSafe(|| run(&mut space)));
-            self.pool.0.state.lock().rest(Some(thread));
-            // after the thread is idle: it may be the one that the next job gets
-            drop(place);
-        }
-    }
-
-    /// The next work; `None` when it is time to end.
-    fn next(&self) -> Option<Work> {
-        loop {
-            match self.take.recv_timeout(IDLE_LIFE) {
-                Ok(work) => return Some(work),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let mut state = self.pool.0.state.lock();
-            // one that is not in the list was taken for a job, and will hear of it
-            if let Some(position) = state.idle.iter().position(|thread| thread.id == self.id) {
-                state.idle.remove(position);
-                state.threads -= 1;
-                return None;
-            }
-        }
+impl Limits {
+    fn at_least_one(self) -> Limits {
+        Limits { threads: self.threads.max(1), sessions: self.sessions.max(1), queue: self.queue.max(1) }
     }
 }

@@ -24,6 +24,8 @@ pub struct Director {
     settings: RwLock<Config>,
     /// What the configuration file said when it was last read or written.
     saved: RwLock<Config>,
+    /// What was there when the last edit by hand began: after a start, a reload, a roll-back or saving.
+    unedited: RwLock<Config>,
     /// What happened.
     pub events: Events,
     /// Who is connected.
@@ -44,6 +46,7 @@ impl Director {
             services: RwLock::default(),
             settings: RwLock::new(config.clone()),
             saved: RwLock::new(config.clone()),
+            unedited: RwLock::new(config.clone()),
             events: Events::default(),
             roster: Arc::default(),
             changing: Mutex::new(()),
@@ -130,7 +133,18 @@ impl Director {
 
     /// The configuration file says this: it was read or written just now.
     pub fn note_saved(&self, config: Config) {
+        self.note_unedited(config.clone());
         *self.saved.write() = config;
+    }
+
+    /// Nobody has edited this by hand: what comes after it are edits.
+    pub fn note_unedited(&self, config: Config) {
+        *self.unedited.write() = config;
+    }
+
+    /// What was there before all edits by hand that may be lost.
+    pub fn unedited(&self) -> Config {
+        self.unedited.read().clone()
     }
 
     /// What the configuration file said when it was last read or written.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::thread::available_parallelism;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -16,6 +17,8 @@ pub struct Limits {
     pub memory: u64,
     /// Bytes of address space.
     pub address_space: u64,
+    /// Processors that this process may use.
+    pub cores: usize,
 }
 
 impl Limits {
@@ -26,6 +29,7 @@ impl Limits {
             threads: threads(),
             memory: memory().unwrap_or(u64::MAX),
             // half of what a pointer can reach: the other half is the kernel's, or holds what is not ours to plan
+            cores: available_parallelism().map_or(1, usize::from),
             address_space: resource(Resource::RLIMIT_AS, Soft).min(usize::MAX as u64 / 2),
         }
     }

@@ -10,11 +10,11 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::ForkResult;
 
-/// recv(2) into memory that need not be initialised, and so is not touched before bytes arrive. Returns the part that was
-/// filled; empty at the end of the stream.
+/// recv(2) into memory that need not be initialised, and so is not touched before bytes arrive; never waits for them. Returns the
+/// part that was filled; empty at the end of the stream. An error of the kind `WouldBlock` says that nothing is there.
 pub fn receive<'a>(socket: &TcpStream, space: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
     // SAFETY: the pointer and the length are those of one exclusively borrowed slice, and recv only writes into it
-    let count = unsafe { libc::recv(socket.as_raw_fd(), space.as_mut_ptr().cast(), space.len(), 0) };
+    let count = unsafe { libc::recv(socket.as_raw_fd(), space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -36,14 +36,13 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads `stderr`, `syslog`, `syslog:SOCKET` or a file name; a relative name is made absolute now, since a daemon changes its
-    /// directory.
-    pub fn from_name(name: &str) -> Target {
+    /// Reads `stderr`, `syslog`, `syslog:SOCKET` or a file name; a relative name starts at this folder.
+    pub fn from_name(name: &str, folder: &Path) -> Target {
         match (name, name.strip_prefix("syslog:")) {
             ("stderr", _) => Target::Stderr,
             ("syslog", _) => Target::Syslog(SYSLOG_SOCKET.into()),
             (_, Some(socket)) => Target::Syslog(socket.into()),
-            _ => Target::File(std::path::absolute(name).unwrap_or_else(|_| name.into())),
+            _ => Target::File(folder.join(name)),
         }
     }
 }

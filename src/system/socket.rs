@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -121,14 +121,8 @@ fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Connects within a time limit. A connection of a socket to itself, which the kernel makes now and then when nobody listens
-/// on a port of the ephemeral range, counts as refused.
-pub fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, limit)?;
-    refuse_itself(&stream, address)?;
-    Ok(stream)
-}
-
+/// A connection of a socket to itself, which the kernel makes now and then when nobody listens on a port of the ephemeral range,
+/// counts as refused.
 fn refuse_itself(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
     if stream.local_addr()? == address {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
@@ -158,6 +152,20 @@ impl Connecting {
         self.address
     }
 
+    /// Asks the kernel to go on, which tells how it went in one call; `None` while that is open. Not to be called again after that.
+    pub fn go_on(&self) -> Option<io::Result<()>> {
+        match socket::connect(self.stream.as_raw_fd(), &SockaddrStorage::from(self.address)) {
+            Ok(()) | Err(Errno::EISCONN) => Some(refuse_itself(&self.stream, self.address)),
+            Err(Errno::EALREADY | Errno::EINPROGRESS | Errno::EINTR) => None,
+            Err(e) => Some(Err(e.into())),
+        }
+    }
+
+    /// The connected socket.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// How it went; `None` while that is open.
     pub fn result(&self) -> Option<io::Result<()>> {
         let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
@@ -179,6 +187,12 @@ impl Connecting {
     }
 }
 
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
 /// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
 pub fn is_our_shortage(error: &io::Error) -> bool {
     let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN];
@@ -193,19 +207,14 @@ pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 /// Whether the other side has reset the connection or left it in both directions, as far as the kernel knows by now.
 /// A half-closed connection is not gone: its owner may still wait for an answer.
 pub fn is_gone(stream: &TcpStream) -> bool {
-    wait_until_gone(stream, Duration::ZERO)
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
 }
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.
 pub fn is_closed(stream: &TcpStream) -> bool {
     // getpeername(2) fails with ENOTCONN in the state CLOSE and only there, for a socket that was connected
     stream.peer_addr().is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
-}
-
-/// Waits until [`is_gone`] holds, or the time is up, or a signal comes; tells whether it holds.
-pub fn wait_until_gone(stream: &TcpStream, limit: Duration) -> bool {
-    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
-    matches!(poll(&mut polled, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)), Ok(1))
 }
 
 /// Whether closing this socket shall reset the connection instead of ending it politely.

@@ -1,4 +1,5 @@
-//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on the session's pool thread.
+//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on a pool thread, and never waits: an
+//! attempt that takes its time is left to the poller.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::ticket::Ending;
 use super::{Traffic, report};
+use crate::relay::seat::{Seat, Side};
 use crate::state::{Group, Host, Lease, Reason, Service};
 use crate::system::logging::value;
-use crate::system::socket;
+use crate::system::socket::{self, Connecting};
 
 /// A host that answered.
 pub struct Connected {
@@ -18,67 +20,142 @@ pub struct Connected {
     pub lease: Lease,
 }
 
-/// Connects to a host of the group, each tried at most once. A host that fails is marked down; what is our own shortage is
-/// not held against it. `tried` tells afterwards which hosts were asked.
-pub fn connect(
-    service: &Service,
-    group: &Group,
-    client: &TcpStream,
-    traffic: &Traffic,
-    tried: &mut Vec<Arc<Host>>,
-) -> Result<Connected, Ending> {
-    let mut is_short = false;
-    while !socket::is_gone(client) {
-        let Some(lease) = group.pick(tried) else {
-            return Err(if is_short { Ending::Shortage } else { Ending::NoHost });
-        };
-        let host = lease.host();
-        tried.push(host.clone());
-        let began = Instant::now();
-        match connect_to(host, service.connect_limit()) {
-            Ok((server, address)) => {
-                host.prefer(address);
-                lease.connected();
-                return Ok(Connected { server, address, lease });
-            }
-            Err(Failure::Ours(e)) => {
-                log::debug!("shortage service={} reason={}", value(service.name()), value(&e.to_string()));
-                is_short = true;
-            }
-            Err(Failure::Theirs(reason)) => {
-                if host.failed(reason, began) {
-                    report::host_down(&traffic.director, "session", (service, group, host), reason);
-                    traffic.wake_manager();
+/// Which hosts of the group were tried for a client, each at most once, and which one is being tried.
+pub struct Hunt {
+    service: Arc<Service>,
+    group: Arc<Group>,
+    tried: Vec<Arc<Host>>,
+    is_short: bool,
+    attempt: Option<Attempt>,
+}
+
+impl Hunt {
+    /// No host was tried yet.
+    pub fn new(service: Arc<Service>, group: Arc<Group>) -> Hunt {
+        Hunt { service, group, tried: Vec::new(), is_short: false, attempt: None }
+    }
+
+    /// How many hosts were tried, the one that is being tried included.
+    pub fn tries(&self) -> usize {
+        self.tried.len()
+    }
+
+    /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried;
+    /// what is our own shortage is not held against it.
+    pub fn step(&mut self, client: &TcpStream, traffic: &Traffic, seat: &Seat) -> Result<Option<Connected>, Ending> {
+        loop {
+            let mut attempt = match self.attempt.take() {
+                Some(attempt) => attempt,
+                None => self.begin(client)?,
+            };
+            match attempt.step(seat) {
+                Outcome::Open => {
+                    self.attempt = Some(attempt);
+                    return Ok(None);
+                }
+                Outcome::Done(server, address) => {
+                    attempt.lease.host().prefer(address);
+                    attempt.lease.connected();
+                    return Ok(Some(Connected { server, address, lease: attempt.lease }));
+                }
+                Outcome::Ours(e) => {
+                    log::debug!("shortage service={} reason={}", value(self.service.name()), value(&e.to_string()));
+                    self.is_short = true;
+                }
+                Outcome::Theirs(reason) => {
+                    let host = attempt.lease.host();
+                    if host.failed(reason, attempt.began) {
+                        report::host_down(&traffic.director, "session", (&self.service, &self.group, host), reason);
+                        traffic.wake_manager();
+                    }
                 }
             }
         }
     }
-    Err(Ending::ClientGone)
+
+    /// Picks the next host, if the client is still there: it may have waited for long.
+    fn begin(&mut self, client: &TcpStream) -> Result<Attempt, Ending> {
+        if socket::is_gone(client) {
+            return Err(Ending::ClientGone);
+        }
+        let lease = self.group.pick(&self.tried);
+        let lease = lease.ok_or(if self.is_short { Ending::Shortage } else { Ending::NoHost })?;
+        self.tried.push(lease.host().clone());
+        Ok(Attempt::new(lease, self.service.connect_limit()))
+    }
 }
 
-/// Whose fault it is that there is no connection.
-enum Failure {
+/// The addresses of one host, tried in turn, each with its share of one time limit.
+struct Attempt {
+    lease: Lease,
+    began: Instant,
+    deadline: Instant,
+    addresses: std::vec::IntoIter<SocketAddr>,
+    /// One that is being tried, and until when.
+    open: Option<(Connecting, Instant)>,
+    theirs: Option<Reason>,
+    ours: Option<io::Error>,
+}
+
+/// How an attempt stands, and whose fault it is that there is no connection.
+enum Outcome {
+    Open,
+    Done(TcpStream, SocketAddr),
     Ours(io::Error),
     Theirs(Reason),
 }
 
-/// Tries the addresses of one host in turn, each with its share of one time limit. One that fails by the host's fault decides whose
-/// fault it is: without IPv6, for example, an IPv6 address always looks like a shortage of ours.
-fn connect_to(host: &Host, limit: Duration) -> Result<(TcpStream, SocketAddr), Failure> {
-    let deadline = Instant::now() + limit;
-    let addresses = host.resolved();
-    let mut theirs = None;
-    let mut ours = None;
-    for (address, remaining) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
-        let share = deadline.saturating_duration_since(Instant::now()) / remaining;
-        match socket::connect(*address, share.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok((stream, *address)),
-            Err(e) if socket::is_our_shortage(&e) => ours = Some(e),
-            Err(e) => theirs = Some(Reason::from(&e)),
+impl Attempt {
+    fn new(lease: Lease, limit: Duration) -> Attempt {
+        let began = Instant::now();
+        let addresses = lease.host().resolved().into_iter();
+        Attempt { lease, began, deadline: began + limit, addresses, open: None, theirs: None, ours: None }
+    }
+
+    fn step(&mut self, seat: &Seat) -> Outcome {
+        loop {
+            if let Some((connecting, until)) = self.open.take() {
+                match connecting.go_on() {
+                    Some(Ok(())) => {
+                        let address = connecting.address();
+                        return Outcome::Done(connecting.into_stream(), address);
+                    }
+                    Some(Err(e)) => self.note(e),
+                    None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
+                    None => match seat.watch(Side::Server, &connecting) {
+                        Ok(()) => {
+                            self.open = Some((connecting, until));
+                            return Outcome::Open;
+                        }
+                        Err(e) => self.ours = Some(e),
+                    },
+                }
+                seat.forget(Side::Server);
+            }
+            let remaining = self.addresses.len() as u32;
+            let Some(address) = self.addresses.next() else { return self.failed() };
+            let now = Instant::now();
+            let share = self.deadline.saturating_duration_since(now) / remaining;
+            match Connecting::start(address) {
+                Ok(connecting) => self.open = Some((connecting, now + share.max(Duration::from_millis(1)))),
+                Err(e) => self.note(e),
+            }
         }
     }
-    match (theirs, ours) {
-        (None, Some(e)) => Err(Failure::Ours(e)),
-        (reason, _) => Err(Failure::Theirs(reason.unwrap_or(Reason::NoAddress))),
+
+    fn note(&mut self, error: io::Error) {
+        match socket::is_our_shortage(&error) {
+            true => self.ours = Some(error),
+            false => self.theirs = Some(Reason::from(&error)),
+        }
+    }
+
+    /// An address that failed by the host's fault decides whose fault it is: without IPv6, for example, an IPv6 address always looks
+    /// like a shortage of ours.
+    fn failed(&mut self) -> Outcome {
+        match (self.theirs, self.ours.take()) {
+            (None, Some(e)) => Outcome::Ours(e),
+            (reason, _) => Outcome::Theirs(reason.unwrap_or(Reason::NoAddress)),
+        }
     }
 }

@@ -1,22 +1,16 @@
 //! The first exchange of a session whose service has `<replay>`: what the client sends is passed on and kept until the host
-//! answers. When the host ends the connection before its first byte, what was kept is sent to the next one. Runs on the
-//! session's pool thread, before there is a relay.
+//! answers. When the host ends the connection before its first byte, what was kept is sent to the next one. Runs on a pool
+//! thread, before there is a relay, and never waits.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::ticket::Ending;
 use crate::relay::End;
 use crate::relay::pool::Space;
 use crate::system::socket;
-
-/// How often a wait looks up whether the program is stopping.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What a client has sent so far, and how much of it the host of the moment has got.
 pub struct Kept {
@@ -27,6 +21,7 @@ pub struct Kept {
     sent: usize,
     /// The end of the stream was passed on.
     is_told: bool,
+    last_byte: Instant,
 }
 
 /// How a first exchange came out, when the session goes on.
@@ -37,16 +32,10 @@ pub enum Outcome {
     NoWord,
 }
 
-/// What a wait has found.
-struct Ready {
-    client: bool,
-    answer: bool,
-}
-
 impl Kept {
     /// Nothing yet.
     pub fn new(limit: NonZeroUsize) -> Kept {
-        Kept { bytes: Vec::new(), limit: limit.get(), is_all: false, sent: 0, is_told: false }
+        Kept { bytes: Vec::new(), limit: limit.get(), is_all: false, sent: 0, is_told: false, last_byte: Instant::now() }
     }
 
     /// How many bytes went to the host.
@@ -64,71 +53,68 @@ impl Kept {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
-    /// Sends what there is to this host, and passes on what comes, until the host says something or ends. Nothing here waits for
-    /// one side alone: the host may answer before it has read all, the client may go, and `is_over` may say that it is time to end.
-    pub fn exchange(
+    /// Begins anew with this host.
+    pub fn begin(&mut self, server: &TcpStream) -> io::Result<()> {
+        server.set_nodelay(true)?;
+        (self.sent, self.is_told) = (0, false);
+        self.last_byte = Instant::now();
+        Ok(())
+    }
+
+    /// Sends what there is to this host, and passes on what comes, until the host says something or ends; `None` while nothing
+    /// more can be done at once. The host may answer before it has read all, the client may go, and `is_over` may say that it is time
+    /// to end.
+    pub fn step(
         &mut self,
         client: &TcpStream,
         server: &TcpStream,
         idle: Duration,
         is_over: &dyn Fn() -> Option<End>,
         space: &mut Space,
-    ) -> Result<Outcome, Ending> {
-        server.set_nodelay(true).map_err(|_| Ending::Shortage)?;
-        (self.sent, self.is_told) = (0, false);
-        let mut last_byte = Instant::now();
+    ) -> Result<Option<Outcome>, Ending> {
         loop {
             match self.send(server) {
                 Ok(0) => {}
-                Ok(_) => last_byte = Instant::now(),
-                Err(_) => return Ok(Outcome::NoWord),
+                Ok(_) => self.last_byte = Instant::now(),
+                Err(_) => return Ok(Some(Outcome::NoWord)),
             }
             if self.sent >= self.limit {
-                return Ok(Outcome::Answer(Vec::new()));
+                return Ok(Some(Outcome::Answer(Vec::new())));
             }
-            let ready = self.wait(client, server).map_err(|_| Ending::Shortage)?;
-            if ready.answer {
-                match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
-                    Ok(answer) if !answer.is_empty() => return Ok(Outcome::Answer(answer)),
-                    _ => return Ok(Outcome::NoWord),
-                }
+            match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
+                Ok(answer) if !answer.is_empty() => return Ok(Some(Outcome::Answer(answer))),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                _ => return Ok(Some(Outcome::NoWord)),
             }
-            if ready.client {
-                self.receive(client, space)?;
-                last_byte = Instant::now();
+            if self.receive(client, space)? {
+                self.last_byte = Instant::now();
+                continue;
             }
-            if let Some(end) = is_over().or_else(|| (last_byte.elapsed() >= idle).then_some(End::Idle)) {
-                return Err(Ending::Relayed(end));
-            }
+            return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
+                Some(end) => Err(Ending::Relayed(end)),
+                None => Ok(None),
+            };
         }
     }
 
-    /// Whether more of the client is wanted.
-    fn has_room(&self) -> bool {
-        !self.is_all && self.bytes.len() < self.limit
-    }
-
-    /// Waits a while for the client (for its reset only, when nothing more of it is wanted) and for the server.
-    fn wait(&self, client: &TcpStream, server: &TcpStream) -> io::Result<Ready> {
-        let of_client = if self.has_room() { PollFlags::POLLIN } else { PollFlags::empty() };
-        let to_server = if self.rest().is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
-        let mut polled = [PollFd::new(client.as_fd(), of_client), PollFd::new(server.as_fd(), PollFlags::POLLIN | to_server)];
-        again(|| Ok(poll(&mut polled, PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::MAX))?))?;
-        let [client, server] = polled.map(|one| one.revents().unwrap_or(PollFlags::empty()));
-        Ok(Ready { client: !client.is_empty(), answer: !(server - PollFlags::POLLOUT).is_empty() })
-    }
-
-    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), Ending> {
-        if !self.has_room() {
-            return Err(Ending::ClientGone);
+    /// Reads from the client if more of it is wanted; else only notices that it has gone. Tells whether anything came, be it the end.
+    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, Ending> {
+        let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
+        if length == 0 {
+            return if socket::is_gone(client) { Err(Ending::ClientGone) } else { Ok(false) };
         }
         let room = space.spare_capacity_mut();
-        let length = room.len().min(self.limit - self.bytes.len());
+        let length = room.len().min(length);
         let room = room.get_mut(..length).unwrap_or_default();
-        let bytes = again(|| socket::receive(client, room).map(<[u8]>::to_vec)).map_err(|_| Ending::ClientGone)?;
-        self.is_all = bytes.is_empty();
-        self.bytes.extend(bytes);
-        Ok(())
+        match again(|| socket::receive(client, room).map(<[u8]>::to_vec)) {
+            Ok(bytes) => {
+                self.is_all = bytes.is_empty();
+                self.bytes.extend(bytes);
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(Ending::ClientGone),
+        }
     }
 
     /// Sends what the kernel takes, and once the end of the stream if that was reached; tells how much it took.
@@ -196,7 +182,14 @@ mod tests {
         is_over: &dyn Fn() -> Option<End>,
     ) -> (Kept, Result<Outcome, Ending>) {
         let mut kept = Kept::new(NonZeroUsize::new(65_536).unwrap());
-        let result = kept.exchange(client, server, idle, is_over, &mut Space::with_capacity(BUFFER));
+        kept.begin(server).unwrap();
+        let result = loop {
+            match kept.step(client, server, idle, is_over, &mut Space::with_capacity(BUFFER)) {
+                Ok(None) => thread::sleep(Duration::from_millis(5)),
+                Ok(Some(outcome)) => break Ok(outcome),
+                Err(ending) => break Err(ending),
+            }
+        };
         (kept, result)
     }
 

@@ -17,7 +17,6 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::Traffic;
 use super::session::Session;
 use crate::config::Address;
-use crate::relay::pool::Job;
 use crate::state::Service;
 use crate::system::bell::Bell;
 use crate::system::inherited::Inherited;
@@ -177,7 +176,7 @@ impl Inner {
             match accepted {
                 Ok((client, peer)) => {
                     short = false;
-                    self.traffic.pool.submit(self.job(client, peer));
+                    self.traffic.pool.submit(self.session(client, peer));
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
@@ -232,7 +231,7 @@ impl Inner {
     /// Takes in what the kernel holds, as far as the pool's queue has room.
     fn take_rest(&self, socket: &TcpListener) {
         while let Ok((client, peer)) = socket.accept() {
-            if self.traffic.pool.try_submit(self.job(client, peer)).is_err() {
+            if self.traffic.pool.try_submit(self.session(client, peer)).is_err() {
                 return;
             }
         }
@@ -242,10 +241,9 @@ impl Inner {
         self.service.read().clone()
     }
 
-    fn job(&self, client: TcpStream, peer: SocketAddr) -> Job {
+    fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let session = Session::new(client, peer, self.address, self.service(), self.traffic.clone());
-        Box::new(move |pair, space| session.run(pair, space))
+        Box::new(Session::new(client, peer, self.address, self.service(), self.traffic.clone()))
     }
 }

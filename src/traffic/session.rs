@@ -1,26 +1,46 @@
-//! One client connection, from accept to its log line. Made by a listener, run by two pool threads.
+//! One client connection, from accept to its log line. Made by a listener, carried by the pool.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::Traffic;
-use super::connect::{Connected, connect};
+use super::connect::{Connected, Hunt};
 use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
-use crate::relay::pool::{Pair, Space};
+use crate::relay::pool::Space;
+use crate::relay::seat::{Carried, For, Next, Seat, Side};
 use crate::relay::{Direction, End, Relay};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
-/// A session that has no server yet.
+/// How often a session without a server looks up whether the program is stopping.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A session: it searches for a server, then it is relayed.
 pub struct Session {
+    /// While there is no relay; taken out by the one thread that goes on with it.
+    search: Mutex<Option<Search>>,
+    running: OnceLock<Running>,
+    look: Duration,
+}
+
+/// A client that has no server yet.
+struct Search {
     client: TcpStream,
     traffic: Arc<Traffic>,
     ticket: Ticket,
+    hunt: Option<Hunt>,
+    /// With `<replay>`: what the client has sent so far.
+    kept: Option<Kept>,
+    /// With `<replay>`: a host that is connected and has not answered yet.
+    asked: Option<Connected>,
 }
 
-/// A session that is being relayed; both of its threads hold it, and the last one ends it. The order of the fields is the order of
-/// the end: sockets closed (a stop or a drain may hold the relay for a moment longer), lease given back, log line written.
+/// A session that is being relayed. The order of the fields is the order of the end: sockets closed (a stop or a drain may hold the
+/// relay for a moment longer), lease given back, log line written.
 struct Running {
     relay: Arc<Relay>,
     _lease: Lease,
@@ -32,89 +52,129 @@ impl Session {
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
         // a client that reaches nobody must not take that for an empty answer; taken back when somebody is there
         socket::reset_on_close(&client, true);
+        let look = LOOK.min(service.connect_limit() / 4).min(service.idle_limit() / 4).max(Duration::from_millis(1));
+        let kept = service.replay_limit().map(Kept::new);
         let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
-        Session { client, traffic, ticket }
+        let search = Search { client, traffic, ticket, hunt: None, kept, asked: None };
+        Session { search: Mutex::new(Some(search)), running: OnceLock::new(), look }
     }
 
-    /// Connects the client to a host and relays until both have ended. `pair` is the place of the second flow.
-    pub fn run(self, pair: Pair, space: &mut Space) {
-        let Some((session, Said { by_client, by_server })) = self.connect(space) else { return };
-        let session = Arc::new(session);
-        let other = session.clone();
-        pair.run_beside(move |space| other.relay.run(Direction::ToClient, &by_server, space));
-        session.relay.run(Direction::ToServer, &by_client, space);
-    }
-
-    /// The session with its server, and what has to go on its way first; `None` when it has ended, which its ticket knows.
-    fn connect(self, space: &mut Space) -> Option<(Running, Said)> {
-        let Session { client, traffic, mut ticket } = self;
-        match find(&client, &traffic, &mut ticket, space) {
-            Ok(found) => Running::new(client, found, ticket),
+    /// Goes on with the search. Without a relay afterwards, says what to do instead.
+    fn find(&self, seat: &Arc<Seat>, space: &mut Space) -> Result<&Running, Next> {
+        let mut search = self.search.lock().take().ok_or(Next::Over)?;
+        match search.step(seat, space) {
+            Ok(Some(found)) => {
+                let running = Running::new(search, found).ok_or(Next::Over)?;
+                let running = self.running.get_or_init(|| running);
+                seat.begin_other();
+                Ok(running)
+            }
+            Ok(None) => {
+                *self.search.lock() = Some(search);
+                Err(Next::Wait(For::Anything))
+            }
             Err(ending) => {
-                ticket.ending = Some(ending);
-                None
+                search.ticket.ending = Some(ending);
+                Err(Next::Over)
             }
         }
     }
 }
 
-/// What was read from both sides before there was a relay, and has not gone on to the other.
-#[derive(Default)]
-struct Said {
-    by_client: Vec<u8>,
-    by_server: Vec<u8>,
+impl Carried for Session {
+    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
+        match self.running.get().map_or_else(|| self.find(seat, space), Ok) {
+            Ok(running) => running.relay.go(half, seat, space),
+            Err(next) => next,
+        }
+    }
+
+    fn look(&self) -> Duration {
+        self.running.get().map_or(self.look, |running| running.relay.look())
+    }
 }
 
-/// A host for the client, what went to it already, and what it has answered.
+/// A host for the client, and what it has answered.
 struct Found {
     connected: Connected,
-    kept: Option<Kept>,
     answer: Vec<u8>,
 }
 
-/// Connects to a host of the enabled group; with `<replay>`, goes on to the next one until one has answered.
-fn find(client: &TcpStream, traffic: &Traffic, ticket: &mut Ticket, space: &mut Space) -> Result<Found, Ending> {
-    let service = ticket.service.clone();
-    let group = service.enabled();
-    ticket.group = Some(group.name().to_owned());
-    let mut kept = service.replay_limit().map(Kept::new);
-    let mut tried = Vec::new();
-    loop {
-        let result = connect(&service, &group, client, traffic, &mut tried);
-        (ticket.tries, ticket.connect) = (tried.len(), ticket.age());
-        let connected = result?;
-        let Some(exchange) = &mut kept else { return Ok(Found { connected, kept, answer: Vec::new() }) };
+impl Search {
+    /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes its time.
+    fn step(&mut self, seat: &Seat, space: &mut Space) -> Result<Option<Found>, Ending> {
+        loop {
+            let asked = self.asked.take();
+            let connected = match asked.map_or_else(|| self.connect(seat), |asked| Ok(Some(asked)))? {
+                Some(connected) => connected,
+                None => return Ok(None),
+            };
+            match self.ask(&connected, seat, space)? {
+                Some(Outcome::Answer(answer)) => return Ok(Some(Found { connected, answer })),
+                Some(Outcome::NoWord) => {
+                    drop(connected);
+                    seat.forget(Side::Server);
+                }
+                None => {
+                    self.asked = Some(connected);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
+    fn connect(&mut self, seat: &Seat) -> Result<Option<Connected>, Ending> {
+        let Search { client, traffic, ticket, hunt, kept, .. } = self;
+        let hunt = hunt.get_or_insert_with(|| {
+            let group = ticket.service.enabled();
+            ticket.group = Some(group.name().to_owned());
+            Hunt::new(ticket.service.clone(), group)
+        });
+        let result = hunt.step(client, traffic, seat);
+        (ticket.tries, ticket.connect) = (hunt.tries(), ticket.age());
+        if let (Ok(Some(connected)), Some(kept)) = (&result, kept) {
+            kept.begin(&connected.server).map_err(|_| Ending::Shortage)?;
+        }
+        result
+    }
+
+    /// With `<replay>`, the first exchange with a host; without it, any host that is connected is the one.
+    fn ask(&mut self, connected: &Connected, seat: &Seat, space: &mut Space) -> Result<Option<Outcome>, Ending> {
+        let Search { client, ticket, kept, .. } = self;
+        let Some(kept) = kept else { return Ok(Some(Outcome::Answer(Vec::new()))) };
         let is_over = || match ticket.entry().is_stopping() {
             true => Some(End::Stopped),
             false => connected.lease.host().is_drained().then_some(End::Drained),
         };
-        match exchange.exchange(client, &connected.server, service.idle_limit(), &is_over, space)? {
-            Outcome::Answer(answer) => return Ok(Found { connected, kept, answer }),
-            Outcome::NoWord => {}
+        let outcome = kept.step(client, &connected.server, ticket.service.idle_limit(), &is_over, space)?;
+        if outcome.is_none() {
+            seat.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
+            seat.watch(Side::Server, &connected.server).map_err(|_| Ending::Shortage)?;
         }
+        Ok(outcome)
     }
 }
 
 impl Running {
     /// Makes the relay. `None` when a socket has died in the meantime; the ticket says so.
-    fn new(client: TcpStream, found: Found, mut ticket: Ticket) -> Option<(Running, Said)> {
-        let Found { connected: Connected { server, address, lease }, kept, answer } = found;
+    fn new(search: Search, found: Found) -> Option<Running> {
+        let Search { client, mut ticket, kept, .. } = search;
+        let Found { connected: Connected { server, address, lease }, answer } = found;
         socket::reset_on_close(&client, false);
         let host = lease.host().clone();
         let Ok(relay) = Relay::new(client, server, ticket.service.idle_limit(), host.meter().clone()) else {
             ticket.ending = Some(Ending::ClientGone);
             return None;
         };
-        let mut said = Said { by_server: answer, ..Said::default() };
         if let Some(kept) = kept {
-            relay.take_over(kept.sent(), kept.is_told());
-            said.by_client = kept.rest().to_vec();
+            relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
         }
         let relay = Arc::new(relay);
         let group = ticket.group.clone().unwrap_or_default();
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
         ticket.server = Some((host, address));
-        Some((Running { relay, _lease: lease, ticket }, said))
+        Some(Running { relay, _lease: lease, ticket })
     }
 }
 

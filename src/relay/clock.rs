@@ -1,0 +1,118 @@
+//! When the sessions of a pool want to be looked at. A part of the pool's state, behind its lock.
+//!
+//! There is at most one entry in force for each place of a session, and a place keeps its entry when the next session takes it: an
+//! alarm that comes too early costs a look, while entries of sessions that have long ended would pile up.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// The alarms of all places.
+#[derive(Default)]
+pub struct Clock {
+    alarms: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// For each place its entry in force.
+    in_force: Vec<Option<Instant>>,
+    /// The time up to which one of the waiting threads sleeps at most.
+    planned: Option<Instant>,
+}
+
+impl Clock {
+    /// The session at this place wants to be looked at no later than then.
+    pub fn set(&mut self, place: usize, when: Instant) {
+        if self.in_force.len() <= place {
+            self.in_force.resize(place + 1, None);
+        }
+        let Some(known) = self.in_force.get_mut(place) else { return };
+        if known.is_none_or(|known| when < known) {
+            *known = Some(when);
+            self.alarms.push(Reverse((when, place)));
+        }
+    }
+
+    /// The next place that is due, whose entry is then gone.
+    pub fn due(&mut self, now: Instant) -> Option<usize> {
+        while let Some(Reverse((when, place))) = self.alarms.peek().copied().filter(|Reverse((when, _))| *when <= now) {
+            self.alarms.pop();
+            let known = self.in_force.get_mut(place);
+            if let Some(known) = known.filter(|known| **known == Some(when)) {
+                *known = None;
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Until when the caller is to sleep so that no alarm is missed; `None` when another thread sees to that.
+    pub fn plan(&mut self) -> Option<Instant> {
+        let Reverse((next, _)) = *self.alarms.peek()?;
+        if self.planned.is_some_and(|planned| planned <= next) {
+            return None;
+        }
+        self.planned = Some(next);
+        self.planned
+    }
+
+    /// The thread that was to sleep until then is awake.
+    pub fn is_awake(&mut self, planned: Instant) {
+        if self.planned == Some(planned) {
+            self.planned = None;
+        }
+    }
+
+    /// Whether a sleeping thread sees to the next alarm, or there is none.
+    pub fn is_kept(&self) -> bool {
+        self.planned.is_some() || self.alarms.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn drain(clock: &mut Clock, now: Instant) -> Vec<usize> {
+        std::iter::from_fn(|| clock.due(now)).collect()
+    }
+
+    #[test]
+    fn alarms_come_in_their_order_and_once() {
+        let (mut clock, now) = (Clock::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        clock.set(3, at(3));
+        clock.set(1, at(1));
+        clock.set(2, at(9));
+        clock.set(2, at(2));
+        clock.set(1, at(8));
+        assert!(drain(&mut clock, at(0)).is_empty());
+        assert_eq!(drain(&mut clock, at(3)), [1, 2, 3]);
+        assert!(drain(&mut clock, at(99)).is_empty());
+    }
+
+    #[test]
+    fn a_place_that_is_taken_again_and_again_keeps_one_entry() {
+        let (mut clock, now) = (Clock::default(), Instant::now());
+        for i in 0..1000 {
+            clock.set(7, now + Duration::from_secs(i));
+        }
+        assert_eq!(clock.alarms.len(), 1);
+    }
+
+    #[test]
+    fn one_sleeper_sees_to_the_alarms_and_an_earlier_one_needs_another() {
+        let (mut clock, now) = (Clock::default(), Instant::now());
+        assert!(clock.is_kept() && clock.plan().is_none());
+        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
+        clock.set(0, later);
+        assert!(!clock.is_kept());
+        assert_eq!(clock.plan(), Some(later));
+        assert_eq!(clock.plan(), None);
+        clock.set(1, soon);
+        assert_eq!(clock.plan(), Some(soon));
+        clock.is_awake(later);
+        assert!(clock.is_kept());
+        clock.is_awake(soon);
+        assert!(!clock.is_kept());
+    }
+}

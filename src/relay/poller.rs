@@ -1,0 +1,63 @@
+//! The readiness poller that idle pool threads wait on: epoll(7), edge-triggered, so that a socket is registered once in its life
+//! and no message costs another call. Beside the sockets it holds one event counter, which wakes a thread for other work.
+//!
+//! Edge-triggered means: something is told once, when it happens. Who stops reading before the socket says that there is nothing
+//! left must not wait for it (see [`super::seat`], which keeps the account of who has been told what).
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// What epoll says about a socket.
+pub type News = EpollFlags;
+
+/// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never with this one.
+const CALL: u64 = u64::MAX;
+
+/// One poller for a whole pool. A socket that is closed leaves it by itself.
+pub struct Poller {
+    epoll: Epoll,
+    call: EventFd,
+}
+
+impl Poller {
+    /// Two descriptors.
+    pub fn new() -> io::Result<Poller> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let call = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&call, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, CALL))?;
+        Ok(Poller { epoll, call })
+    }
+
+    /// Registers a socket under a mark. What is so already is told as if it had happened now.
+    pub fn add(&self, socket: BorrowedFd<'_>, mark: usize) -> io::Result<()> {
+        let all = News::EPOLLIN | News::EPOLLOUT | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
+        match self.epoll.add(socket, EpollEvent::new(all, mark as u64)) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes one waiting thread return, or the next one that would wait.
+    pub fn call(&self) {
+        // it fails only when the counter is full, and then somebody is called already
+        let _ = self.call.write(1);
+    }
+
+    /// Waits for news, at most so long; they are put into `events`, and the number of them is returned. A call and a signal count
+    /// as none.
+    pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
+        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
+        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        self.epoll.wait(events, EpollTimeout::from(millis)).unwrap_or(0)
+    }
+}
+
+/// The mark and the news of an event; `None` for a call.
+pub fn read(event: &EpollEvent) -> Option<(usize, News)> {
+    let mark = event.data();
+    (mark != CALL).then(|| (mark as usize, event.events()))
+}

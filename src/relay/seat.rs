@@ -1,0 +1,215 @@
+//! The place of one session in the pool: what it is, which of its two halves run, which wait and for what.
+//!
+//! Each half is at any time in one of the states below, in an atomic of its own. Only the thread that has brought a half to `RUNS`
+//! runs it, so a half is never run by two threads. News for a half that runs are not lost: they make it `RUNS_ON`, and when it
+//! wants to wait it is told to go on instead. So nothing depends on whether an event comes before or after the decision to wait.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::Direction;
+use super::poller::News;
+use super::pool::{Place, Space};
+
+/// What a pool carries: a session, in two halves that may run at the same time, each on one thread at a time.
+pub trait Carried: Send + Sync {
+    /// Goes on with one half until it is over or would have to wait. The first call is for [`Direction::ToServer`]; the other half
+    /// begins with [`Seat::begin_other`].
+    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next;
+
+    /// Looks at the clock; afterwards the halves that wait go on, once. Tells after what time to call again.
+    fn look(&self) -> Duration;
+}
+
+/// What a half wants after it has done what could be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// To be called when something like this happens. The sockets that this is about must be watched already.
+    Wait(For),
+    /// To be called again when others had their turn.
+    Yield,
+    /// Not to be called any more.
+    Over,
+}
+
+/// What a half waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Something to read from its source.
+    Source,
+    /// Room in its sink; or the failure of its source.
+    Sink,
+    /// Whatever happens to one of the two sockets.
+    Anything,
+}
+
+/// One of the two sockets of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The socket of the client: the source of the flow to the server.
+    Client,
+    /// The socket of the server: the source of the flow to the client.
+    Server,
+}
+
+const ASLEEP: u8 = 0;
+const WAITS_FOR_SOURCE: u8 = 1;
+const WAITS_FOR_SINK: u8 = 2;
+const WAITS_FOR_ANYTHING: u8 = 3;
+const RUNS: u8 = 4;
+const RUNS_ON: u8 = 5;
+const OVER: u8 = 6;
+
+/// A session that has its place in the pool. Dropping it drops the session first, then gives the place back.
+pub struct Seat {
+    pub(super) carried: Box<dyn Carried>,
+    halves: [AtomicU8; 2],
+    is_watched: [AtomicBool; 2],
+    /// Beside bytes, something else may be there to be read: the end of the stream, an error.
+    is_odd: [AtomicBool; 2],
+    /// The connection is, or was for a moment, over in both directions, or has failed.
+    is_hung: [AtomicBool; 2],
+    pub(super) place: Place,
+}
+
+impl Seat {
+    pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
+        let halves = [AtomicU8::new(RUNS), AtomicU8::new(ASLEEP)];
+        Seat { carried, halves, is_watched: Default::default(), is_odd: Default::default(), is_hung: Default::default(), place }
+    }
+
+    /// Has the poller watch a socket of the session, if it does not yet. A half must do so before it waits for the socket.
+    pub fn watch(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
+        if !self.is_watched(side) {
+            self.place.watch(side, socket.as_fd())?;
+            side.of(&self.is_watched).store(true, SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Whether news of this socket may have come before.
+    pub fn is_watched(&self, side: Side) -> bool {
+        side.of(&self.is_watched).load(SeqCst)
+    }
+
+    /// The socket of this side was closed, and another one may come.
+    pub fn forget(&self, side: Side) {
+        side.of(&self.is_watched).store(false, SeqCst);
+        side.of(&self.is_odd).store(false, SeqCst);
+        side.of(&self.is_hung).store(false, SeqCst);
+    }
+
+    /// Whether a read that came back with less than it could have may have left something to be read that nobody will tell of: an
+    /// end that came together with the bytes, or what stands behind an urgent byte.
+    pub fn is_odd(&self, side: Side) -> bool {
+        side.of(&self.is_odd).load(SeqCst)
+    }
+
+    /// Whether the poller has ever said that the connection hangs: then its state is worth a question.
+    pub fn is_hung(&self, side: Side) -> bool {
+        side.of(&self.is_hung).load(SeqCst)
+    }
+
+    /// The second half begins: it is run as soon as a thread is free.
+    pub fn begin_other(self: &Arc<Self>) {
+        if self.half(Direction::ToClient).compare_exchange(ASLEEP, RUNS, SeqCst, SeqCst).is_ok() {
+            self.place.run_soon(self.clone(), Direction::ToClient);
+        }
+    }
+
+    /// Something has happened to a socket: notes it, and tells which halves the caller must run now.
+    pub(super) fn notice(&self, side: Side, news: News) -> [Option<Direction>; 2] {
+        let is_hung = news.intersects(News::EPOLLHUP | News::EPOLLERR);
+        let is_odd = is_hung || news.intersects(News::EPOLLRDHUP | News::EPOLLPRI);
+        // before anybody is roused by it
+        if is_odd {
+            side.of(&self.is_odd).store(true, SeqCst);
+        }
+        if is_hung {
+            side.of(&self.is_hung).store(true, SeqCst);
+        }
+        let reader = match side {
+            Side::Client => Direction::ToServer,
+            Side::Server => Direction::ToClient,
+        };
+        let can_read = is_odd || news.contains(News::EPOLLIN);
+        let can_write = is_hung || news.contains(News::EPOLLOUT);
+        let reads = self.rouse(reader, |waits| match waits {
+            WAITS_FOR_SOURCE => can_read,
+            WAITS_FOR_SINK => is_odd,
+            _ => true,
+        });
+        let writes = self.rouse(reader.other(), |waits| match waits {
+            WAITS_FOR_SOURCE => false,
+            WAITS_FOR_SINK => can_write,
+            _ => true,
+        });
+        [reads.then_some(reader), writes.then_some(reader.other())]
+    }
+
+    /// Both halves, as far as they wait: the caller must run them now.
+    pub(super) fn rouse_all(&self) -> [Option<Direction>; 2] {
+        [Direction::ToServer, Direction::ToClient].map(|half| self.rouse_half(half).then_some(half))
+    }
+
+    /// Makes a half look again; tells whether the caller must run it now.
+    pub(super) fn rouse_half(&self, half: Direction) -> bool {
+        self.rouse(half, |_| true)
+    }
+
+    /// Makes a half that waits for this run, and one that runs go on; tells whether the caller has to run it.
+    fn rouse(&self, half: Direction, concerns: impl Fn(u8) -> bool) -> bool {
+        let state = self.half(half);
+        let mut now = state.load(SeqCst);
+        loop {
+            let then = match now {
+                RUNS => RUNS_ON,
+                WAITS_FOR_SOURCE | WAITS_FOR_SINK | WAITS_FOR_ANYTHING if concerns(now) => RUNS,
+                _ => return false,
+            };
+            match state.compare_exchange(now, then, SeqCst, SeqCst) {
+                Ok(_) => return then == RUNS,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// A half that runs wants to wait; tells whether it does, and not whether something has happened meanwhile.
+    pub(super) fn wait(&self, half: Direction, what: For) -> bool {
+        let waits = match what {
+            For::Source => WAITS_FOR_SOURCE,
+            For::Sink => WAITS_FOR_SINK,
+            For::Anything => WAITS_FOR_ANYTHING,
+        };
+        let state = self.half(half);
+        let does = state.compare_exchange(RUNS, waits, SeqCst, SeqCst).is_ok();
+        if !does {
+            state.store(RUNS, SeqCst);
+        }
+        does
+    }
+
+    /// A half is over; tells whether the session is.
+    pub(super) fn finish(&self, half: Direction) -> bool {
+        self.half(half).store(OVER, SeqCst);
+        matches!(self.half(half.other()).load(SeqCst), OVER | ASLEEP)
+    }
+
+    fn half(&self, half: Direction) -> &AtomicU8 {
+        match (half, &self.halves) {
+            (Direction::ToServer, [state, _]) | (Direction::ToClient, [_, state]) => state,
+        }
+    }
+}
+
+impl Side {
+    fn of<T>(self, [client, server]: &[T; 2]) -> &T {
+        match self {
+            Side::Client => client,
+            Side::Server => server,
+        }
+    }
+}
