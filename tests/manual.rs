@@ -47,6 +47,7 @@ fn the_parser_takes_every_flag_by_both_names() {
                 let company: &[&str] = match flag.long {
                     "diff" => &["old.xml", "new.xml"],
                     "admin" => &["--diff", "new.xml"],
+                    "replace" => &["-p", "pidfile"],
                     _ => &[],
                 };
                 let arguments = [name].into_iter().chain(value).chain(company.iter().map(ToString::to_string)).map(Into::into);
