@@ -43,6 +43,13 @@
 //! undisturbed. `daemon` opens what is new (listen addresses, the log, the admin pages) before, and closes what is left over
 //! after. There is no second path by which the running state is edited.
 //!
+//! # The way to a new program
+//!
+//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which loads its
+//! file and gets the listening sockets and the pid file ([`system::inherited`], [`system::pidfile`]). When the new one is prepared,
+//! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when its sessions have
+//! ended. Up to then everything can be taken back. `daemon::message` has the conversation.
+//!
 //! # Where this differs from the plan
 //!
 //! * Pool threads never block in a read, a write or a connect. Sockets are registered with the poller once, edge-triggered, and the

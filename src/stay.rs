@@ -69,6 +69,19 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// What has arrived before a successor served was meant for the service, so for both. systemd tells all processes of a service to
+    /// stop, and to be told twice would mean to hurry.
+    fn pass_on(&mut self, successor: &Successor) {
+        self.waiting.retain(|signal| *signal != SIGUSR2);
+        for signal in &self.waiting {
+            if !(notify::is_wanted() && matches!(*signal, SIGTERM | SIGINT)) {
+                successor.signal(*signal);
+            }
+        }
+    }
+}
+
 /// The program while it serves.
 pub struct Stay {
     /// The balancer.
@@ -165,6 +178,7 @@ impl Stay {
         match daemon.replace(origin, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
             Ok(successor) => {
                 log::info!("replace state=done pid={} sessions={}", successor.pid(), daemon.open_sessions());
+                signals.pass_on(&successor);
                 Some(successor)
             }
             Err(reason) => {

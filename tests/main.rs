@@ -15,6 +15,7 @@
 //! * `replace`: what becomes of clients, files and states when the program is replaced
 //! * `replace_faults`: what becomes of them when that goes wrong
 //! * `save`: what a configuration file looks like after the running state was written to it
+//! * `service_manager`: what systemd gives and is told
 //! * `many`: as many sessions at once as this machine allows
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
@@ -54,4 +55,5 @@ mod replace;
 mod replace_faults;
 mod save;
 mod scheduling;
+mod service_manager;
 mod steady;

@@ -186,6 +186,7 @@ impl Levers {
         all.extend(listeners);
         let kept = assign(&self.director, &mut all);
         kept.iter().for_each(Listener::resume);
+        kept.iter().for_each(Listener::announce);
         *self.listeners.lock() = kept;
         // what nobody wants any more; its sessions go on
         drop(all);

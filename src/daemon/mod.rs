@@ -168,7 +168,10 @@ impl Daemon {
             let pages = self.levers.start_admin(std::mem::take(&mut self.doors)).map_err(thread)?;
             *self.levers.admin.lock() = Some(pages);
         }
-        self.levers.listeners.lock().iter().for_each(Listener::resume);
+        let listeners = self.levers.listeners.lock();
+        listeners.iter().for_each(Listener::resume);
+        listeners.iter().for_each(Listener::announce);
+        drop(listeners);
         self.levers.admin.lock().iter().for_each(Admin::announce);
         Ok(())
     }

@@ -51,7 +51,7 @@ impl From<io::Error> for Trouble {
 impl Daemon {
     /// Starts the program that is at our path now and leaves the service to it: then this one has no listen address and no admin
     /// pages any more, and its sessions go on. On failure, which the error tells in words, nothing has changed.
-    /// `is_called_off` is asked now and then while there is time to turn back.
+    /// `is_called_off` is asked now and then while there is time to turn back, and once more when there is none.
     pub fn replace(
         &mut self,
         origin: &Origin,
@@ -66,6 +66,8 @@ impl Daemon {
         })?;
         match self.hand_over(&successor.channel, pidfile.as_deref(), is_called_off) {
             Ok(takes) => {
+                // the caller's last look: what arrives after this is meant for one of the two processes
+                is_called_off();
                 let pid = successor.pid();
                 successor.release();
                 if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(pid)) {

@@ -91,6 +91,12 @@ impl Successor {
         self.child.wait()
     }
 
+    /// Passes a signal on, if it is still there.
+    pub fn signal(&self, signal: i32) {
+        let signal = Signal::try_from(signal).ok();
+        let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), signal));
+    }
+
     /// It has taken over: it lives on when this is dropped.
     pub fn release(&mut self) {
         self.is_free = true;

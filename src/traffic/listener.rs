@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Inner {
     /// The turn has changed hands, or may be taken again.
     turned: Condvar,
     bell: Bell,
+    /// The log knows of it, and is to hear of its end.
+    is_announced: AtomicBool,
 }
 
 /// Whether the thread may use the socket, and whether it does.
@@ -84,6 +87,7 @@ impl Listener {
     pub fn start(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
         let listener = Listener::paused(socket, listen, service, traffic)?;
         listener.resume();
+        listener.announce();
         Ok(listener)
     }
 
@@ -93,7 +97,16 @@ impl Listener {
         let address = socket.local_addr()?;
         let turn = Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
         let service = RwLock::new(service);
-        let inner = Arc::new(Inner { listen, address, service, traffic, turn, turned: Condvar::new(), bell: Bell::new()? });
+        let inner = Arc::new(Inner {
+            listen,
+            address,
+            service,
+            traffic,
+            turn,
+            turned: Condvar::new(),
+            bell: Bell::new()?,
+            is_announced: AtomicBool::default(),
+        });
         let runner = inner.clone();
         // made before the thread: when that cannot be had, the socket is closed
         let listener = Listener { inner };
@@ -135,14 +148,16 @@ impl Listener {
 
     /// Accepts clients, again or for the first time; those first that have been waiting. Does nothing to one that is stopped.
     pub fn resume(&self) {
-        let is_new = {
-            let mut turn = self.inner.turn.lock();
-            std::mem::take(&mut turn.is_paused) && turn.socket.is_some()
-        };
-        if is_new {
-            log::info!("listen service={} address={} state=open", value(self.service().name()), self.address());
-            self.inner.turned.notify_all();
+        self.inner.turn.lock().is_paused = false;
+        self.inner.turned.notify_all();
+    }
+
+    /// Tells the log that it is open, if that does not know yet.
+    pub fn announce(&self) {
+        if self.inner.is_announced.swap(true, Relaxed) {
+            return;
         }
+        log::info!("listen service={} address={} state=open", value(self.service().name()), self.address());
     }
 
     /// Closes the address for good. Clients that the kernel holds already are taken in first, as far as the pool's queue has
@@ -158,6 +173,9 @@ impl Listener {
             self.inner.take_rest(&socket);
         }
         drop(socket);
+        if !self.inner.is_announced.load(Relaxed) {
+            return;
+        }
         let state = if is_paused { "handed-over" } else { "closed" };
         log::info!("listen service={} address={} state={state}", value(self.service().name()), self.address());
     }
@@ -174,9 +192,9 @@ impl Inner {
         let mut short = false;
         while let Some(accepted) = self.accept() {
             match accepted {
-                Ok((client, peer)) => {
+                Ok(session) => {
                     short = false;
-                    self.traffic.pool.submit(self.session(client, peer));
+                    self.traffic.pool.submit(session);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
@@ -191,12 +209,13 @@ impl Inner {
         }
     }
 
-    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is stopped.
-    fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is stopped. The client is a session
+    /// before the turn ends, so that whoever pauses this knows of everybody who came.
+    fn accept(&self) -> Option<io::Result<Box<Session>>> {
         let socket = self.take_turn()?;
         let accepted = match socket.accept() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.bell.wait_at(socket.as_fd()).and(Err(e)),
-            accepted => accepted,
+            accepted => accepted.map(|(client, peer)| self.session(client, peer)),
         };
         // before the turn ends: whoever stops this has the last handle then, and closes the address with it
         drop(socket);

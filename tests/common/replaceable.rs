@@ -5,10 +5,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread::Scope;
+use std::thread::{self, Scope};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,7 +33,7 @@ impl Replaceable {
     pub fn start_with(xml: &str, prefix: &str, variables: &[(&str, &str)]) -> Replaceable {
         let folder = Folder::new();
         let place = folder.path("");
-        fs::copy(PROGRAM, folder.path("tcpdirector")).unwrap();
+        put_program(&folder.path("tcpdirector"));
         folder.write("td.xml", xml);
         let mut command = Command::new("sh");
         command.current_dir(&place).env("BINARY", folder.path("tcpdirector"));
@@ -107,7 +108,7 @@ impl Replaceable {
 
     /// Puts the right program back.
     pub fn install_right(&self) {
-        fs::copy(PROGRAM, self.path("new")).unwrap();
+        put_program(&self.path("new"));
         fs::rename(self.path("new"), self.path("tcpdirector")).unwrap();
     }
 
@@ -120,6 +121,12 @@ impl Replaceable {
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
+}
+
+/// The built program under another name.
+fn put_program(path: &Path) {
+    // a debug build is large, and the temporary folder may be on another disk
+    fs::hard_link(PROGRAM, path).or_else(|_| fs::copy(PROGRAM, path).map(drop)).unwrap();
 }
 
 /// Whether a process runs: not one that has ended and that nobody has asked about.
@@ -150,7 +157,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Two clients at a time, to an echo, until [`Load::end`].
+    /// Two clients at a time, to an echo, until the [`Load::guard`] goes; they leave something of the machine to other tests.
     pub fn run<'a>(&'a self, scope: &'a Scope<'a, '_>, address: SocketAddr) {
         for _ in 0..2 {
             scope.spawn(move || {
@@ -162,6 +169,7 @@ impl Load {
                             self.failed.fetch_add(1, SeqCst)
                         }
                     };
+                    thread::sleep(Duration::from_millis(3));
                 }
             });
         }
