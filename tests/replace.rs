@@ -179,6 +179,24 @@ fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
 }
 
 #[test]
+fn a_link_that_leads_to_another_version_is_followed() {
+    let backend = Backend::echo();
+    let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
+    let (name, one, two) = (balancer.path("tcpdirector"), balancer.path("one"), balancer.path("two"));
+    fs::hard_link(&name, &two).unwrap();
+    fs::rename(&name, &one).unwrap();
+    let file = |pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let link_to = |version| {
+        let _ = fs::remove_file(&name);
+        std::os::unix::fs::symlink(version, &name).unwrap();
+    };
+    for version in [&one, &two, &one] {
+        link_to(version);
+        assert_eq!(file(balancer.replace()), *version);
+    }
+}
+
+#[test]
 fn edits_that_are_not_in_the_file_are_warned_of() {
     let backend = Backend::echo();
     let folder = Folder::new();

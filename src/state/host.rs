@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 
 use super::Names;
 use crate::config::{Address, HostConfig, Place};
@@ -72,7 +71,7 @@ pub enum Health {
 }
 
 /// Why a host is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Reason {
     /// Nobody listens on the port.
     Refused,

@@ -23,7 +23,7 @@ const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
 /// How often a process that is about to end is looked at.
 const END_LOOK: Duration = Duration::from_millis(5);
 
-/// How this program was started: what is at that path later is its successor.
+/// How this program was started: what is at that path later is its successor. A symbolic link is followed anew.
 #[derive(Debug)]
 pub struct Origin {
     program: PathBuf,
@@ -31,14 +31,23 @@ pub struct Origin {
     folder: PathBuf,
 }
 
+/// The path that this program was called by, if the name tells: the system gives the file behind all links.
+fn own_path(name: &Path) -> PathBuf {
+    let Ok(file) = env::current_exe() else { return name.to_owned() };
+    let is_searched = name.components().count() < 2;
+    let path = env::var_os("PATH").filter(|_| is_searched).unwrap_or_default();
+    let searched = env::split_paths(&path).map(|folder| folder.join(name));
+    let mut called = searched.chain([name.to_owned()]).filter_map(|path| std::path::absolute(path).ok());
+    called.find(|path| path.canonicalize().is_ok_and(|real| real == file)).unwrap_or(file)
+}
+
 impl Origin {
     /// To be called at the start: the file may be moved away later, and a daemon leaves the folder.
     pub fn remember() -> Origin {
         let mut arguments = env::args_os();
         let name = arguments.next().unwrap_or_default();
-        // without /proc there is the name that it was called by
-        let program = env::current_exe().unwrap_or_else(|_| name.into());
-        Origin { program, arguments: arguments.collect(), folder: env::current_dir().unwrap_or_else(|_| "/".into()) }
+        let folder = env::current_dir().unwrap_or_else(|_| "/".into());
+        Origin { program: own_path(Path::new(&name)), arguments: arguments.collect(), folder }
     }
 
     /// Why this process cannot be replaced by another one, if so.
