@@ -56,6 +56,9 @@ pub struct Load {
     pub last_pick: u64,
 }
 
+/// How often the dice are thrown before it is counted who can be picked at all: that is for groups where few can.
+const THROWS: usize = 8;
+
 /// A rule and what it remembers from one pick to the next.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -80,10 +83,10 @@ impl Scheduler {
     pub fn pick(&mut self, count: usize, load: impl Fn(usize) -> Option<Load>) -> Option<usize> {
         let turn = (0..count).map(|step| (self.next + step) % count).filter_map(|i| Some((i, load(i)?)));
         let picked = match self.rule {
-            Rule::Random => {
+            Rule::Random => throw(count, &load).or_else(|| {
                 let able = turn.clone().count();
                 if able == 0 { None } else { turn.clone().nth(fastrand::usize(..able)) }
-            }
+            }),
             Rule::RoundRobin => turn.clone().next(),
             // `min_by_key` keeps the first of equals, and the turn starts behind the last pick: so ties rotate
             Rule::LeastConns => turn.clone().min_by_key(|(_, load)| load.open),
@@ -93,4 +96,10 @@ impl Scheduler {
         self.next = index + 1;
         Some(index)
     }
+}
+
+/// Throws dice until they show one that can be picked: each of those is as likely as the others, and nobody has to be counted.
+fn throw(count: usize, load: impl Fn(usize) -> Option<Load>) -> Option<(usize, Load)> {
+    let mut throws = (0..THROWS).filter(|_| count > 0).map(|_| fastrand::usize(..count));
+    throws.find_map(|index| Some((index, load(index)?)))
 }
