@@ -334,3 +334,17 @@ fn diff_of_two_files_says_78_when_one_is_wrong() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("bad.xml:1:"), "{output:?}");
     }
 }
+
+#[test]
+fn more_sessions_run_at_once_as_soon_as_the_pool_may_have_them() {
+    let (backend, web) = (Backend::echo(), free_address());
+    let services = service("web", web, &[("h", backend.address())]);
+    let reloaded = Reloaded::start(&(services.clone() + "<pool sessions=\"1\"/>"));
+    let mut first = settled(web);
+    let mut second = connect(web);
+    second.write_all(b"ping").unwrap();
+    reloaded.write(&(services + "<pool sessions=\"2\"/>"));
+    assert!(reloaded.hup().contains("state=done"));
+    second.read_exact(&mut [0; 4]).unwrap();
+    assert!(still_there(&mut first) && still_there(&mut second));
+}

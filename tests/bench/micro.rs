@@ -14,7 +14,7 @@ use tcpdirector::budget::Budget;
 use tcpdirector::config::{self, Address, GroupConfig, HostConfig};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::scheduler::Rule;
-use tcpdirector::state::{Group, Roster};
+use tcpdirector::state::{Group, Names, Roster};
 use tcpdirector::system::limits::Limits;
 
 fn main() {
@@ -36,7 +36,7 @@ fn cases() -> impl Iterator<Item = Case> {
 
 fn group(Case(rule, hosts): &Case) -> Group {
     let host = |i| HostConfig { name: format!("h{i}"), address: Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, i))) };
-    Group::new(&GroupConfig { name: "main".into(), rule: *rule, hosts: (1..=*hosts).map(host).collect() })
+    Group::new(&GroupConfig { name: "main".into(), rule: *rule, hosts: (1..=*hosts).map(host).collect() }, &Names::new())
 }
 
 /// A pick and its count, given back. With two threads, how much they wait for each other.
