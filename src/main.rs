@@ -73,13 +73,17 @@ fn main() -> ExitCode {
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
             let birth = Birth { origin, inherited, predecessor: predecessor.as_ref() };
-            run(&cli, birth).map_or_else(
-                |Failure(status, message)| {
+            match run(&cli, birth) {
+                Ok(stay) => {
+                    // nothing more is to be said between the two
+                    drop(predecessor);
+                    ExitCode::from(stay.map_or(0, Stay::live))
+                }
+                Err(Failure(status, message)) => {
                     predecessor.iter().for_each(|predecessor| predecessor.fail(&message));
                     fail(status, message)
-                },
-                ExitCode::from,
-            )
+                }
+            }
         }
         (Err(e), _) => fail(CANNOT_START, format_args!("the sockets from systemd cannot be used: {e}")),
         (_, Err(e)) => fail(CANNOT_START, format_args!("the predecessor cannot be reached: {e}")),
@@ -147,17 +151,18 @@ fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
     move |why| Failure(CANNOT_START, format!("{what}: {why}"))
 }
 
-fn run(cli: &Cli, birth: Birth) -> Result<u8, Failure> {
+/// Starts what is asked for; nothing is left to stay for after `-t`.
+fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         println!("{}", demo.introduction());
-        return serve(cli, &demo.config(), birth);
+        return serve(cli, &demo.config(), birth).map(Some);
     }
     let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
     if cli.test {
-        return check(cli, &config).map(|()| 0);
+        return check(cli, &config).map(|()| None);
     }
-    serve(cli, &config, birth)
+    serve(cli, &config, birth).map(Some)
 }
 
 /// `-t`: what the file means, and what it costs.
@@ -184,8 +189,8 @@ struct Birth<'a> {
     predecessor: Option<&'a Predecessor>,
 }
 
-/// Starts the balancer, in the place of a predecessor if there is one, and stays until a signal ends it; tells the exit status.
-fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<u8, Failure> {
+/// Starts the balancer, in the place of a predecessor if there is one.
+fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
     let Birth { origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
     let background = match cli.daemon && predecessor.is_none() {
@@ -224,7 +229,7 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<u8, Failure> {
     }
     notify::ready(&daemon.status());
     let origin = (!cli.demo).then_some(origin);
-    Ok(Stay { daemon, signals, sink, origin, pidfile }.live())
+    Ok(Stay { daemon, signals, sink, origin, pidfile })
 }
 
 /// The pid file of the predecessor, or a new one.

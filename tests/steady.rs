@@ -32,12 +32,12 @@ fn endless(enough: Arc<AtomicBool>) -> Backend {
     Backend::with(move |mut stream| {
         let mut sent = 0;
         while !enough.load(SeqCst) {
-            let piece: Vec<u8> = (sent..sent + 777).map(byte).collect();
+            let piece: Vec<u8> = (sent..sent + 3777).map(byte).collect();
             if stream.write_all(&piece).is_err() {
                 return;
             }
             sent += piece.len();
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(100));
         }
         let _ = stream.write_all(format!("|{sent}").as_bytes());
     })
@@ -162,14 +162,20 @@ impl Steady {
     fn reload(&self, text: &str) -> String {
         let Steady(balancer) = self;
         fs::write(balancer.path("td.xml"), text).unwrap();
-        let before = balancer.program.count("reload by=HUP state=");
+        let mark = balancer.program.mark();
         balancer.signal(SIGHUP);
-        until("the reload is over", || balancer.program.count("reload by=HUP state=") > before);
-        balancer.program.lines("reload by=HUP state=").remove(before)
+        balancer.program.wait_after(mark, "reload by=HUP state=")
     }
 
     fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").count()
+    }
+
+    /// What its descriptors are.
+    fn open(&self) -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").flatten();
+        let name = |path: std::path::PathBuf| fs::read_link(path).map(|to| to.display().to_string()).unwrap_or_default();
+        entries.map(|entry| name(entry.path())).collect()
     }
 
     fn threads(&self) -> usize {
@@ -218,7 +224,11 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
     assert_eq!(whole, LONG, "transfers that came through whole");
     assert!(served > RELOADS, "only {served} sessions: there was no load");
     assert!(steady.reload(&scene.file(0)).contains("state=done"));
-    until("no descriptor is left over", || steady.descriptors() <= descriptors);
+    let deadline = std::time::Instant::now() + crate::common::DEADLINE;
+    while steady.descriptors() > descriptors && std::time::Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(steady.descriptors() <= descriptors, "left over: {:?}", steady.open());
     until("no thread is left over", || steady.threads() <= threads);
     let now = steady.0.pid();
     until("no old process is left over", || steady.0.pids().into_iter().all(|pid| pid == now || !runs(pid)));

@@ -128,6 +128,24 @@ impl Program {
         self.lines(text).remove(0)
     }
 
+    /// How long the log is by now, for [`Program::wait_after`].
+    pub fn mark(&self) -> usize {
+        self.log.lock().len()
+    }
+
+    /// Waits for a line that contains a text and comes after a mark. Looks at new lines only: a log may be long.
+    pub fn wait_after(&self, mark: usize, text: &str) -> String {
+        let mut found = None;
+        let mut seen = mark;
+        until(&format!("the log says `{text}` once more"), || {
+            let log = self.log.lock();
+            found = log.iter().skip(seen).find(|line| line.contains(text)).cloned();
+            seen = log.len();
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it runs");
     }
