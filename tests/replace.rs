@@ -16,26 +16,28 @@ use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::server::free_address;
 use crate::common::{ask, connect, ends_by_reset, exchange, one_service, pattern, until};
 
+fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
 #[test]
 fn twenty_times_in_a_row_under_load_no_client_fails_and_no_transfer_breaks() {
-    const PIECE: usize = 100_000;
+    const PIECE: usize = 10_000;
     let backend = Backend::echo();
     let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
     let (address, load, bytes) = (balancer.address(), Load::default(), pattern(20 * PIECE));
+    let (open, threads) = (descriptors(balancer.pid()), balancer.program.status("Threads"));
     let step = |client: &mut TcpStream, round: usize| {
         let piece = &bytes[round * PIECE..][..PIECE];
         let mut back = vec![0; PIECE];
-        let mut sender = client.try_clone().unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(move || sender.write_all(piece).unwrap());
-            client.read_exact(&mut back).unwrap();
-        });
+        client.write_all(piece).unwrap();
+        client.read_exact(&mut back).unwrap();
         assert!(back == piece, "a long transfer is broken");
     };
     std::thread::scope(|scope| {
         let _end = load.guard();
         load.run(scope, address);
-        let mut long: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
+        let mut long: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
         for round in 0..20 {
             long.iter_mut().for_each(|client| step(client, round));
             let old = balancer.pid();
@@ -54,6 +56,11 @@ fn twenty_times_in_a_row_under_load_no_client_fails_and_no_transfer_breaks() {
     let now = balancer.pid();
     until("the old ones have gone", || balancer.pids().into_iter().all(|pid| pid == now || !runs(pid)));
     assert!(runs(now) && balancer.pids().len() == 21);
+    until("the last one has no more open than the first had", || descriptors(now) <= open);
+    let of_pool = |comm: String| comm.starts_with("worker ");
+    let tasks = || fs::read_dir(format!("/proc/{now}/task")).unwrap().flatten().map(|task| task.path().join("comm"));
+    let others = tasks().filter(|comm| !of_pool(fs::read_to_string(comm).unwrap_or_default())).count();
+    assert!(others <= threads, "{others} threads, and the first had {threads}");
     assert_eq!(balancer.program.count("stop state=done reason=replaced"), 20);
     assert!(balancer.program.lines("stop state=done").iter().all(|line| line.ends_with("silent=0 cut=0")));
 }
