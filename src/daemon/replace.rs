@@ -43,6 +43,8 @@ impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Trouble {
         match error.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Trouble::Gone,
+            // it does not read what it is told
+            ErrorKind::WouldBlock => Trouble::Late(SWITCH),
             _ => Trouble::Broken(error),
         }
     }

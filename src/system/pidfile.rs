@@ -1,7 +1,7 @@
 //! The pid file: locked while the service lives, whichever process that is, and removed at its end.
 //!
 //! The lock belongs to the open file (flock(2)), so a successor that gets the descriptor holds the lock as well, and it is never
-//! free in between. Owned by `main`; [`holder`] is for `--replace`, in another process.
+//! free in between. Owned by `main`; [`Held`] is for `--replace`, in another process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek};
