@@ -14,6 +14,8 @@ use crate::traffic::{MOST_ADDRESSES, PROBES_AT_ONCE};
 const DEFAULT_THREADS: usize = 64;
 /// Most places in its queue where the configuration does not say.
 const DEFAULT_QUEUE: usize = 1000;
+/// Most pipes for bulk bytes.
+const DEFAULT_PIPES: usize = 32;
 /// Descriptors for everything that is not a session: the standard three, log, pid file, signals, name look-ups, and some to spare.
 const RESERVED_DESCRIPTORS: usize = 32;
 /// Threads beside the pool's and the listeners': main, signals, manager, resolver.
@@ -44,7 +46,7 @@ impl Budget {
         let threads = asked.threads.map_or(machine.cores.clamp(2, DEFAULT_THREADS), Into::into);
         let queue = machine.descriptors / 64;
         let queue = asked.queue.map_or(usize::try_from(queue).unwrap_or(usize::MAX).clamp(1, DEFAULT_QUEUE), Into::into);
-        let pool = pool::Limits { threads, sessions: 0, queue };
+        let pool = pool::Limits { threads, sessions: 0, queue, pipes: 2 * queue.min(DEFAULT_PIPES / 2) };
         let mut budget = Budget { pool, listeners, has_admin: config.admin.is_some(), machine };
         budget.pool.sessions = asked.sessions.map_or_else(|| budget.room_for_sessions(), Into::into);
         let misfits = budget.misfits();
@@ -77,12 +79,12 @@ impl Budget {
         (self.pool.threads + self.listeners + OWN_THREADS + admin) as u64
     }
 
-    /// Most open descriptors: two for each session, one for each client that waits or is being handed over, and ours.
+    /// Most open descriptors: two for each session and each pipe, one for each client that waits or is being handed over, and ours.
     pub fn descriptors(&self) -> u64 {
         let admin = if self.has_admin { admin::DESCRIPTORS } else { 0 };
         // a listener has its socket, its bell, and the client that it is handing on
         let ours = 3 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + admin + POLLER_DESCRIPTORS + RESERVED_DESCRIPTORS;
-        (2 * self.pool.sessions + self.pool.queue + ours) as u64
+        (2 * (self.pool.sessions + self.pool.pipes) + self.pool.queue + ours) as u64
     }
 
     /// Address space for the pool's stacks.

@@ -20,6 +20,7 @@
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
 //! * `manual`: the man pages against the program
+//! * `splice`: what happens to bulk bytes
 //! * `drain`: which sessions a drain ends, and when it is over
 //! * `levers`: what the admin pages do to the file and to the listen addresses
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
@@ -56,4 +57,5 @@ mod replace_faults;
 mod save;
 mod scheduling;
 mod service_manager;
+mod splice;
 mod steady;

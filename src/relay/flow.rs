@@ -4,19 +4,39 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::pool::Space;
+use super::pipe::Pipe;
+use super::pool::{BUFFER, Space};
 use super::seat::{For, Next, Seat, Side};
 use super::{Direction, End, Relay};
+use nix::errno::Errno;
+
 use crate::system::socket;
 
 /// How often a flow reads in a row before others have their turn.
 const SHARE: usize = 16;
+
+/// A read of so much speaks for bulk.
+const BIG: usize = BUFFER / 4;
+
+/// A read of so little speaks against it.
+const SMALL: usize = BUFFER / 16;
+
+/// After so many big reads a flow goes on by splice. For less it does not pay.
+const BIG_ENOUGH: u8 = 4;
 
 /// How far a flow is.
 #[derive(Default)]
 pub struct Progress {
     /// What was read and the sink has not taken yet.
     held: Vec<u8>,
+    /// The same, by splice; borrowed while the flow runs, and kept while there are bytes in it.
+    pipe: Option<Pipe>,
+    /// Big reads without a small one in between.
+    big: u8,
+    /// The sockets are in the mode that splice needs.
+    never_blocks: bool,
+    /// The kernel does not splice these sockets.
+    is_plain: bool,
     /// The source has ended its stream, and the sink knows.
     is_at_end: bool,
 }
@@ -24,7 +44,16 @@ pub struct Progress {
 impl Progress {
     /// A flow that has read so much before it began.
     pub fn holding(held: Vec<u8>) -> Progress {
-        Progress { held, is_at_end: false }
+        Progress { held, ..Progress::default() }
+    }
+
+    /// A read has brought so much.
+    fn note_read(&mut self, count: usize) {
+        self.big = match count {
+            0..=SMALL => 0,
+            BIG.. => self.big.saturating_add(1).min(BIG_ENOUGH),
+            _ => self.big,
+        };
     }
 }
 
@@ -95,21 +124,35 @@ impl Flow<'_> {
             }
             progress.held = Vec::new();
         }
+        if progress.pipe.as_ref().is_some_and(|pipe| pipe.holds() > 0) && !self.empty_pipe(progress)? {
+            return self.wait_for_room();
+        }
         // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
         if self.direction == Direction::ToClient && !self.seat.is_watched(self.source_side) {
             return self.wait_for_bytes();
         }
-        self.pass_on(progress, space)
+        let next = self.pass_on(progress, space);
+        // an empty pipe is of more use to others
+        progress.pipe.take_if(|pipe| pipe.holds() == 0);
+        next
     }
 
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
     fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
         for _ in 0..SHARE {
+            if progress.big >= BIG_ENOUGH && !progress.is_plain && self.fill_pipe(progress)? {
+                if !self.empty_pipe(progress)? {
+                    return self.wait_for_room();
+                }
+                self.leave_if_cut()?;
+                continue;
+            }
             let room = space.spare_capacity_mut();
             let most = room.len();
             match socket::receive(self.source, room) {
                 Ok([]) => return self.finish(progress),
                 Ok(bytes) => {
+                    progress.note_read(bytes.len());
                     let sent = self.deliver(bytes)?;
                     if sent < bytes.len() {
                         progress.held = bytes.get(sent..).unwrap_or_default().to_vec();
@@ -131,16 +174,74 @@ impl Flow<'_> {
         Ok(Next::Yield)
     }
 
+    /// Reads by splice; tells whether that brought anything. If not, a plain read has the last word: splice tells neither an empty
+    /// source from one whose next byte is urgent, nor that one from the end of the stream.
+    fn fill_pipe(&self, progress: &mut Progress) -> Result<bool, Over> {
+        if progress.pipe.is_none() {
+            progress.pipe = self.seat.place.pipes().lend();
+        }
+        let Some(pipe) = &mut progress.pipe else { return Ok(false) };
+        if !std::mem::replace(&mut progress.never_blocks, true) {
+            // splice knows no flag for it
+            progress.is_plain = [self.source, self.sink].iter().any(|socket| socket.set_nonblocking(true).is_err());
+            return Ok(false);
+        }
+        match pipe.fill(self.source) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                progress.note_read(count);
+                Ok(true)
+            }
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOMEM | Errno::EPERM) => {
+                progress.is_plain = true;
+                Ok(false)
+            }
+            Err(_) => {
+                self.relay.cut(self.source_reset);
+                Err(Over)
+            }
+        }
+    }
+
+    /// Writes what is in the pipe, as much as there is room for; tells whether that was all.
+    fn empty_pipe(&self, progress: &mut Progress) -> Result<bool, Over> {
+        let Some(pipe) = &mut progress.pipe else { return Ok(true) };
+        let mut is_wide = false;
+        while pipe.holds() > 0 {
+            match pipe.empty(self.sink) {
+                Ok(count @ 1..) => self.relay.note_bytes(self.direction, count),
+                Err(Errno::EAGAIN) if is_wide => return Ok(false),
+                // room that comes after the next try will be told of
+                Err(Errno::EAGAIN) => {
+                    self.seat.widen(self.direction);
+                    is_wide = true;
+                }
+                Err(Errno::EINTR) => {}
+                _ => {
+                    self.relay.fail(self.sink_reset);
+                    return Err(Over);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Writes as much as there is room for; tells how much that was.
     fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
         let mut sent = 0;
+        let mut is_wide = false;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match socket::send_now(self.sink, rest) {
                 Ok(count) => {
                     self.relay.note_bytes(self.direction, count);
                     sent += count;
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::WouldBlock && is_wide => break,
+                // room that comes after the next try will be told of
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.seat.widen(self.direction);
+                    is_wide = true;
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     // no cut: what the dead side had sent before is read and delivered by the other flow first

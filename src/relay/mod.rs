@@ -2,7 +2,8 @@
 //!
 //! A [`Relay`] belongs to one session, which sits in a [`pool`]: threads of the pool run its two flows as far as they can go without
 //! waiting ([`Relay::go`]). A flow that has nothing to read, or nowhere to write, is *parked*: it holds no thread, and no buffer but
-//! for what its sink has not taken yet. What the flows share is here: the two sockets, the moment of the last byte, and how the
+//! for what its sink has not taken yet. A flow that has read much several times in a row goes on by splice(2) through a pipe, until
+//! less comes. What the flows share is here: the two sockets, the moment of the last byte, and how the
 //! relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
 //! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
@@ -16,6 +17,7 @@
 mod clock;
 mod flow;
 mod meter;
+mod pipe;
 mod poller;
 pub mod pool;
 pub mod seat;
@@ -23,7 +25,6 @@ mod seats;
 mod worker;
 
 use std::fmt;
-use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -121,13 +122,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Prepares both sockets. `idle` is the limit for silence in both directions; `total` is counted up live.
-    pub fn new(client: TcpStream, server: TcpStream, idle: Duration, total: Arc<Meter>) -> io::Result<Relay> {
-        for stream in [&client, &server] {
-            // without it a side that writes twice waits 40 ms for the delayed acknowledgement in between
-            stream.set_nodelay(true)?;
-        }
-        Ok(Relay {
+    /// A relay of which nothing runs yet. Both sockets send at once (TCP_NODELAY); without it a side that writes twice would wait 40 ms
+    /// for the delayed acknowledgement in between. `idle` is the limit for silence in both directions; `total` is counted up live.
+    pub fn new(client: TcpStream, server: TcpStream, idle: Duration, total: Arc<Meter>) -> Relay {
+        Relay {
             client,
             server,
             idle,
@@ -142,7 +140,7 @@ impl Relay {
             total,
             to_server: Mutex::default(),
             to_client: Mutex::default(),
-        })
+        }
     }
 
     /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it goes. Never called for the same flow
@@ -155,7 +153,9 @@ impl Relay {
         };
         let mut progress = std::mem::take(&mut *parked.lock());
         let next = flow::go(self, direction, seat, &mut progress, space);
-        *parked.lock() = progress;
+        if next != Next::Over {
+            *parked.lock() = progress;
+        }
         next
     }
 

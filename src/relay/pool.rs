@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
+use super::pipe::Pipes;
 use super::poller::Poller;
 use super::seat::{Carried, Seat, Side};
 use super::seats::Seats;
@@ -45,6 +46,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Most sessions that wait for a place; at least one.
     pub queue: usize,
+    /// Most pipes, which flows with much to move borrow; two descriptors each.
+    pub pipes: usize,
 }
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
@@ -54,6 +57,7 @@ pub struct Pool(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) poller: Poller,
     pub(super) seats: Seats,
+    pub(super) pipes: Arc<Pipes>,
     pub(super) state: Mutex<State>,
     /// Accept threads wait here for room in the queue.
     room: Condvar,
@@ -86,6 +90,10 @@ impl Place {
         self.pool.poller.add(socket, Seats::mark(self.number, side))
     }
 
+    pub(super) fn pipes(&self) -> &Arc<Pipes> {
+        &self.pool.pipes
+    }
+
     pub(super) fn run_soon(&self, seat: Arc<Seat>, half: Direction) {
         self.pool.ready.push((seat, half));
     }
@@ -107,6 +115,7 @@ impl Pool {
         Ok(Pool(Arc::new(Inner {
             poller: Poller::new()?,
             seats: Seats::default(),
+            pipes: Pipes::new(limits.pipes),
             state: Mutex::new(state),
             room: Condvar::new(),
             waiting: SegQueue::new(),
@@ -155,6 +164,7 @@ impl Pool {
     /// Changes the limits. What is over a lower one stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
         self.0.state.lock().limits = limits.at_least_one();
+        self.0.pipes.set_most(limits.pipes);
         self.0.room.notify_all();
         // a shortage of threads is told of by the next session
         let _ = self.summon();
@@ -247,6 +257,6 @@ impl State {
 
 impl Limits {
     fn at_least_one(self) -> Limits {
-        Limits { threads: self.threads.max(1), sessions: self.sessions.max(1), queue: self.queue.max(1) }
+        Limits { threads: self.threads.max(1), sessions: self.sessions.max(1), queue: self.queue.max(1), ..self }
     }
 }

@@ -3,6 +3,8 @@
 //! Each half is at any time in one of the states below, in an atomic of its own. Only the thread that has brought a half to `RUNS`
 //! runs it, so a half is never run by two threads. News for a half that runs are not lost: they make it `RUNS_ON`, and when it
 //! wants to wait it is told to go on instead. So nothing depends on whether an event comes before or after the decision to wait.
+//! A half that runs hears of its source only; one that may come to wait for something else has to be `RUNS_WIDE` before it looks
+//! whether it must.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -40,7 +42,7 @@ pub enum Next {
 pub enum For {
     /// Something to read from its source.
     Source,
-    /// Room in its sink; or the failure of its source.
+    /// Room in its sink; or the failure of its source. See [`Seat::widen`].
     Sink,
     /// Whatever happens to one of the two sockets.
     Anything,
@@ -60,8 +62,9 @@ const WAITS_FOR_SOURCE: u8 = 1;
 const WAITS_FOR_SINK: u8 = 2;
 const WAITS_FOR_ANYTHING: u8 = 3;
 const RUNS: u8 = 4;
-const RUNS_ON: u8 = 5;
-const OVER: u8 = 6;
+const RUNS_WIDE: u8 = 5;
+const RUNS_ON: u8 = 6;
+const OVER: u8 = 7;
 
 /// A session that has its place in the pool. Dropping it drops the session first, then gives the place back.
 pub struct Seat {
@@ -77,7 +80,7 @@ pub struct Seat {
 
 impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
-        let halves = [AtomicU8::new(RUNS), AtomicU8::new(ASLEEP)];
+        let halves = [AtomicU8::new(RUNS_WIDE), AtomicU8::new(ASLEEP)];
         Seat { carried, halves, is_watched: Default::default(), is_odd: Default::default(), is_hung: Default::default(), place }
     }
 
@@ -137,13 +140,13 @@ impl Seat {
         };
         let can_read = is_odd || news.contains(News::EPOLLIN);
         let can_write = is_hung || news.contains(News::EPOLLOUT);
-        let reads = self.rouse(reader, |waits| match waits {
+        let reads = self.rouse(reader, |state| match state {
             WAITS_FOR_SOURCE => can_read,
             WAITS_FOR_SINK => is_odd,
             _ => true,
         });
-        let writes = self.rouse(reader.other(), |waits| match waits {
-            WAITS_FOR_SOURCE => false,
+        let writes = self.rouse(reader.other(), |state| match state {
+            WAITS_FOR_SOURCE | RUNS => false,
             WAITS_FOR_SINK => can_write,
             _ => true,
         });
@@ -160,18 +163,25 @@ impl Seat {
         self.rouse(half, |_| true)
     }
 
-    /// Makes a half that waits for this run, and one that runs go on; tells whether the caller has to run it.
+    /// From now on the half hears of everything that happens, and may wait for its sink if it then finds it full.
+    pub fn widen(&self, half: Direction) {
+        // RUNS_ON is wider still
+        let _ = self.half(half).compare_exchange(RUNS, RUNS_WIDE, SeqCst, SeqCst);
+    }
+
+    /// Makes a half run, or go on when it runs, if its state says that this concerns it; tells whether the caller has to run it.
     fn rouse(&self, half: Direction, concerns: impl Fn(u8) -> bool) -> bool {
         let state = self.half(half);
         let mut now = state.load(SeqCst);
         loop {
             let then = match now {
-                RUNS => RUNS_ON,
-                WAITS_FOR_SOURCE | WAITS_FOR_SINK | WAITS_FOR_ANYTHING if concerns(now) => RUNS,
+                RUNS | RUNS_WIDE if concerns(now) => RUNS_ON,
+                WAITS_FOR_SOURCE | WAITS_FOR_SINK if concerns(now) => RUNS,
+                WAITS_FOR_ANYTHING => RUNS_WIDE,
                 _ => return false,
             };
             match state.compare_exchange(now, then, SeqCst, SeqCst) {
-                Ok(_) => return then == RUNS,
+                Ok(_) => return then != RUNS_ON,
                 Err(other) => now = other,
             }
         }
@@ -185,9 +195,9 @@ impl Seat {
             For::Anything => WAITS_FOR_ANYTHING,
         };
         let state = self.half(half);
-        let does = state.compare_exchange(RUNS, waits, SeqCst, SeqCst).is_ok();
+        let does = [RUNS, RUNS_WIDE].into_iter().any(|runs| state.compare_exchange(runs, waits, SeqCst, SeqCst).is_ok());
         if !does {
-            state.store(RUNS, SeqCst);
+            state.store(RUNS_WIDE, SeqCst);
         }
         does
     }

@@ -121,6 +121,13 @@ fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
+/// Decides for all clients that this socket will accept, who inherit its options: what is written goes out at once, and a client that
+/// is closed without [`reset_on_close`] having been taken back is reset: it must not take that for an empty answer.
+pub fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
+    setsockopt(listener, sockopt::TcpNoDelay, &true)?;
+    Ok(setsockopt(listener, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
+}
+
 /// A connection of a socket to itself, which the kernel makes now and then when nobody listens on a port of the ephemeral range,
 /// counts as refused.
 fn refuse_itself(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
@@ -221,4 +228,22 @@ pub fn is_closed(stream: &TcpStream) -> bool {
 pub fn reset_on_close(stream: &TcpStream, resets: bool) {
     // it can fail only for a descriptor that is not a socket
     let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: resets.into(), l_linger: 0 });
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn clients_inherit_what_was_prepared_for_them() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        prepare_clients(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        let linger = getsockopt(&accepted, sockopt::Linger).unwrap();
+        assert_eq!((linger.l_onoff, linger.l_linger), (1, 0));
+    }
 }

@@ -118,7 +118,10 @@ impl Attempt {
                 match connecting.go_on() {
                     Some(Ok(())) => {
                         let address = connecting.address();
-                        return Outcome::Done(connecting.into_stream(), address);
+                        let server = connecting.into_stream();
+                        // it fails only when the connection is gone, and then the relay finds out
+                        let _ = server.set_nodelay(true);
+                        return Outcome::Done(server, address);
                     }
                     Some(Err(e)) => self.note(e),
                     None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),

@@ -53,12 +53,10 @@ impl Kept {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
-    /// Begins anew with this host.
-    pub fn begin(&mut self, server: &TcpStream) -> io::Result<()> {
-        server.set_nodelay(true)?;
+    /// Begins anew with another host.
+    pub fn begin(&mut self) {
         (self.sent, self.is_told) = (0, false);
         self.last_byte = Instant::now();
-        Ok(())
     }
 
     /// Sends what there is to this host, and passes on what comes, until the host says something or ends; `None` while nothing
@@ -182,7 +180,7 @@ mod tests {
         is_over: &dyn Fn() -> Option<End>,
     ) -> (Kept, Result<Outcome, Ending>) {
         let mut kept = Kept::new(NonZeroUsize::new(65_536).unwrap());
-        kept.begin(server).unwrap();
+        kept.begin();
         let result = loop {
             match kept.step(client, server, idle, is_over, &mut Space::with_capacity(BUFFER)) {
                 Ok(None) => thread::sleep(Duration::from_millis(5)),

@@ -94,6 +94,7 @@ impl Listener {
     /// The same, but nobody is accepted before [`Listener::resume`].
     pub fn paused(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
+        socket::prepare_clients(&socket)?;
         let address = socket.local_addr()?;
         let turn = Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
         let service = RwLock::new(service);

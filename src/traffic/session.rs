@@ -48,10 +48,9 @@ struct Running {
 }
 
 impl Session {
-    /// A session for a client that was just accepted. `peer` and `listen` are the two ends of its connection.
+    /// A session for a client that was just accepted from a socket that was [prepared](socket::prepare_clients). `peer` and `listen`
+    /// are the two ends of its connection.
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
-        // a client that reaches nobody must not take that for an empty answer; taken back when somebody is there
-        socket::reset_on_close(&client, true);
         let look = LOOK.min(service.connect_limit() / 4).min(service.idle_limit() / 4).max(Duration::from_millis(1));
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
@@ -64,8 +63,7 @@ impl Session {
         let mut search = self.search.lock().take().ok_or(Next::Over)?;
         match search.step(seat, space) {
             Ok(Some(found)) => {
-                let running = Running::new(search, found).ok_or(Next::Over)?;
-                let running = self.running.get_or_init(|| running);
+                let running = self.running.get_or_init(|| Running::new(search, found));
                 seat.begin_other();
                 Ok(running)
             }
@@ -133,8 +131,8 @@ impl Search {
         });
         let result = hunt.step(client, traffic, seat);
         (ticket.tries, ticket.connect) = (hunt.tries(), ticket.age());
-        if let (Ok(Some(connected)), Some(kept)) = (&result, kept) {
-            kept.begin(&connected.server).map_err(|_| Ending::Shortage)?;
+        if let (Ok(Some(_)), Some(kept)) = (&result, kept) {
+            kept.begin();
         }
         result
     }
@@ -157,16 +155,14 @@ impl Search {
 }
 
 impl Running {
-    /// Makes the relay. `None` when a socket has died in the meantime; the ticket says so.
-    fn new(search: Search, found: Found) -> Option<Running> {
+    /// Makes the relay.
+    fn new(search: Search, found: Found) -> Running {
         let Search { client, mut ticket, kept, .. } = search;
         let Found { connected: Connected { server, address, lease }, answer } = found;
+        // there is somebody: from now on an end is an end
         socket::reset_on_close(&client, false);
         let host = lease.host().clone();
-        let Ok(relay) = Relay::new(client, server, ticket.service.idle_limit(), host.meter().clone()) else {
-            ticket.ending = Some(Ending::ClientGone);
-            return None;
-        };
+        let relay = Relay::new(client, server, ticket.service.idle_limit(), host.meter().clone());
         if let Some(kept) = kept {
             relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
         }
@@ -174,7 +170,7 @@ impl Running {
         let group = ticket.group.clone().unwrap_or_default();
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
         ticket.server = Some((host, address));
-        Some(Running { relay, _lease: lease, ticket })
+        Running { relay, _lease: lease, ticket }
     }
 }
 
