@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::admin;
 use crate::config::{Config, Place};
-use crate::relay::pool::{self, BUFFER, POLLER_DESCRIPTORS, STACK};
+use crate::relay::pool::{self, BUFFER, LEAST, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
 use crate::traffic::{MOST_ADDRESSES, PROBES_AT_ONCE};
 
@@ -20,10 +20,13 @@ const DEFAULT_PIPES: usize = 32;
 const RESERVED_DESCRIPTORS: usize = 32;
 /// Threads beside the pool's and the listeners': main, signals, manager, resolver.
 const OWN_THREADS: usize = 4;
-/// What a thread needs beside its buffer: the touched part of its stack, and the kernel's stack.
-const STACK_TOUCHED: usize = 32 * 1024;
-/// Memory of a session without what it may hold for a slow reader; one that waits needs as much.
-const SESSION: usize = 2 * 1024;
+/// What a thread needs: its buffer, as much again that it has just read for a sink without room, the touched part of its stack, and
+/// the kernel's stack.
+const THREAD: usize = 2 * BUFFER + 32 * 1024;
+/// Memory of a session, or of one that waits, with what its two flows may always hold for sinks without room.
+const SESSION: usize = 2 * 1024 + 2 * LEAST;
+/// What the kernel needs for a pipe, without the bytes of the sockets in it.
+const PIPE: usize = 16 * 1024;
 
 /// The most that the program will use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,31 +35,48 @@ pub struct Budget {
     pub pool: pool::Limits,
     listeners: usize,
     has_admin: bool,
+    /// Bytes of memory for each session: more where clients are kept for replay.
+    session: usize,
+    /// Bytes of memory for all of it.
+    memory: u64,
     machine: Limits,
 }
 
 impl Budget {
-    /// Works the budget out. The error names every number that does not fit. Defaults are lowered until they fit; what the
-    /// configuration asks for is not.
+    /// Works the budget out. The error names every number that does not fit. Defaults are chosen so that they fit; what the
+    /// configuration asks for is not lowered.
     pub fn new(config: &Config, machine: Limits) -> Result<Budget, String> {
         let listens = config.services.iter().flat_map(|service| &service.listens);
         // a name may stand for an IPv4 and an IPv6 address
         let listeners = listens.map(|listen| if matches!(listen.place, Place::Name(_)) { 2 } else { 1 }).sum();
+        let replay = config.services.iter().filter_map(|service| service.replay).max().map_or(0, usize::from);
         let asked = config.pool;
-        let threads = asked.threads.map_or(machine.cores.clamp(2, DEFAULT_THREADS), Into::into);
-        let queue = machine.descriptors / 64;
-        let queue = asked.queue.map_or(usize::try_from(queue).unwrap_or(usize::MAX).clamp(1, DEFAULT_QUEUE), Into::into);
-        let pool = pool::Limits { threads, sessions: 0, queue, pipes: 2 * queue.min(DEFAULT_PIPES / 2) };
-        let mut budget = Budget { pool, listeners, has_admin: config.admin.is_some(), machine };
+        let memory = asked.memory.map_or(machine.memory / 2, |bytes| bytes.get() as u64);
+        // no more than a share of the memory or of the descriptors, and one at least
+        let within = |most: usize, share: u64| most.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
+        let threads = within(machine.cores.clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);
+        let pipes = within(DEFAULT_PIPES, (memory / 16 / PIPE as u64).min(machine.descriptors / 64));
+        let queue = within(DEFAULT_QUEUE, (memory / 16 / (SESSION + replay) as u64).min(machine.descriptors / 64));
+        let pool = pool::Limits {
+            threads: asked.threads.map_or(threads, Into::into),
+            sessions: 0,
+            queue: asked.queue.map_or(queue, Into::into),
+            pipes,
+            held: 0,
+        };
+        let has_admin = config.admin.is_some();
+        let mut budget = Budget { pool, listeners, has_admin, session: SESSION + replay, memory, machine };
         budget.pool.sessions = asked.sessions.map_or_else(|| budget.room_for_sessions(), Into::into);
+        budget.pool.held = usize::try_from(memory.saturating_sub(budget.needed())).unwrap_or(usize::MAX);
         let misfits = budget.misfits();
         if misfits.is_empty() { Ok(budget) } else { Err(misfits.join("; ")) }
     }
 
-    /// As many sessions as the descriptors and half of the memory allow beside everything else; one at least.
+    /// As many sessions as the descriptors, and half of the memory, allow beside everything else; one at least. The other half is
+    /// for what they hold.
     fn room_for_sessions(&self) -> usize {
         let by_descriptors = self.machine.descriptors.saturating_sub(self.descriptors()) / 2;
-        let by_memory = (self.machine.memory / 2).saturating_sub(self.memory()) / SESSION as u64;
+        let by_memory = self.memory.saturating_sub(self.needed()) / 2 / self.session as u64;
         usize::try_from(by_descriptors.min(by_memory)).unwrap_or(usize::MAX).clamp(1, 1_000_000)
     }
 
@@ -65,12 +85,16 @@ impl Budget {
             ("threads", self.threads(), self.machine.threads),
             ("descriptors", self.descriptors(), self.machine.descriptors),
             ("bytes of address space for stacks", self.stack_bytes(), self.machine.address_space),
-            ("bytes of memory", self.memory(), self.machine.memory),
+            ("bytes of memory", self.memory.max(self.needed()), self.machine.memory),
         ];
         let misfit = |(what, needed, allowed): &(&str, u64, u64)| {
             (needed > allowed).then(|| format!("it needs {needed} {what}, and this machine allows {allowed}"))
         };
-        checks.iter().filter_map(misfit).collect()
+        let mut misfits: Vec<String> = checks.iter().filter_map(misfit).collect();
+        if self.needed() > self.memory {
+            misfits.push(format!("it needs {} bytes of memory for sessions, and may have {}", self.needed(), self.memory));
+        }
+        misfits
     }
 
     /// Most threads of the process.
@@ -92,10 +116,10 @@ impl Budget {
         self.pool.threads as u64 * STACK as u64
     }
 
-    /// Memory for all sessions while none has a slow reader, and for the threads that carry them.
-    pub fn memory(&self) -> u64 {
-        self.pool.threads as u64 * (BUFFER + STACK_TOUCHED) as u64
-            + (self.pool.sessions + self.pool.queue) as u64 * SESSION as u64
+    /// Memory for all sessions, the threads that carry them, and the pipes, without what may be held beyond the least.
+    fn needed(&self) -> u64 {
+        let pool::Limits { threads, sessions, queue, pipes, .. } = self.pool;
+        (threads * THREAD + pipes * PIPE) as u64 + (sessions + queue) as u64 * self.session as u64
     }
 }
 
@@ -106,6 +130,49 @@ impl fmt::Display for Budget {
         writeln!(f, "threads      {} ({})", self.threads(), allowed(self.machine.threads))?;
         writeln!(f, "descriptors  {} ({})", self.descriptors(), allowed(self.machine.descriptors))?;
         writeln!(f, "stacks       {} bytes of address space, used as far as touched", self.stack_bytes())?;
-        write!(f, "memory       {} bytes for sessions and their threads ({})", self.memory(), allowed(self.machine.memory))
+        writeln!(f, "memory       {} bytes at most ({})", self.memory, allowed(self.machine.memory))?;
+        write!(f, "             {} for sessions and threads, {} for slow readers", self.needed(), self.pool.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::read;
+
+    const BOX: Limits = Limits { descriptors: 20_000, threads: 10_000, memory: 8 << 30, address_space: u64::MAX, cores: 2 };
+
+    fn budget(pool: &str, machine: Limits) -> Result<Budget, String> {
+        let xml = format!(
+            "<pdconfig><service name='a'><listen ip='*:1'/><group name='g' scheduler='random'/></service>{pool}</pdconfig>"
+        );
+        Budget::new(&read::parse(Path::new("a.xml"), xml.as_bytes()).unwrap(), machine)
+    }
+
+    #[test]
+    fn descriptors_bound_the_sessions_of_a_large_machine() {
+        let budget = budget("", BOX).unwrap();
+        assert!((9500..10_000).contains(&budget.pool.sessions), "{budget}");
+        assert!(budget.descriptors() <= BOX.descriptors && budget.pool.threads == 2, "{budget}");
+    }
+
+    #[test]
+    fn memory_bounds_the_sessions_of_a_small_one_and_nothing_needs_more() {
+        for megabytes in [1, 4, 16, 64] {
+            let given = budget(&format!("<pool memory='{megabytes}M'/>"), BOX).unwrap();
+            assert_eq!(given.needed() + given.pool.held as u64, megabytes << 20);
+            let small = budget("", Limits { memory: megabytes << 21, ..BOX }).unwrap();
+            assert_eq!(small.pool, given.pool);
+        }
+        assert!(budget("<pool memory='16M'/>", BOX).unwrap().pool.sessions > 1500);
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_the_memory_is_refused() {
+        assert!(budget("<pool memory='16M' sessions='100000'/>", BOX).is_err_and(|e| e.contains("and may have 16777216")));
+        assert!(budget("<pool memory='16G'/>", BOX).is_err_and(|e| e.contains("this machine allows 8589934592")));
+        assert!(budget("<pool memory='16M' sessions='1000' threads='8' queue='10'/>", BOX).is_ok());
     }
 }

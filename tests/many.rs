@@ -4,12 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::thread;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use tcpdirector::system::limits::{Limits, raise_descriptors};
 use tcpdirector::system::socket::listen;
 
+use crate::common::backend::Backend;
 use crate::common::program::Program;
 use crate::common::{connect, one_service, until};
 
@@ -76,4 +78,25 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     drop(clients);
     until("all have ended", || program.count(" session ") == sessions);
     assert_eq!(program.count("end=closed"), sessions);
+}
+
+#[test]
+fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
+    const READERS: usize = 200;
+    let flood = Backend::with(|mut client| while client.write_all(&[7; 100_000]).is_ok() {});
+    let pool = "<pool memory=\"4M\"/></pdconfig>";
+    let program = Program::start(&one_service("random", &[flood.address()], "").replace("</pdconfig>", pool));
+    let before = program.status("VmRSS");
+    // with 64 KiB held for each it would be 12 MB
+    let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(program.address())).collect();
+    until("all are connected", || flood.accepted() == READERS);
+    let mut last = 0;
+    until("nothing moves any more", || {
+        let ticks = std::mem::replace(&mut last, program.ticks());
+        thread::sleep(Duration::from_millis(300));
+        last > 0 && ticks == last
+    });
+    let grown = program.status("VmRSS") - before;
+    assert!(grown <= 4096, "{READERS} readers that stop take {grown} kB");
+    drop(readers);
 }

@@ -222,22 +222,16 @@ fn a_client_that_does_not_read_holds_the_server_back() {
 
 #[test]
 fn a_client_that_stops_reading_is_let_go_when_its_server_resets() {
-    let (send, receive) = crossbeam::channel::bounded::<()>(1);
+    let (send, is_full) = crossbeam::channel::bounded(1);
     let backend = Backend::with(move |mut client| {
         client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
         while client.write_all(&[0; 65536]).is_ok() {}
-        receive.recv().unwrap();
+        send.send(()).unwrap();
         reset(client);
     });
     let daemon = through(&backend);
     let client = daemon.connect();
-    // longer than the backend's patience with its write: then it writes no more
-    until("the relay is full", || {
-        let before = daemon.hosts()[0].meter().to_client();
-        thread::sleep(Duration::from_millis(600));
-        before > 0 && before == daemon.hosts()[0].meter().to_client()
-    });
-    send.send(()).unwrap();
+    is_full.recv_timeout(crate::common::DEADLINE).expect("the relay holds the server back");
     assert!(ends_by_reset(&client));
     daemon.settle();
 }

@@ -295,7 +295,10 @@ fn what_says_the_same_in_other_words_keeps_its_words() {
     );
     assert_eq!(
         changed(SAMPLE, |config| config.pool.queue = None),
-        ["-    <pool threads=\"4\" sessions=\"400\" queue=\"100\"/>", "+    <pool threads=\"4\" sessions=\"400\"/>"]
+        [
+            "-    <pool threads=\"4\" sessions=\"400\" queue=\"100\" memory=\"16M\"/>",
+            "+    <pool threads=\"4\" sessions=\"400\" memory=\"16M\"/>"
+        ]
     );
 }
 

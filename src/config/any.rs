@@ -94,7 +94,10 @@ pub fn two() -> impl Strategy<Value = (Config, Config)> {
 /// Any valid configuration.
 pub fn config() -> impl Strategy<Value = Config> {
     let limit = || option::of((1..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
-    let pool = (limit(), limit(), limit()).prop_map(|(threads, sessions, queue)| PoolConfig { threads, sessions, queue });
+    let memory =
+        option::of((1..5_000_usize, 10..22_u32).prop_filter_map("no memory", |(count, unit)| NonZeroUsize::new(count << unit)));
+    let pool = (limit(), limit(), memory, limit());
+    let pool = pool.prop_map(|(threads, sessions, memory, queue)| PoolConfig { threads, sessions, memory, queue });
     let file = vec(any::<char>(), 1..8).prop_map(String::from_iter).prop_filter("no file", |text| value::file(text).is_ok());
     let parts = (vec(service(), 1..4), option::of(admin()), option::of(file), time(1_000), pool, time(1));
     parts

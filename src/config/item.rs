@@ -11,6 +11,7 @@ use super::model::{
     AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
     ServiceConfig, UserConfig,
 };
+use super::value;
 
 /// One element.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,9 +126,11 @@ fn checktime(time: Duration) -> Item {
 }
 
 fn pool(config: PoolConfig) -> Item {
-    let PoolConfig { threads, sessions, queue } = config;
+    let PoolConfig { threads, sessions, memory, queue } = config;
     let limits = [("threads", threads), ("sessions", sessions), ("queue", queue)];
-    let item = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
+    let limits = limits.map(|(name, limit)| (name, limit.map(|limit| limit.to_string())));
+    let item = limits.into_iter().chain([("memory", memory.map(value::format_bytes))]);
+    let item = item.filter_map(|(name, limit)| Some((name, limit?)));
     let item = item.fold(Item::new("pool"), |item, (name, limit)| item.field(name, limit));
     Item { implied: item.fields.is_empty(), ..item }
 }

@@ -47,7 +47,8 @@ const LANGUAGE: [Shape; 14] = [
     Shape { element: "user", attributes: &[("name", Once), ("password", Once), ("access", Once)], children: &[] },
     Shape { element: "logging", attributes: &[("file", Once)], children: &[] },
     Shape { element: "checktime", attributes: &[("time", Once)], children: &[] },
-    Shape { element: "pool", attributes: &[("threads", AtMostOnce), ("sessions", AtMostOnce), ("queue", AtMostOnce)], children: &[] },
+    Shape { element: "pool", attributes: &[("threads", AtMostOnce), ("sessions", AtMostOnce), ("queue", AtMostOnce), ("memory", AtMostOnce)],
+            children: &[] },
     Shape { element: "stop", attributes: &[("grace", Once)], children: &[] },
 ];
 

@@ -128,6 +128,8 @@ pub struct PoolConfig {
     pub threads: Option<NonZeroUsize>,
     /// Most sessions at the same time.
     pub sessions: Option<NonZeroUsize>,
+    /// Bytes of memory that sessions may cost at most.
+    pub memory: Option<NonZeroUsize>,
     /// Most accepted connections that may wait for their session to begin.
     pub queue: Option<NonZeroUsize>,
 }

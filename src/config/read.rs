@@ -91,13 +91,14 @@ impl Reading {
         let threads = self.last(root, "pool", "threads", value::limit);
         let sessions = self.last(root, "pool", "sessions", value::limit);
         let queue = self.last(root, "pool", "queue", value::limit);
+        let memory = self.last(root, "pool", "memory", value::bytes);
         let grace = self.last(root, "stop", "grace", duration::parse);
         Some(Config {
             services: services.into_iter().collect::<Option<_>>()?,
             admin: admin.into_iter().collect::<Option<Vec<_>>>()?.pop(),
             logging,
             checktime: checktime.unwrap_or(DEFAULT_CHECKTIME),
-            pool: PoolConfig { threads, sessions, queue },
+            pool: PoolConfig { threads, sessions, memory, queue },
             grace: grace.unwrap_or(DEFAULT_GRACE),
         })
     }

@@ -64,6 +64,27 @@ pub fn replay(text: &str) -> Result<NonZeroUsize, String> {
     count(text, 1..=65_536)
 }
 
+/// An amount of memory: a whole number and K, M or G, each 1024 of the one before.
+pub fn bytes(text: &str) -> Result<NonZeroUsize, String> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let parse = |(unit, bits)| {
+        let digits = text.strip_suffix(unit)?;
+        let number: usize = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        NonZeroUsize::new(number.checked_mul(1_usize << bits)?)
+    };
+    let mistake = || format!("`{text}` must be a whole number and K, M or G, such as 16M");
+    units.into_iter().find_map(parse).ok_or_else(mistake)
+}
+
+/// As [`bytes`] reads it, in the largest unit that is exact.
+pub fn format_bytes(bytes: NonZeroUsize) -> String {
+    match bytes.trailing_zeros() {
+        30.. => format!("{}G", bytes.get() >> 30),
+        20.. => format!("{}M", bytes.get() >> 20),
+        _ => format!("{}K", bytes.get() >> 10),
+    }
+}
+
 fn count(text: &str, range: RangeInclusive<usize>) -> Result<NonZeroUsize, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| plain && range.contains(number)).and_then(NonZeroUsize::new);
@@ -151,6 +172,19 @@ mod tests {
         }
         for text in ["", "-1", "+8", "8.0", "eight", " 8", "99999999999999999999999"] {
             assert_eq!(limit(text), Err(format!("`{text}` must be a whole number from 1 to 1000000")));
+        }
+    }
+
+    #[test]
+    fn memory_has_a_unit() {
+        for (text, expected) in [("16M", 16 << 20), ("1K", 1024), ("03G", 3 << 30), ("1025K", 1025 << 10)] {
+            assert_eq!(bytes(text).map(usize::from), Ok(expected), "{text}");
+        }
+        for text in ["", "16", "M", "0M", "-1M", "+1M", "1.5M", "16m", "16 M", "16MB", "99999999999G", "99999999999999999999G"] {
+            assert_eq!(bytes(text), Err(format!("`{text}` must be a whole number and K, M or G, such as 16M")));
+        }
+        for text in ["16M", "1K", "3G", "1025K", "1023M"] {
+            assert_eq!(format_bytes(bytes(text).unwrap()), text);
         }
     }
 

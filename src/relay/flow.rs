@@ -5,7 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::pipe::Pipe;
-use super::pool::{BUFFER, Space};
+use super::pool::{BUFFER, LEAST, Space};
+use super::purse::Part;
 use super::seat::{For, Next, Seat, Side};
 use super::{Direction, End, Relay};
 use nix::errno::Errno;
@@ -29,6 +30,8 @@ const BIG_ENOUGH: u8 = 4;
 pub struct Progress {
     /// What was read and the sink has not taken yet.
     held: Vec<u8>,
+    /// What of that counts for the limit of the pool.
+    part: Option<Part>,
     /// The same, by splice; borrowed while the flow runs, and kept while there are bytes in it.
     pipe: Option<Pipe>,
     /// Big reads without a small one in between.
@@ -122,7 +125,7 @@ impl Flow<'_> {
             if !progress.held.is_empty() {
                 return self.wait_for_room();
             }
-            progress.held = Vec::new();
+            (progress.held, progress.part) = (Vec::new(), None);
         }
         if progress.pipe.as_ref().is_some_and(|pipe| pipe.holds() > 0) && !self.empty_pipe(progress)? {
             return self.wait_for_room();
@@ -147,8 +150,10 @@ impl Flow<'_> {
                 self.leave_if_cut()?;
                 continue;
             }
+            let most = if self.seat.place.purse().has_room() { BUFFER } else { LEAST };
             let room = space.spare_capacity_mut();
-            let most = room.len();
+            let most = room.len().min(most);
+            let room = room.get_mut(..most).unwrap_or_default();
             match socket::receive(self.source, room) {
                 Ok([]) => return self.finish(progress),
                 Ok(bytes) => {
@@ -156,6 +161,7 @@ impl Flow<'_> {
                     let sent = self.deliver(bytes)?;
                     if sent < bytes.len() {
                         progress.held = bytes.get(sent..).unwrap_or_default().to_vec();
+                        progress.part = Some(self.seat.place.purse().hold(progress.held.len()));
                         return self.wait_for_room();
                     }
                     if bytes.len() < most && !self.seat.is_odd(self.source_side) {

@@ -20,6 +20,7 @@ mod meter;
 mod pipe;
 mod poller;
 pub mod pool;
+mod purse;
 pub mod seat;
 mod seats;
 mod worker;

@@ -18,6 +18,7 @@ use super::Direction;
 use super::clock::Clock;
 use super::pipe::Pipes;
 use super::poller::Poller;
+use super::purse::Purse;
 use super::seat::{Carried, Seat, Side};
 use super::seats::Seats;
 use super::worker::Worker;
@@ -30,6 +31,9 @@ pub const POLLER_DESCRIPTORS: usize = 2;
 
 /// Bytes that one flow reads at once.
 pub const BUFFER: usize = 64 * 1024;
+
+/// Bytes that a flow reads at once while others hold as much as they may.
+pub const LEAST: usize = 1024;
 
 /// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
 pub type Space = Vec<u8>;
@@ -48,6 +52,8 @@ pub struct Limits {
     pub queue: usize,
     /// Most pipes, which flows with much to move borrow; two descriptors each.
     pub pipes: usize,
+    /// Bytes that flows may hold for sinks without room. Beyond that each one reads [`LEAST`] bytes at a time.
+    pub held: usize,
 }
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
@@ -58,6 +64,7 @@ pub(super) struct Inner {
     pub(super) poller: Poller,
     pub(super) seats: Seats,
     pub(super) pipes: Arc<Pipes>,
+    purse: Arc<Purse>,
     pub(super) state: Mutex<State>,
     /// Accept threads wait here for room in the queue.
     room: Condvar,
@@ -94,6 +101,10 @@ impl Place {
         &self.pool.pipes
     }
 
+    pub(super) fn purse(&self) -> &Arc<Purse> {
+        &self.pool.purse
+    }
+
     pub(super) fn run_soon(&self, seat: Arc<Seat>, half: Direction) {
         self.pool.ready.push((seat, half));
     }
@@ -116,6 +127,7 @@ impl Pool {
             poller: Poller::new()?,
             seats: Seats::default(),
             pipes: Pipes::new(limits.pipes),
+            purse: Purse::new(limits.held),
             state: Mutex::new(state),
             room: Condvar::new(),
             waiting: SegQueue::new(),
@@ -165,6 +177,7 @@ impl Pool {
     pub fn set_limits(&self, limits: Limits) {
         self.0.state.lock().limits = limits.at_least_one();
         self.0.pipes.set_most(limits.pipes);
+        self.0.purse.set_most(limits.held);
         self.0.room.notify_all();
         // a shortage of threads is told of by the next session
         let _ = self.summon();

@@ -162,6 +162,13 @@ impl Program {
         self.child.wait().expect("it is our child")
     }
 
+    /// The processor time that it has used, in ticks.
+    pub fn ticks(&self) -> usize {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<usize>().ok()).sum()
+    }
+
     /// A number from /proc/PID/status, such as `VmRSS` in kilobytes or `Threads`.
     pub fn status(&self, key: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
