@@ -265,6 +265,12 @@ impl Flow<'_> {
         if self.relay.has_failed() {
             return Err(Over);
         }
+        if self.source_told.load(SeqCst) {
+            // both have ended, and both sockets are about to be closed, which tells the sink
+            self.sink_told.store(true, SeqCst);
+            return Err(Over);
+        }
+        // told in between, it was closed in good order
         if socket::is_closed(self.source) && !self.source_told.load(SeqCst) {
             self.relay.cut(self.source_reset);
             return Err(Over);

@@ -131,8 +131,10 @@ impl Search {
         });
         let result = hunt.step(client, traffic, seat);
         (ticket.tries, ticket.connect) = (hunt.tries(), ticket.age());
-        if let (Ok(Some(_)), Some(kept)) = (&result, kept) {
-            kept.begin();
+        match (&result, kept) {
+            (Ok(None), _) if ticket.entry().is_stopping() => return Err(Ending::Relayed(End::Stopped)),
+            (Ok(Some(_)), Some(kept)) => kept.begin(),
+            _ => {}
         }
         result
     }
