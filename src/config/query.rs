@@ -39,7 +39,7 @@ impl Change {
         ("setAdmin", &["listen"]),
         ("setLogging", &["file?"]),
         ("setChecktime", &["time"]),
-        ("setPool", &["threads?", "sessions?", "queue?"]),
+        ("setPool", &["threads?", "sessions?", "queue?", "memory?"]),
         ("setStop", &["grace"]),
         ("move", &["service?", "listen?", "group?", "name?", "at"]),
     ];
@@ -154,6 +154,7 @@ impl Arguments<'_> {
                     threads: self.maybe("threads", value::limit)?,
                     sessions: self.maybe("sessions", value::limit)?,
                     queue: self.maybe("queue", value::limit)?,
+                    memory: self.maybe("memory", value::bytes)?,
                 },
             }),
             "setStop" => Ok(Change::SetStop { grace: self.read("grace", duration::parse)? }),

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::change::{Change, HostKey, Item, Wish};
 use super::duration::format;
 use super::model::{HostConfig, PoolConfig, UserConfig};
+use super::value::format_bytes;
 use crate::system::logging::value;
 
 /// What stays as it is: nothing that curl or a shell would take for its own between double quotes.
@@ -83,8 +84,9 @@ impl Change {
             Change::SetAdmin { listen: None } => ("setAdmin", none.with("listen", &"none")),
             Change::SetLogging { file } => ("setLogging", none.maybe("file", file)),
             Change::SetChecktime { time } => ("setChecktime", none.with("time", &format(*time))),
-            Change::SetPool { pool: PoolConfig { threads, sessions, queue } } => {
-                ("setPool", none.maybe("threads", threads).maybe("sessions", sessions).maybe("queue", queue))
+            Change::SetPool { pool: PoolConfig { threads, sessions, queue, memory } } => {
+                let limits = none.maybe("threads", threads).maybe("sessions", sessions).maybe("queue", queue);
+                ("setPool", limits.maybe("memory", &memory.map(format_bytes)))
             }
             Change::SetStop { grace } => ("setStop", none.with("grace", &format(*grace))),
             Change::Move { item, at } => ("move", none.item(item).with("at", at)),
