@@ -4,9 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::pipe::Pipe;
 use super::pool::{BUFFER, LEAST, Space};
-use super::purse::Part;
+use super::progress::Progress;
 use super::seat::{For, Next, Seat, Side};
 use super::{Direction, End, Relay};
 use nix::errno::Errno;
@@ -15,50 +14,6 @@ use crate::system::socket;
 
 /// How often a flow reads in a row before others have their turn.
 const SHARE: usize = 16;
-
-/// A read of so much speaks for bulk.
-const BIG: usize = BUFFER / 4;
-
-/// A read of so little speaks against it.
-const SMALL: usize = BUFFER / 16;
-
-/// After so many big reads a flow goes on by splice. For less it does not pay.
-const BIG_ENOUGH: u8 = 4;
-
-/// How far a flow is.
-#[derive(Default)]
-pub struct Progress {
-    /// What was read and the sink has not taken yet.
-    held: Vec<u8>,
-    /// What of that counts for the limit of the pool.
-    part: Option<Part>,
-    /// The same, by splice; borrowed while the flow runs, and kept while there are bytes in it.
-    pipe: Option<Pipe>,
-    /// Big reads without a small one in between.
-    big: u8,
-    /// The sockets are in the mode that splice needs.
-    never_blocks: bool,
-    /// The kernel does not splice these sockets.
-    is_plain: bool,
-    /// The source has ended its stream, and the sink knows.
-    is_at_end: bool,
-}
-
-impl Progress {
-    /// A flow that has read so much before it began.
-    pub fn holding(held: Vec<u8>) -> Progress {
-        Progress { held, ..Progress::default() }
-    }
-
-    /// A read has brought so much.
-    fn note_read(&mut self, count: usize) {
-        self.big = match count {
-            0..=SMALL => 0,
-            BIG.. => self.big.saturating_add(1).min(BIG_ENOUGH),
-            _ => self.big,
-        };
-    }
-}
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
@@ -143,7 +98,7 @@ impl Flow<'_> {
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
     fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
         for _ in 0..SHARE {
-            if progress.big >= BIG_ENOUGH && !progress.is_plain && self.fill_pipe(progress)? {
+            if progress.is_bulk() && self.fill_pipe(progress)? {
                 if !self.empty_pipe(progress)? {
                     return self.wait_for_room();
                 }

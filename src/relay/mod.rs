@@ -20,6 +20,7 @@ mod meter;
 mod pipe;
 mod poller;
 pub mod pool;
+mod progress;
 mod purse;
 pub mod seat;
 mod seats;
@@ -36,8 +37,8 @@ use parking_lot::Mutex;
 
 pub use meter::Meter;
 
-use self::flow::Progress;
 use self::pool::Space;
+use self::progress::Progress;
 use self::seat::{Next, Seat};
 use crate::system::socket;
 

@@ -1,0 +1,54 @@
+//! How far a flow is: what it keeps while it is parked, and whether it moves so much that it is spliced.
+
+use super::pipe::Pipe;
+use super::pool::BUFFER;
+use super::purse::Part;
+
+/// A read of so much speaks for bulk.
+const BIG: usize = BUFFER / 4;
+
+/// A read of so little speaks against it.
+const SMALL: usize = BUFFER / 16;
+
+/// After so many big reads a flow goes on by splice. For less it does not pay.
+const BIG_ENOUGH: u8 = 4;
+
+/// How far a flow is. Without bytes that its sink has no room for, it holds nothing.
+#[derive(Default)]
+pub struct Progress {
+    /// What was read and the sink has not taken yet.
+    pub held: Vec<u8>,
+    /// What of that counts for the limit of the pool.
+    pub part: Option<Part>,
+    /// The same, by splice; borrowed while the flow runs, and kept while there are bytes in it.
+    pub pipe: Option<Pipe>,
+    /// Big reads without a small one in between.
+    big: u8,
+    /// The sockets are in the mode that splice needs.
+    pub never_blocks: bool,
+    /// The kernel does not splice these sockets.
+    pub is_plain: bool,
+    /// The source has ended its stream, and the sink knows.
+    pub is_at_end: bool,
+}
+
+impl Progress {
+    /// A flow that has read so much before it began.
+    pub fn holding(held: Vec<u8>) -> Progress {
+        Progress { held, ..Progress::default() }
+    }
+
+    /// A read has brought so much.
+    pub fn note_read(&mut self, count: usize) {
+        self.big = match count {
+            0..=SMALL => 0,
+            BIG.. => self.big.saturating_add(1).min(BIG_ENOUGH),
+            _ => self.big,
+        };
+    }
+
+    /// Whether the flow goes on by splice.
+    pub fn is_bulk(&self) -> bool {
+        self.big >= BIG_ENOUGH && !self.is_plain
+    }
+}
