@@ -2,23 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::common::admin::HASH;
+use crate::common::admin::{HASH, get};
 use crate::common::program::{Folder, PROGRAM, Program};
 use crate::common::{connect, until};
-
-/// The whole answer to a GET by the user `full`.
-fn get(admin: SocketAddr, url: &str) -> String {
-    let mut stream: TcpStream = connect(admin);
-    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
 
 /// A service on a host, and the admin pages, started from `c.xml` in this folder.
 fn start(folder: Folder, host: SocketAddr) -> Program {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use nix::sys::signal::Signal::SIGHUP;
 
-use crate::common::admin::HASH;
+use crate::common::admin::{HASH, get};
 use crate::common::backend::Backend;
 use crate::common::program::{Folder, PROGRAM, Program, field};
 use crate::common::server::free_address;
@@ -57,14 +57,6 @@ impl Reloaded {
     fn diff(&self, more: &[&str]) -> Output {
         Command::new(PROGRAM).arg("--diff").arg(&self.file).args(more).output().unwrap()
     }
-}
-
-fn get(admin: SocketAddr, url: &str) -> String {
-    let mut stream: TcpStream = connect(admin);
-    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 fn document(services: &str, admin: SocketAddr) -> String {

@@ -1,5 +1,7 @@
 //! The admin side without a network: a handler over a director, asked by a full user, a readonly one, or nobody.
 
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,6 +140,15 @@ impl Desk {
         let (_, rest) = page.split_once("name=\"token\" value=\"").expect("the page has a form");
         rest.split_once('"').expect("it ends").0.to_owned()
     }
+}
+
+/// The whole answer of a running program's admin pages to a GET by the user `full`.
+pub fn get(admin: SocketAddr, url: &str) -> String {
+    let mut stream = super::connect(admin);
+    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// A get of a URL, encoded as usual.
