@@ -3,6 +3,7 @@
 import os, pathlib, re, resource, signal, socket, subprocess, time
 
 OURS, NONE = "tcpdirector", "none"
+QUIET = "with -q"  # tcpdirector without a line for each session, as the peers run
 
 # a session of a balancer takes two descriptors; some are kept for everything else
 DESCRIPTORS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 40000)
@@ -136,7 +137,8 @@ class Balancer:
             return ["pen", "-f", "-r", *limits, f"127.0.0.1:{port}", *(f"127.0.0.1:{host}" for host in hosts)]
         if self.name == "rinetd":
             return ["rinetd", "-f", "-c", written(folder / "rinetd.conf", f"127.0.0.1 {port} 127.0.0.1 {hosts[0]}\n")]
-        return [self.program, self.director(folder / f"{self.name}.xml", words)]
+        flags = ["-q"] if self.name == QUIET else []
+        return [self.program, *flags, self.director(folder / f"{self.name}.xml", words)]
 
     def director(self, file, words):
         """As it comes, with its admin pages and its log; where that is not enough, a pool for as many sessions as there can be."""

@@ -2,7 +2,7 @@
 
 import os, pathlib, re, subprocess, time
 
-from balancers import NONE, OURS
+from balancers import NONE, OURS, QUIET
 from work import median
 
 
@@ -15,7 +15,7 @@ def table(kind, names, figures):
             of = {name: [done[metric.key] for done in rounds[name] if metric.key in done] for name in names}
             of = {name: median(values) for name, values in of.items() if values and not (name == NONE and metric.key == "cpu")}
             show = lambda name: f"{of[name]:,.{metric.digits}f}" if name in of else "-"
-            peers = [name for name in of if name not in (OURS, NONE)]
+            peers = [name for name in of if name not in (OURS, QUIET, NONE)]
             best = (max if metric.higher else min)(peers, key=of.get) if peers else None
             ratios = [of[OURS] / of[name] if OURS in of and of.get(name, 0) > 0 else None for name in (best, NONE)]
             lines.append(row([f"{level:,}", metric.title, *map(show, names), *("-" if r is None else f"{r:.2f}" for r in ratios)]))
@@ -48,5 +48,5 @@ def about(root, program, rounds, bench):
         f"tcpdirector {commit} (a file of {program.stat().st_size / 1e6:.2f} MB), {versions}.",
         "",
         "`-`: it cannot be measured, or was not done. rinetd has one host and at most 500 sessions (select). pen and rinetd have one",
-        "thread, HAProxy has two, nginx two processes. Only tcpdirector logs its sessions.",
+        "thread, HAProxy has two, nginx two processes. Only tcpdirector logs its sessions, but for the column `with -q`.",
     ]

@@ -3,7 +3,7 @@ do the work, which is a result, too."""
 
 import json, pathlib, re, subprocess, time
 
-from balancers import MOST_SESSIONS, NONE, OURS, kernel_memory, processes
+from balancers import MOST_SESSIONS, NONE, OURS, QUIET, kernel_memory, processes
 
 
 def median(values):
@@ -93,7 +93,7 @@ def paced(bench, balancer, sessions):
     if sessions not in bench.rates:
         for peer in bench.peers:
             requests(bench, peer, sessions)
-    rate = max(median(rates) for name, rates in bench.rates[sessions].items() if name not in (OURS, NONE)) / 2
+    rate = max(median(rates) for name, rates in bench.rates[sessions].items() if name not in (OURS, QUIET, NONE)) / 2
     clock = Clock(balancer)
     done = bench.load("ask", bench.seconds, sessions, round(rate), *balancer.addresses)
     return {**done, "cpu": clock.each(done["count"])} if done and done["rate"] > 0.9 * rate else {}
