@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::admin;
 use crate::config::{Config, Place};
-use crate::relay::pool::{self, BUFFER, LEAST, POLLER_DESCRIPTORS, STACK};
+use crate::relay::pool::{self, BUFFER, LEAST, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
 use crate::traffic::{MOST_ADDRESSES, PROBES_AT_ONCE};
 
@@ -25,8 +25,11 @@ const OWN_THREADS: usize = 4;
 const THREAD: usize = 2 * BUFFER + 32 * 1024;
 /// Memory of a session, or of one that waits, with what its two flows may always hold for sinks without room.
 const SESSION: usize = 2 * 1024 + 2 * LEAST;
-/// What the kernel needs for a pipe, without the bytes of the sockets in it.
+/// What the kernel needs for a pipe, without the bytes in it.
 const PIPE: usize = 16 * 1024;
+
+/// The largest pipe that is of use: what the kernel allows to everybody.
+const LARGEST: usize = 1 << 20;
 
 /// The most that the program will use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +58,15 @@ impl Budget {
         // no more than a share of the memory or of the descriptors, and one at least
         let within = |most: usize, share: u64| most.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
         let threads = within(machine.cores.clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);
-        let pipes = within(DEFAULT_PIPES, (memory / 16 / PIPE as u64).min(machine.descriptors / 64));
+        let pipes = within(DEFAULT_PIPES, (memory / 16 / (PIPE + PIPE_SIZE) as u64).min(machine.descriptors / 64));
+        let pipe_size = within(LARGEST, memory / 16 / pipes as u64).max(PIPE_SIZE);
         let queue = within(DEFAULT_QUEUE, (memory / 16 / (SESSION + replay) as u64).min(machine.descriptors / 64));
         let pool = pool::Limits {
             threads: asked.threads.map_or(threads, Into::into),
             sessions: 0,
             queue: asked.queue.map_or(queue, Into::into),
             pipes,
+            pipe_size,
             held: 0,
         };
         let has_admin = config.admin.is_some();
@@ -108,7 +113,7 @@ impl Budget {
         let admin = if self.has_admin { admin::DESCRIPTORS } else { 0 };
         // a listener has its socket, its bell, and the client that it is handing on
         let ours = 3 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + admin + POLLER_DESCRIPTORS + RESERVED_DESCRIPTORS;
-        (2 * (self.pool.sessions + self.pool.pipes) + self.pool.queue + ours) as u64
+        2 * (self.pool.sessions as u64 + self.pool.pipes as u64) + self.pool.queue as u64 + ours as u64
     }
 
     /// Address space for the pool's stacks.
@@ -118,8 +123,10 @@ impl Budget {
 
     /// Memory for all sessions, the threads that carry them, and the pipes, without what may be held beyond the least.
     fn needed(&self) -> u64 {
-        let pool::Limits { threads, sessions, queue, pipes, .. } = self.pool;
-        (threads * THREAD + pipes * PIPE) as u64 + (sessions + queue) as u64 * self.session as u64
+        let pool::Limits { threads, sessions, queue, pipes, pipe_size, .. } = self.pool;
+        threads as u64 * THREAD as u64
+            + pipes as u64 * (PIPE + pipe_size) as u64
+            + (sessions as u64 + queue as u64) * self.session as u64
     }
 }
 

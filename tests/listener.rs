@@ -54,7 +54,7 @@ impl Drop for Setting {
     }
 }
 
-const ROOM: Limits = Limits { threads: 4, sessions: 200, queue: 200, pipes: 4, held: 1 << 20 };
+const ROOM: Limits = Limits { threads: 4, sessions: 200, queue: 200, pipes: 4, pipe_size: 1 << 20, held: 1 << 20 };
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, DEADLINE).is_err()
@@ -114,8 +114,11 @@ fn one_that_is_stopped_while_paused_leaves_its_clients_to_whoever_has_the_socket
 #[test]
 fn pausing_and_stopping_do_not_wait_for_a_full_queue() {
     let backend = Backend::silent();
-    let setting =
-        Setting::new(backend.address(), backend.address(), Limits { threads: 1, sessions: 1, queue: 2, pipes: 0, held: 1 << 20 });
+    let setting = Setting::new(
+        backend.address(),
+        backend.address(),
+        Limits { threads: 1, sessions: 1, queue: 2, pipes: 0, pipe_size: 1 << 20, held: 1 << 20 },
+    );
     let clients: Vec<TcpStream> = (0..10).map(|_| connect(setting.address())).collect();
     // one runs, two wait, and the accept thread holds one until there is room
     until("the accept thread is stuck", || setting.accepted() == 4);

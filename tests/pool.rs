@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded, unbounded};
 use tcpdirector::relay::Direction;
 use tcpdirector::relay::pool::{Limits, Pool, Space};
-use tcpdirector::relay::seat::{Carried, Next, Seat};
+use tcpdirector::relay::seat::{Carried, For, Next, Seat};
 
 use crate::common::backend::Backend;
 use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until};
@@ -17,7 +17,10 @@ use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until
 fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     let (holding, good) = (Backend::banner("hi"), Backend::named("good"));
     let xml = one_service("roundrobin", &[holding.address(), good.address()], "");
-    let daemon = TestDaemon::with_limits(&xml, Limits { threads: 2, sessions: 1, queue: 1, pipes: 8, held: 10_000_000 });
+    let daemon = TestDaemon::with_limits(
+        &xml,
+        Limits { threads: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+    );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
     let address = daemon.address();
@@ -37,7 +40,7 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, held: 10_000_000 },
+        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
@@ -63,7 +66,7 @@ impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
 }
 
 fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
-    Pool::new(Limits { threads, sessions, queue, pipes: 8, held: 10_000_000 }).unwrap()
+    Pool::new(Limits { threads, sessions, queue, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 }).unwrap()
 }
 
 fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Seat>) -> Next + Send + Sync + 'static) {
@@ -94,6 +97,48 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
     assert!(most.load(SeqCst) <= 8, "{} halves ran at once", most.load(SeqCst));
     assert!(pool.threads() <= 8, "{} threads", pool.threads());
     until("all places are free", || pool.carried() == 0);
+}
+
+/// A session that waits, and counts how often somebody looks at the clock for it.
+struct Looked(Arc<AtomicUsize>);
+
+impl Carried for Looked {
+    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        if self.0.load(SeqCst) > 3 { Next::Over } else { Next::Wait(For::Anything) }
+    }
+
+    fn look(&self) -> Duration {
+        self.0.fetch_add(1, SeqCst);
+        Duration::from_millis(1)
+    }
+}
+
+#[test]
+fn alarms_are_sounded_though_there_is_always_something_else_to_do() {
+    let pool = pool(1, 1000, 100);
+    let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let stops = stop.clone();
+    act(&pool, move |_, _| if stops.load(SeqCst) { Next::Over } else { Next::Yield });
+    pool.submit(Box::new(Looked(looks.clone())));
+    until("it was looked at", || looks.load(SeqCst) > 3);
+    stop.store(true, SeqCst);
+    until("all places are free", || pool.carried() == 0);
+}
+
+#[test]
+fn a_pool_that_has_slept_after_many_alarms_wakes_again() {
+    let pool = pool(2, 1000, 1000);
+    for _ in 0..300 {
+        pool.submit(Box::new(Looked(Arc::default())));
+    }
+    until("all places are free", || pool.carried() == 0);
+    until("all threads have ended", || pool.threads() == 0);
+    let (send, receive) = bounded(1);
+    act(&pool, move |_, _| {
+        let _ = send.try_send(());
+        Next::Over
+    });
+    receive.recv_timeout(DEADLINE).expect("a thread is started for it");
 }
 
 #[test]
@@ -187,14 +232,14 @@ fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
         }
     });
     assert_eq!(pool.waiting(), 1);
-    pool.set_limits(Limits { threads: 3, sessions: 3, queue: 3, pipes: 8, held: 10_000_000 });
+    pool.set_limits(Limits { threads: 3, sessions: 3, queue: 3, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
     let mut came = [receive.recv_timeout(DEADLINE).unwrap(), receive.recv_timeout(DEADLINE).unwrap()];
     came.sort();
     assert_eq!(came, [1, 2]);
     waiting.join().unwrap();
     assert!(pool.threads() >= 2);
     drop(first);
-    pool.set_limits(Limits { threads: 1, sessions: 1, queue: 1, pipes: 8, held: 10_000_000 });
+    pool.set_limits(Limits { threads: 1, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
     let last = occupy(&pool);
     until("one thread is left", || pool.threads() == 1);
     drop(last);
@@ -205,7 +250,7 @@ fn a_stop_closes_the_clients_that_wait() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, held: 10_000_000 },
+        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();

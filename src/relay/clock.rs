@@ -27,7 +27,21 @@ impl Clock {
         if known.is_none_or(|known| when < known) {
             *known = Some(when);
             self.alarms.push(Reverse((when, place)));
+            self.forget_superseded();
         }
+    }
+
+    /// An entry that an earlier one has replaced stays until its time, which may be far away: they must not pile up.
+    fn forget_superseded(&mut self) {
+        if self.alarms.len() > 2 * self.in_force.len() + 64 {
+            let in_force = &self.in_force;
+            self.alarms.retain(|Reverse((when, place))| in_force.get(*place) == Some(&Some(*when)));
+        }
+    }
+
+    /// Whether an alarm is due.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.alarms.peek().is_some_and(|Reverse((when, _))| *when <= now)
     }
 
     /// The next place that is due, whose entry is then gone.
@@ -97,6 +111,18 @@ mod tests {
             clock.set(7, now + Duration::from_secs(i));
         }
         assert_eq!(clock.alarms.len(), 1);
+    }
+
+    #[test]
+    fn far_alarms_that_earlier_ones_have_replaced_do_not_pile_up() {
+        let (mut clock, now) = (Clock::default(), Instant::now());
+        for i in 0..10_000 {
+            let soon = now + Duration::from_millis(i);
+            clock.set(0, now + Duration::from_secs(900));
+            clock.set(0, soon);
+            assert_eq!(drain(&mut clock, soon), [0]);
+        }
+        assert!(clock.alarms.len() < 100, "{}", clock.alarms.len());
     }
 
     #[test]

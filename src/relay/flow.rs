@@ -15,6 +15,9 @@ use crate::system::socket;
 /// How often a flow reads in a row before others have their turn.
 const SHARE: usize = 16;
 
+/// A splice may move as much as so many reads.
+const SPLICE_SHARE: usize = 4;
+
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
     relay: &'a Relay,
@@ -97,15 +100,18 @@ impl Flow<'_> {
 
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
     fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
-        for _ in 0..SHARE {
+        let mut share = SHARE;
+        while share > 0 {
             if progress.is_bulk() && self.fill_pipe(progress)? {
                 if !self.empty_pipe(progress)? {
                     return self.wait_for_room();
                 }
                 self.leave_if_cut()?;
+                share = share.saturating_sub(SPLICE_SHARE);
                 continue;
             }
             let most = if self.seat.place.purse().has_room() { BUFFER } else { LEAST };
+            share -= 1;
             let room = space.spare_capacity_mut();
             let most = room.len().min(most);
             let room = room.get_mut(..most).unwrap_or_default();

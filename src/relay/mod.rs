@@ -127,6 +127,8 @@ impl Relay {
     /// A relay of which nothing runs yet. Both sockets send at once (TCP_NODELAY); without it a side that writes twice would wait 40 ms
     /// for the delayed acknowledgement in between. `idle` is the limit for silence in both directions; `total` is counted up live.
     pub fn new(client: TcpStream, server: TcpStream, idle: Duration, total: Arc<Meter>) -> Relay {
+        // more than the milliseconds of a word can tell would never come
+        let idle = idle.min(Duration::from_millis(isize::MAX as u64));
         Relay {
             client,
             server,

@@ -13,8 +13,8 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 use parking_lot::Mutex;
 
-/// What a pipe holds where the kernel does not say: its default.
-const USUAL: usize = 64 * 1024;
+/// What a pipe holds at least: the kernel's default.
+pub const USUAL: usize = 64 * 1024;
 
 /// The pipes of a pool.
 pub struct Pipes {
@@ -22,8 +22,8 @@ pub struct Pipes {
     /// Pipes that exist.
     made: AtomicUsize,
     most: AtomicUsize,
-    /// What one may hold.
-    size: usize,
+    /// What a new one may hold, as far as the system has it so large.
+    size: AtomicUsize,
 }
 
 struct Ends {
@@ -41,15 +41,19 @@ pub struct Pipe {
 }
 
 impl Pipes {
-    /// None made yet, and never more than so many.
-    pub fn new(most: usize) -> Arc<Pipes> {
-        let size = fs::read_to_string("/proc/sys/fs/pipe-max-size").ok().and_then(|text| text.trim().parse().ok());
-        let (free, made, most) = (Mutex::default(), AtomicUsize::new(0), AtomicUsize::new(most));
-        Arc::new(Pipes { free, made, most, size: size.unwrap_or(USUAL) })
+    /// None made yet, and never more than so many of this size.
+    pub fn new(most: usize, size: usize) -> Arc<Pipes> {
+        let pipes =
+            Pipes { free: Mutex::default(), made: AtomicUsize::new(0), most: AtomicUsize::new(0), size: AtomicUsize::new(0) };
+        pipes.set_limits(most, size);
+        Arc::new(pipes)
     }
 
-    /// Changes the limit. Those that are lent are closed when they come back.
-    pub fn set_most(&self, most: usize) {
+    /// Changes the limits: the number, and the size of those that are made from now on. Those over the number that are lent are
+    /// closed when they come back.
+    pub fn set_limits(&self, most: usize, size: usize) {
+        let allowed = fs::read_to_string("/proc/sys/fs/pipe-max-size").ok().and_then(|text| text.trim().parse().ok());
+        self.size.store(size.min(allowed.unwrap_or(USUAL)), SeqCst);
         self.most.store(most, SeqCst);
         let mut free = self.free.lock();
         while self.made.load(SeqCst) > most && free.pop().is_some() {
@@ -69,7 +73,7 @@ impl Pipes {
 
     fn make(&self) -> Option<Ends> {
         if self.made.fetch_add(1, SeqCst) < self.most.load(SeqCst)
-            && let Ok(ends) = Ends::new(self.size)
+            && let Ok(ends) = Ends::new(self.size.load(SeqCst))
         {
             return Some(ends);
         }
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn bytes_go_through_and_an_empty_pipe_is_lent_again() {
-        let pipes = Pipes::new(1);
+        let pipes = Pipes::new(1, 1 << 20);
         let ((source, mut outside), (sink, mut reader)) = (pair(), pair());
         let mut pipe = pipes.lend().unwrap();
         assert!(pipes.lend().is_none(), "there is one only");
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_pipe_with_bytes_in_it_is_not_lent_again() {
-        let pipes = Pipes::new(1);
+        let pipes = Pipes::new(1, 1 << 20);
         let (source, mut outside) = pair();
         let mut pipe = pipes.lend().unwrap();
         outside.write_all(b"left behind").unwrap();
@@ -178,7 +182,7 @@ mod tests {
         let mut pipe = pipes.lend().expect("a new one");
         let (sink, _reader) = pair();
         assert_eq!((pipe.holds(), pipe.empty(&sink)), (0, Ok(0)));
-        pipes.set_most(0);
+        pipes.set_limits(0, USUAL);
         drop(pipe);
         assert!(pipes.lend().is_none() && pipes.made.load(SeqCst) == 0);
     }

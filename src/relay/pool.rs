@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -17,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Direction;
 use super::clock::Clock;
 use super::pipe::Pipes;
+pub use super::pipe::USUAL as PIPE_SIZE;
 use super::poller::Poller;
 use super::purse::Purse;
 use super::seat::{Carried, Seat, Side};
@@ -52,6 +54,8 @@ pub struct Limits {
     pub queue: usize,
     /// Most pipes, which flows with much to move borrow; two descriptors each.
     pub pipes: usize,
+    /// Most bytes in one of them.
+    pub pipe_size: usize,
     /// Bytes that flows may hold for sinks without room. Beyond that each one reads [`LEAST`] bytes at a time.
     pub held: usize,
 }
@@ -126,7 +130,7 @@ impl Pool {
         Ok(Pool(Arc::new(Inner {
             poller: Poller::new()?,
             seats: Seats::default(),
-            pipes: Pipes::new(limits.pipes),
+            pipes: Pipes::new(limits.pipes, limits.pipe_size),
             purse: Purse::new(limits.held),
             state: Mutex::new(state),
             room: Condvar::new(),
@@ -176,7 +180,7 @@ impl Pool {
     /// Changes the limits. What is over a lower one stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
         self.0.state.lock().limits = limits.at_least_one();
-        self.0.pipes.set_most(limits.pipes);
+        self.0.pipes.set_limits(limits.pipes, limits.pipe_size);
         self.0.purse.set_most(limits.held);
         self.0.room.notify_all();
         // a shortage of threads is told of by the next session
@@ -220,14 +224,26 @@ impl Pool {
                 }
                 state.threads += 1;
                 state.last_id = state.last_id.wrapping_add(1);
-                let worker = Worker::new(self.0.clone());
+                let pool = self.clone();
                 let builder = thread::Builder::new().name(format!("worker {}", state.last_id)).stack_size(STACK);
                 drop(state);
-                return builder.spawn(move || worker.live()).map(drop).inspect_err(|_| self.0.state.lock().threads -= 1);
+                return builder.spawn(move || pool.live()).map(drop).inspect_err(|_| self.0.state.lock().threads -= 1);
             }
         }
         self.0.poller.call();
         Ok(())
+    }
+}
+
+impl Pool {
+    /// The life of one thread, until it has nothing to do. A panic, of a session that is dropped for instance, ends this thread, and
+    /// another one takes its place.
+    fn live(self) {
+        let worker = Worker::new(self.0.clone());
+        if catch_unwind(AssertUnwindSafe(|| worker.live())).is_err() {
+            self.0.state.lock().threads -= 1;
+            let _ = self.summon();
+        }
     }
 }
 

@@ -22,6 +22,9 @@ const BATCH: usize = 8;
 /// Work taken at once before the poller is asked: what can always go on must not keep those that wait for news.
 const ROUND: usize = 8;
 
+/// How often a half goes on because of news that came meanwhile, before others have their turn.
+const TURNS: usize = 4;
+
 /// A thread of the pool.
 pub struct Worker {
     pool: Arc<Inner>,
@@ -65,7 +68,8 @@ impl Worker {
             };
             let mut events = [EpollEvent::empty(); BATCH];
             let count = self.pool.poller.wait(&mut events, limit);
-            if !limit.is_zero() {
+            // counted up with the decision, whatever has become of the limit since
+            if matches!(pause, Pause::UntilAlarm(_) | Pause::Idle) {
                 self.pool.idle.fetch_sub(1, SeqCst);
             }
             if let Pause::UntilAlarm(when) = pause {
@@ -88,20 +92,15 @@ impl Worker {
             self.pool.poller.call();
             return Pause::End;
         }
+        // before the work: there may always be some
+        if state.clock.is_due(Instant::now()) {
+            return Pause::Alarm;
+        }
         if !self.pool.ready.is_empty() || self.pool.could_start(&state) {
             return Pause::None;
         }
-        let now = Instant::now();
-        match state.clock.plan() {
-            Some(when) if when <= now => {
-                state.clock.is_awake(when);
-                Pause::Alarm
-            }
-            plan => {
-                self.pool.idle.fetch_add(1, SeqCst);
-                plan.map_or(Pause::Idle, Pause::UntilAlarm)
-            }
-        }
+        self.pool.idle.fetch_add(1, SeqCst);
+        state.clock.plan().map_or(Pause::Idle, Pause::UntilAlarm)
     }
 
     fn ends(&self) -> bool {
@@ -159,9 +158,10 @@ impl Worker {
         }
     }
 
-    /// Runs a half until it waits, is over, or has had its share. When one half is over, the other one may have been waiting for that.
+    /// Runs a half until it waits, is over, or has had its share: news that come while it runs make it go on, but not for ever. When
+    /// one half is over, the other one may have been waiting for that.
     fn run(&mut self, seat: &Arc<Seat>, mut half: Direction) {
-        loop {
+        for _ in 0..TURNS {
             let gone_on = AssertUnwindSafe(|| seat.carried.go(half, seat, &mut self.space));
             // a panic ends the session, which has seen to that; the panic hook has logged it
             match catch_unwind(gone_on).unwrap_or(Next::Over) {
@@ -175,6 +175,7 @@ impl Worker {
                 },
             }
         }
+        self.put_off(seat, half);
     }
 
     fn put_off(&self, seat: &Arc<Seat>, half: Direction) {

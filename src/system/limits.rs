@@ -60,25 +60,36 @@ fn resource(resource: Resource, which: Which) -> u64 {
 /// of memory maps allows (four for a thread: its stack, its signal stack, a guard page for each).
 fn threads() -> u64 {
     let maps = number("/proc/sys/vm/max_map_count").map(|maps| maps.saturating_sub(1000) / 4);
-    let kernel = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), control_group(), maps];
+    let kernel = [
+        number("/proc/sys/kernel/threads-max"),
+        number("/proc/sys/kernel/pid_max"),
+        control_group("pids.max", "pids", "pids.max"),
+        maps,
+    ];
     kernel.into_iter().flatten().fold(resource(Resource::RLIMIT_NPROC, Soft), u64::min)
 }
 
-fn control_group() -> Option<u64> {
+/// A limit of the control group: its file in version 2, or a controller of version 1 with its file.
+fn control_group(file: &str, controller: &str, old_file: &str) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    // version 2, or the controller of version 1
     let unified = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    let pids = groups.lines().find_map(|line| line.split_once(":pids:").map(|(_, path)| path));
-    let places =
-        [unified.map(|path| format!("/sys/fs/cgroup{path}/pids.max")), pids.map(|p| format!("/sys/fs/cgroup/pids{p}/pids.max"))];
+    let old = groups.lines().find_map(|line| line.split_once(&format!(":{controller}:")).map(|(_, path)| path));
+    let places = [
+        unified.map(|path| format!("/sys/fs/cgroup{path}/{file}")),
+        old.map(|path| format!("/sys/fs/cgroup/{controller}{path}/{old_file}")),
+    ];
     places.into_iter().flatten().find_map(|place| number(&place))
 }
 
+/// That of the machine, or of the control group, such as a container's.
 fn memory() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    let machine = || {
+        let info = fs::read_to_string("/proc/meminfo").ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024)
+    };
+    machine().into_iter().chain(control_group("memory.max", "memory", "memory.limit_in_bytes")).min()
 }
 
 fn number(file: &str) -> Option<u64> {

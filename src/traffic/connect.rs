@@ -133,6 +133,8 @@ impl Attempt {
                         Err(e) => self.ours = Some(e),
                     },
                 }
+                // closed first: its last news are not the next one's
+                drop(connecting);
                 seat.forget(Side::Server);
             }
             let remaining = self.addresses.len() as u32;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Traffic;
 use super::connect::{Connected, Hunt};
 use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
+use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
 use crate::relay::seat::{Carried, For, Next, Seat, Side};
 use crate::relay::{Direction, End, Relay};
@@ -51,7 +51,9 @@ impl Session {
     /// A session for a client that was just accepted from a socket that was [prepared](socket::prepare_clients). `peer` and `listen`
     /// are the two ends of its connection.
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
-        let look = LOOK.min(service.connect_limit() / 4).min(service.idle_limit() / 4).max(Duration::from_millis(1));
+        // a connect is looked at by the share that each of several addresses has of its time
+        let look =
+            LOOK.min(service.connect_limit() / MOST_ADDRESSES as u32).min(service.idle_limit() / 4).max(Duration::from_millis(1));
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
         let search = Search { client, traffic, ticket, hunt: None, kept, asked: None };

@@ -52,7 +52,10 @@ pub struct TestDaemon {
 
 impl TestDaemon {
     pub fn start(xml: &str) -> TestDaemon {
-        TestDaemon::with_limits(xml, Limits { threads: 4, sessions: 400, queue: 400, pipes: 8, held: 10_000_000 })
+        TestDaemon::with_limits(
+            xml,
+            Limits { threads: 4, sessions: 400, queue: 400, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        )
     }
 
     pub fn with_limits(xml: &str, limits: Limits) -> TestDaemon {
