@@ -292,6 +292,18 @@ fn the_log_goes_where_the_new_file_says() {
 }
 
 #[test]
+fn a_fifo_that_nobody_reads_is_refused_as_the_log_and_holds_nothing_up() {
+    let (backend, web, folder) = (Backend::named("here"), free_address(), Folder::new());
+    let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
+    let fifo = folder.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let answer = reloaded.get(&format!("/setLogging?file={}", fifo.display()));
+    assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("cannot log to"), "{answer}");
+    assert!(reloaded.hup().contains("state=done"));
+    assert_eq!(ask(web), "here");
+}
+
+#[test]
 fn diff_prints_the_urls_that_lead_from_what_runs_to_the_file() {
     let (backend, other, web) = (Backend::named("here"), Backend::named("other"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));

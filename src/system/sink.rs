@@ -70,7 +70,7 @@ enum Output {
 }
 
 impl Open {
-    /// Opens a place for the log. Fails for a file that cannot be opened.
+    /// Opens a place for the log. Fails for a file that cannot be opened, and for a FIFO that nobody reads.
     pub fn new(target: Target) -> io::Result<Open> {
         let output = Output::open(&target)?;
         Ok(Open { target, output })
@@ -142,7 +142,12 @@ impl Output {
     fn open(target: &Target) -> io::Result<Output> {
         Ok(match target {
             Target::Stderr => Output::Stderr,
-            Target::File(path) => Output::File(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?),
+            Target::File(path) => {
+                let mut options = OpenOptions::new();
+                // a FIFO that nobody reads must not hold up whoever opens it, nor a session; it means nothing to a regular file
+                options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+                Output::File(options.open(path)?)
+            }
             Target::Syslog(path) => {
                 let socket = UnixDatagram::unbound()?;
                 // a daemon that does not read must not hold up a session
