@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -101,12 +101,7 @@ impl Levers {
 
     /// The addresses of names that no host has had until now.
     fn new_names(&self, config: &Config) -> Names {
-        let mut names = Names::new();
-        for host in self.director.groups().iter().flat_map(|(_, group)| group.hosts()) {
-            if let Place::Name(name) = &host.address().place {
-                names.entry(name.clone()).or_default().extend(host.resolved().iter().map(std::net::SocketAddr::ip));
-            }
-        }
+        let mut names = known_names(&self.director);
         let hosts = config.services.iter().flat_map(|service| &service.groups).flat_map(|group| &group.hosts);
         let new = hosts.filter_map(|host| match &host.address.place {
             Place::Name(name) if !names.contains_key(name) => Some(name.clone()),
@@ -201,6 +196,21 @@ impl Levers {
     }
 }
 
+/// What the names of the hosts stand for: several hosts may have one name.
+fn known_names(director: &Director) -> Names {
+    let mut names = Names::new();
+    for host in director.groups().iter().flat_map(|(_, group)| group.hosts()) {
+        let Place::Name(name) = &host.address().place else { continue };
+        let known = names.entry(name.clone()).or_default();
+        for address in host.resolved().iter().map(SocketAddr::ip) {
+            if !known.contains(&address) && known.len() < traffic::MOST_ADDRESSES {
+                known.push(address);
+            }
+        }
+    }
+    names
+}
+
 /// Takes out the listeners that the services want, in their order, and gives each to its service. An address may have gone from one
 /// service to another; the listener that a service has had is the first to be taken.
 fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
@@ -229,4 +239,25 @@ fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
     }
     kept.sort_by_key(|(place, _)| *place);
     kept.into_iter().map(|(_, listener)| listener).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::read;
+
+    #[test]
+    fn a_name_of_several_hosts_has_each_address_once_and_no_more_than_are_used() {
+        let xml = "<pdconfig><service name='s'><listen ip=':1'/><group name='g' scheduler='random'>
+            <host name='a' ip='x.example:1'/><host name='b' ip='x.example:2'/></group></service></pdconfig>";
+        let director = Director::new(&read::parse(Path::new("x.xml"), xml.as_bytes()).expect("it is right"));
+        let hosts: Vec<_> = director.groups().iter().flat_map(|(_, group)| group.hosts()).collect();
+        let addresses = |range: std::ops::Range<u8>| range.map(|last| SocketAddr::from(([10, 0, 0, last], 1))).collect();
+        assert!(hosts.iter().all(|host| host.set_resolved(addresses(0..2))));
+        assert_eq!(known_names(&director)["x.example"], [[10, 0, 0, 0], [10, 0, 0, 1]].map(std::net::IpAddr::from));
+        assert!(hosts.iter().zip([0..6, 6..12]).all(|(host, range)| host.set_resolved(addresses(range))));
+        assert_eq!(known_names(&director)["x.example"].len(), traffic::MOST_ADDRESSES);
+    }
 }
