@@ -13,7 +13,15 @@ use crate::config::{Change, Config, Refusal, duration, read};
 use crate::system::logging::value;
 
 /// A reload that waits to be confirmed. Dropping it tells its thread that nobody waits any more.
-pub(super) struct Pending(#[expect(dead_code, reason = "the other end feels that it is dropped")] Sender<()>);
+pub(super) struct Pending(Sender<()>);
+
+impl Pending {
+    /// The reload is done: from now on its time runs.
+    fn begin(&self) {
+        // there is room for the one message
+        let _ = self.0.try_send(());
+    }
+}
 
 impl Levers {
     /// The configuration file as it is now.
@@ -57,18 +65,20 @@ impl Levers {
         }
         if let Some(within) = confirm {
             words += &format!(", rolled back in {} unless confirmed", duration::format(within));
-            *self.pending.lock() = pending;
             self.director.await_confirmation(Some(within));
+            pending.iter().for_each(Pending::begin);
+            *self.pending.lock() = pending;
         }
         Ok(words)
     }
 
     /// Starts the thread that rolls back to `before`.
     fn start_waiting(&self, within: Duration, before: Config) -> Result<Pending, Refusal> {
-        let (pending, over) = bounded(0);
+        let (pending, over) = bounded(1);
         let me = self.me.clone();
         let wait = move || {
-            if over.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
+            // a reload that is refused never begins
+            if over.recv().is_ok() && over.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
                 me.upgrade().inspect(|levers| levers.roll_back(&before));
             }
         };
