@@ -248,6 +248,20 @@ fn a_reload_that_nobody_confirms_is_rolled_back() {
 }
 
 #[test]
+fn hosts_that_a_roll_back_brings_back_are_as_disabled_as_they_were() {
+    let (one, two, web) = (Backend::named("one"), Backend::named("two"), free_address());
+    let reloaded = Reloaded::start(&service("web", web, &[("one", one.address()), ("two", two.address())]));
+    assert!(reloaded.get("/hostAdminDown?service=web&group=main&name=two").starts_with("HTTP/1.1 302 "));
+    reloaded.write(&service("web", web, &[("one", one.address())]));
+    assert!(reloaded.get("/reload?confirm=1").starts_with("HTTP/1.1 302 "));
+    reloaded.program.wait_for("reload by=confirm state=rolled-back");
+    reloaded.program.wait_for("change by=confirm path=hostAdminDown service=web group=main name=two");
+    let hosts = reloaded.json()["services"][0]["groups"][0]["hosts"].take();
+    assert_eq!((&hosts[1]["name"], &hosts[1]["operator"]), (&"two".into(), &"disabled".into()), "{hosts}");
+    assert_eq!(hosts[0]["operator"], "enabled", "{hosts}");
+}
+
+#[test]
 fn a_reload_that_is_confirmed_stays_and_until_then_there_is_no_other() {
     let (old, new, web) = (Backend::named("old"), Backend::named("new"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", old.address())]));

@@ -3,13 +3,15 @@
 //! A reload that has to be confirmed is rolled back by the thread `confirm` when nobody does in time: for the box at the end of a
 //! long wire.
 
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 
 use super::control::Levers;
-use crate::config::{Change, Config, Refusal, duration, read};
+use crate::config::{Change, Config, HostKey, Refusal, Wish, duration, read};
+use crate::state::{Director, Host, Operator};
 use crate::system::logging::value;
 
 /// A reload that waits to be confirmed. Dropping it tells its thread that nobody waits any more.
@@ -21,6 +23,52 @@ impl Pending {
         // there is room for the one message
         let _ = self.0.try_send(());
     }
+}
+
+/// What there was before a reload: the configuration, and the hosts that were not enabled, which no configuration tells.
+struct Before {
+    config: Config,
+    out: Vec<Out>,
+}
+
+/// A host that the operator has taken out of use.
+struct Out {
+    service: String,
+    group: String,
+    host: Arc<Host>,
+    operator: Operator,
+}
+
+impl Before {
+    /// What takes hosts out again that are to come back and are not there now. One that is there is as it is wanted now.
+    fn taken_out_again(&self, director: &Director) -> Vec<Change> {
+        let is_there = |out: &&Out| {
+            let group = director.service(&out.service).and_then(|service| service.group(&out.group));
+            group.is_some_and(|group| group.hosts().iter().any(|host| host.address() == out.host.address()))
+        };
+        let again = |out: &Out| {
+            let wish = match out.operator {
+                Operator::Enabled => Wish::Enabled,
+                Operator::Disabled => Wish::Disabled,
+                Operator::Draining { deadline } => Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) },
+            };
+            let host = HostKey::Name(out.host.name().to_owned());
+            Change::SetHost { service: out.service.clone(), group: out.group.clone(), host, wish }
+        };
+        self.out.iter().filter(|out| !is_there(out)).map(again).collect()
+    }
+}
+
+fn taken_out(director: &Director) -> Vec<Out> {
+    let mut all = Vec::new();
+    for (service, group) in director.groups() {
+        let out = |host: Arc<Host>| {
+            let (service, group, operator) = (service.name().to_owned(), group.name().to_owned(), host.operator());
+            Out { service, group, host, operator }
+        };
+        all.extend(group.hosts().into_iter().map(out).filter(|out| out.operator != Operator::Enabled));
+    }
+    all
 }
 
 impl Levers {
@@ -54,7 +102,8 @@ impl Levers {
         let (now, new) = (self.director.config(), self.read_file()?);
         let changes = Change::between(&now, &new);
         let overwritten = overwritten(&self.director.unedited(), &now, &new);
-        let pending = confirm.map(|within| self.start_waiting(within, now)).transpose()?;
+        let before = Before { config: now, out: taken_out(&self.director) };
+        let pending = confirm.map(|within| self.start_waiting(within, before)).transpose()?;
         self.carry_out(&changes)?;
         self.director.note_saved(new);
         self.note("reload overwrites", by, &overwritten);
@@ -73,7 +122,7 @@ impl Levers {
     }
 
     /// Starts the thread that rolls back to `before`.
-    fn start_waiting(&self, within: Duration, before: Config) -> Result<Pending, Refusal> {
+    fn start_waiting(&self, within: Duration, before: Before) -> Result<Pending, Refusal> {
         let (pending, over) = bounded(1);
         let me = self.me.clone();
         let wait = move || {
@@ -87,18 +136,19 @@ impl Levers {
         Ok(Pending(pending))
     }
 
-    fn roll_back(&self, before: &Config) {
+    fn roll_back(&self, before: &Before) {
         let _one_at_a_time = self.changing.lock();
         if self.pending.lock().take().is_none() {
             return;
         }
         self.director.await_confirmation(None);
-        let changes = Change::between(&self.director.config(), before);
+        let mut changes = Change::between(&self.director.config(), &before.config);
+        changes.extend(before.taken_out_again(&self.director));
         match self.carry_out(&changes) {
             Ok(_) => {
                 log::warn!("reload by=confirm state=rolled-back message=\"nobody has confirmed it\"");
                 self.note("change", "confirm", &changes);
-                self.director.note_unedited(before.clone());
+                self.director.note_unedited(before.config.clone());
             }
             Err(refusal) => {
                 log::error!("reload by=confirm state=kept reason={}", value(&format!("cannot be rolled back: {refusal}")));
