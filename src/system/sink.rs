@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -88,13 +89,20 @@ impl Sink {
     /// one cannot be opened the old one stays.
     pub fn reopen(&self) -> io::Result<()> {
         let target = self.open.read().target.clone();
-        self.switch(Open::new(target)?);
+        let new = Arc::new(Open::new(target)?);
+        let mut open = self.open.write();
+        // somebody may have switched meanwhile, and it stays at that
+        let over = if open.target == new.target { mem::replace(&mut *open, new) } else { new };
+        drop(open);
+        // closes what is not used any more, and not under the lock
+        drop(over);
         Ok(())
     }
 
     /// From now on, the log goes here.
     pub fn switch(&self, open: Open) {
-        *self.open.write() = Arc::new(open);
+        let old = mem::replace(&mut *self.open.write(), Arc::new(open));
+        drop(old);
     }
 
     /// The log file, to hand it to another owner.
