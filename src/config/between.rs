@@ -44,9 +44,10 @@ impl Way {
 
     /// Moves what is not in its place.
     fn sort<K: PartialEq + Clone>(&mut self, wanted: &[K], keys: impl Fn(&Config) -> Vec<K>, item: impl Fn(K) -> Item) {
+        let mut present = keys(&self.now);
         for (at, key) in wanted.iter().enumerate() {
-            if keys(&self.now).get(at) != Some(key) {
-                self.take(Change::Move { item: item(key.clone()), at });
+            if present.get(at) != Some(key) && self.take(Change::Move { item: item(key.clone()), at }) {
+                present = keys(&self.now);
             }
         }
     }
