@@ -21,6 +21,12 @@ impl Meter {
         };
     }
 
+    /// Adds what was counted elsewhere before.
+    pub fn restore(&self, to_server: u64, to_client: u64) {
+        self.to_server.fetch_add(to_server);
+        self.to_client.fetch_add(to_client);
+    }
+
     /// Bytes from clients to servers.
     pub fn to_server(&self) -> u64 {
         self.to_server.load()
