@@ -67,9 +67,12 @@ impl Signals {
         self.waiting.extend(self.arriving.try_iter());
         self.waiting.iter().any(|signal| matches!(*signal, SIGTERM | SIGINT))
     }
-}
 
-impl Signals {
+    /// The next one is one that asks for the end, if such a one waits.
+    fn stop_first(&mut self) {
+        self.waiting.make_contiguous().sort_by_key(|signal| !matches!(*signal, SIGTERM | SIGINT));
+    }
+
     /// What has arrived before a successor served was meant for the service, so for both. systemd tells all processes of a service to
     /// stop, and to be told twice would mean to hurry.
     fn pass_on(&mut self, successor: &Successor) {
@@ -114,11 +117,15 @@ impl Stay {
     }
 
     /// Reopens the log, as ever, and makes the running state what the file says.
-    fn reload(&self) {
+    fn reload(&mut self) {
         self.reopen();
         notify::reloading();
-        self.daemon.reload("HUP");
-        notify::ready(&self.daemon.status());
+        let Stay { daemon, signals, .. } = self;
+        if daemon.reload("HUP", &mut || signals.ask_to_stop()) {
+            notify::ready(&daemon.status());
+        } else {
+            signals.stop_first();
+        }
     }
 
     /// After TERM, sessions may finish; after INT, they may not.

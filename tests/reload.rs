@@ -318,6 +318,21 @@ fn a_fifo_that_nobody_reads_is_refused_as_the_log_and_holds_nothing_up() {
 }
 
 #[test]
+fn a_reload_that_does_not_come_to_an_end_does_not_hold_up_a_stop() {
+    let (backend, web) = (Backend::named("here"), free_address());
+    let mut reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
+    // a file that is read to its end when somebody writes it
+    fs::remove_file(&reloaded.file).unwrap();
+    nix::unistd::mkfifo(&reloaded.file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    reloaded.program.signal(SIGHUP);
+    reloaded.program.wait_for("log state=reopened");
+    assert_eq!(ask(web), "here");
+    reloaded.program.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(reloaded.program.wait().code(), Some(0));
+    assert!(!reloaded.program.has("reload by=HUP"));
+}
+
+#[test]
 fn diff_prints_the_urls_that_lead_from_what_runs_to_the_file() {
     let (backend, other, web) = (Backend::named("here"), Backend::named("other"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));

@@ -132,9 +132,7 @@ impl Levers {
     }
 
     fn open_listen(&self, config: &Config, service: &ServiceConfig, listen: &Address) -> io::Result<Vec<Listener>> {
-        if self.is_closed.load(SeqCst) {
-            return Err(io::Error::other("the program is stopping"));
-        }
+        self.refuse_when_closed()?;
         // it gets its real service when that is there
         let nobody = Arc::new(Service::new(service, &Names::new()));
         let sockets = match traffic::bind(listen) {
@@ -142,6 +140,10 @@ impl Levers {
             opened => opened?,
         };
         sockets.into_iter().map(|socket| Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())).collect()
+    }
+
+    fn refuse_when_closed(&self) -> io::Result<()> {
+        if self.is_closed.load(SeqCst) { Err(io::Error::other("the program is stopping")) } else { Ok(()) }
     }
 
     /// The sockets on this port that the configuration does not want any more.
@@ -158,8 +160,8 @@ impl Levers {
         let spawned = thread::Builder::new().name("admin change".into()).stack_size(64 * 1024).spawn(bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
-        let pages =
-            admin::Listener::open(&admin.listen, &mut Inherited::default()).and_then(|listeners| self.start_admin(listeners));
+        let listeners = self.refuse_when_closed().and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));
+        let pages = listeners.and_then(|listeners| self.start_admin(listeners));
         let pages = pages.or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
         Ok(NewAdmin { pages: Some(pages), undertaker })
     }

@@ -14,9 +14,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::admin::{self, Admin, control::Control};
@@ -25,6 +26,7 @@ use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
+use crate::system::logging::value;
 use crate::traffic::{self, Listener, Traffic};
 
 use control::Levers;
@@ -33,6 +35,8 @@ pub use succeed::{Estate, Predecessor};
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a wait looks whether it is called off.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Why the balancer could not start. Nothing of it is left running.
 #[derive(Debug)]
@@ -212,10 +216,28 @@ impl Daemon {
         self.levers.traffic.wake_manager();
     }
 
-    /// Makes the running state what the configuration file says, or refuses and changes nothing; the log tells.
-    pub fn reload(&self, by: &str) {
-        // the log has it already
-        let _ = self.levers.reload(by, None);
+    /// Makes the running state what the configuration file says, or refuses and changes nothing; the log tells. A thread of its own
+    /// does it, because files and host names may take their time. `is_called_off` is asked now and then: if it says so, nobody waits
+    /// any more, and the reload opens no new address. Tells whether it is over.
+    pub fn reload(&self, by: &'static str, is_called_off: &mut dyn FnMut() -> bool) -> bool {
+        let (levers, (going_on, over)) = (self.levers.clone(), bounded::<()>(0));
+        let reload = move || {
+            // the log has the outcome already
+            let _ = levers.reload(by, None);
+            drop(going_on);
+        };
+        if let Err(e) = thread::Builder::new().name("reload".into()).spawn(reload) {
+            log::error!("reload by={by} state=refused reason={}", value(&format!("cannot start the thread `reload`: {e}")));
+            return true;
+        }
+        while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if is_called_off() {
+                // what it has not opened by now stays closed
+                self.levers.is_closed.store(true, SeqCst);
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes no new clients; running and waiting sessions go on.

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use super::Daemon;
 use super::message::{New, Old, PROTOCOL, hear, say};
+use super::{Daemon, LOOK};
 use crate::admin::{self, Admin};
 use crate::system::channel::Channel;
 use crate::system::logging::value;
@@ -22,8 +22,6 @@ const PREPARATION: Duration = Duration::from_secs(30);
 const SWITCH: Duration = Duration::from_secs(5);
 /// How long a new program that has given up may take to end.
 const LAST_STEPS: Duration = Duration::from_millis(500);
-/// How often a wait looks whether it is called off.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Why the new program does not take over.
 enum Trouble {
