@@ -241,7 +241,8 @@ fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, Failur
 
 /// Gives what root has opened to whom the program becomes.
 fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), Failure> {
-    sink.with_file(|file| identity.own(file)).unwrap_or(Ok(())).map_err(|e| cannot("cannot give the log away")(&e))?;
+    let given = sink.with_file(|file, path| identity.own(file, path)).unwrap_or(Ok(()));
+    given.map_err(|e| cannot("cannot give the log away")(&e))?;
     bound
         .admin_path()
         .map_or(Ok(()), |path| identity.own_path(path))

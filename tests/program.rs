@@ -426,6 +426,35 @@ impl Drop for Killed {
 }
 
 #[test]
+fn a_pid_file_that_is_a_symbolic_link_is_refused_and_what_it_leads_to_stays_as_it_is() {
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    let (precious, link) = (folder.write("precious", "precious"), folder.path("pid"));
+    std::os::unix::fs::symlink(&precious, &link).unwrap();
+    let output = run(&["-c", file.to_str().unwrap(), "-p", link.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("pid file"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(precious).unwrap(), "precious");
+}
+
+#[test]
+fn root_gives_nothing_away_that_a_symbolic_link_leads_to() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give up root");
+    }
+    use std::os::unix::fs::MetadataExt;
+    let folder = Folder::new();
+    let (precious, link) = (folder.write("precious", ""), folder.path("td.log"));
+    std::os::unix::fs::symlink(&precious, &link).unwrap();
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file).arg("-l").arg(&link).args(["-u", "nobody"]);
+    let _program = Program::spawn(command, folder);
+    until("it listens", || fs::read_to_string(&link).is_ok_and(|log| log.contains("state=open")));
+    assert_eq!(fs::metadata(&precious).unwrap().uid(), 0);
+}
+
+#[test]
 fn root_is_given_up_with_the_groups_of_the_user() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: only root can give up root");

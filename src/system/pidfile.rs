@@ -21,11 +21,14 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process.
+    /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process, and when
+    /// the path is a symbolic link: root might write where whoever laid it wants.
     pub fn create(path: &Path) -> io::Result<PidFile> {
         let path = std::path::absolute(path)?;
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+            let file = options.open(&path)?;
             let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
             // its last owner may have removed it between our open and our lock
             if is_at(&file, &path) {
@@ -71,7 +74,8 @@ impl PidFile {
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
+    let same = |there: fs::Metadata| file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+    fs::symlink_metadata(path).is_ok_and(same)
 }
 
 fn held_by(mut file: File, error: nix::Error) -> io::Error {

@@ -1,12 +1,14 @@
-//! The process: going to the background, giving up root. All of it is called by `main` before any thread starts.
+//! The process: going to the background, giving up root. All of it is called by `main`, and only the fork has to come before all
+//! threads: the C library gives up root for every thread.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
@@ -87,17 +89,20 @@ impl Identity {
         Ok(Identity { name, uid: found.uid, gid })
     }
 
-    /// Gives a file to this user, so that it can still be opened after root is gone. A device stays whose it is.
-    pub fn own(&self, file: &File) -> io::Result<()> {
-        if !file.metadata()?.is_file() {
+    /// Gives the open file at a path to this user, so that it can still be opened after root is gone. A device stays whose it is,
+    /// and so does what a symbolic link has led to: whoever may write to the folder could have laid the link.
+    pub fn own(&self, file: &File, path: &Path) -> io::Result<()> {
+        let (open, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+        if !there.is_file() || (open.dev(), open.ino()) != (there.dev(), there.ino()) {
             return Ok(());
         }
         Ok(unistd::fchown(file, Some(self.uid), Some(self.gid))?)
     }
 
-    /// Gives a path to this user: a socket in the file system cannot be given away through its descriptor.
+    /// Gives a path to this user: a socket in the file system cannot be given away through its descriptor. A symbolic link is given
+    /// away itself, not what it leads to.
     pub fn own_path(&self, path: &Path) -> io::Result<()> {
-        Ok(unistd::chown(path, Some(self.uid), Some(self.gid))?)
+        Ok(unistd::fchownat(AT_FDCWD, path, Some(self.uid), Some(self.gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
     /// Becomes this user for good, with the user's supplementary groups.

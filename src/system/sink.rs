@@ -105,11 +105,11 @@ impl Sink {
         drop(old);
     }
 
-    /// The log file, to hand it to another owner.
-    pub fn with_file<T>(&self, act: impl FnOnce(&File) -> T) -> Option<T> {
+    /// The log file and its path, to hand it to another owner.
+    pub fn with_file<T>(&self, act: impl FnOnce(&File, &Path) -> T) -> Option<T> {
         let open = self.open.read().clone();
-        match &open.output {
-            Output::File(file) => Some(act(file)),
+        match (&open.output, &open.target) {
+            (Output::File(file), Target::File(path)) => Some(act(file, path)),
             _ => None,
         }
     }
