@@ -1,4 +1,4 @@
-//! tcpdirector: a small TCP load balancer. Blocking I/O, threads, one XML file.
+//! tcpdirector: a small TCP load balancer. A few threads, one XML file.
 //!
 //! # The words
 //!

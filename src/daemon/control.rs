@@ -1,6 +1,7 @@
 //! What the admin pages can make the program do: changes, reloading, saving, stopping.
 //!
-//! Called on the thread `admin`, one call at a time; a reload also comes from `main`.
+//! Called on the thread `admin`, one call at a time; only while new admin pages take over from old ones there may be two of them.
+//! A reload also comes from the thread `reload`, one that is taken back from `confirm`. `changing` makes all of that safe.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The thread that looks up host names, so that no session ever waits for DNS. It runs only when the configuration has names.
+//! The thread that looks up host names, so that no session ever waits for DNS. It always runs, and looks for new names every second.
 //!
 //! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so that one that is slow does not
 //! hold up the others.
