@@ -51,9 +51,9 @@ impl Levers {
     /// Carries changes out, all of them or none; tells in words what each one did.
     pub(super) fn carry_out(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
         self.refuse_when_replaced()?;
-        let (config, _) = self.director.preview(changes)?;
-        let opened = self.open(&config)?;
-        let words = self.director.apply(changes, &opened.names)?;
+        let preview = self.director.preview(changes)?;
+        let opened = self.open(&preview.config)?;
+        let words = self.director.apply(preview, &opened.names);
         self.settle(opened);
         // a host to retry or to drain is the manager's business, now rather than at its next look
         self.traffic.wake_manager();

@@ -9,27 +9,33 @@ use crate::config::{Change, Config, HostKey, Refusal, Wish};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
+/// Changes that are possible now, and what they would lead to.
+pub struct Preview<'a> {
+    changes: &'a [Change],
+    words: Vec<String>,
+    /// What the configuration would be.
+    pub config: Config,
+}
+
 impl Director {
-    /// What the configuration would be after these changes, and what each would do, in words. Changes nothing.
-    pub fn preview(&self, changes: &[Change]) -> Result<(Config, Vec<String>)> {
+    /// What these changes would lead to, or why one of them is refused. Changes nothing.
+    pub fn preview<'a>(&self, changes: &'a [Change]) -> Result<Preview<'a>> {
         let mut config = self.config();
         let words = changes.iter().map(|change| {
             self.permit(change)?;
             change.edit(&mut config)
         });
         let words = words.collect::<Result<_>>()?;
-        Ok((config, words))
+        Ok(Preview { changes, words, config })
     }
 
-    /// Carries changes out, all of them or none; tells in words what each one did. What they leave as it is goes on undisturbed.
-    /// `names` are addresses of host names that were looked up for new hosts. Listen addresses and the log are not opened or closed
-    /// here: `daemon` does that around this call.
-    pub fn apply(&self, changes: &[Change], names: &Names) -> Result<Vec<String>> {
-        let _one_at_a_time = self.changing.lock();
-        let (config, words) = self.preview(changes)?;
-        self.follow(&config, names);
-        changes.iter().for_each(|change| self.act(change));
-        Ok(words)
+    /// Carries the changes out; tells in words what each one did. What they leave as it is goes on undisturbed. Nothing else may have
+    /// been changed since the preview: the caller has a lock for that. `names` are addresses of host names that were looked up for
+    /// new hosts. Listen addresses and the log are not opened or closed here: `daemon` does that around this call.
+    pub fn apply(&self, preview: Preview<'_>, names: &Names) -> Vec<String> {
+        self.follow(&preview.config, names);
+        preview.changes.iter().for_each(|change| self.act(change));
+        preview.words
     }
 
     /// What the running state has against a change, whatever the configuration says.
@@ -99,6 +105,10 @@ mod tests {
         Change::from_query(path.trim_start_matches('/'), &query).expect("it is a change").expect("it is a good one")
     }
 
+    fn apply(director: &Director, changes: &[Change]) -> Result<Vec<String>> {
+        Ok(director.apply(director.preview(changes)?, &Names::new()))
+    }
+
     fn hosts(director: &Director) -> Vec<(String, String, String, Arc<Host>)> {
         let mut hosts = Vec::new();
         for (service, group) in director.groups() {
@@ -112,7 +122,7 @@ mod tests {
         #[test]
         fn the_difference_makes_of_any_state_any_other((old, new) in any::two()) {
             let director = Director::new(&old);
-            let applied = director.apply(&Change::between(&old, &new), &Names::new());
+            let applied = apply(&director, &Change::between(&old, &new));
             prop_assert!(applied.is_ok(), "{:?}", applied);
             prop_assert_eq!(director.config(), new.clone());
             prop_assert_eq!(director.differs_from_file(), old != new);
@@ -122,7 +132,7 @@ mod tests {
         fn the_urls_of_the_difference_do_the_same_one_by_one((old, new) in any::two()) {
             let director = Director::new(&old);
             for change in Change::between(&old, &new) {
-                let applied = director.apply(&[read(&change.to_string())], &Names::new());
+                let applied = apply(&director, &[read(&change.to_string())]);
                 prop_assert!(applied.is_ok(), "{}: {:?}", change, applied);
             }
             prop_assert_eq!(director.config(), new);
@@ -132,7 +142,7 @@ mod tests {
         fn hosts_that_stay_are_not_touched((old, new) in any::two()) {
             let director = Director::new(&old);
             let before = hosts(&director);
-            director.apply(&Change::between(&old, &new), &Names::new()).expect("it is possible");
+            apply(&director, &Change::between(&old, &new)).expect("it is possible");
             for (service, group, name, host) in hosts(&director) {
                 let same = |(s, g, n, h): &&(String, String, String, Arc<Host>)| {
                     *s == service && *g == group && *n == name && h.address() == host.address()
@@ -149,9 +159,9 @@ mod tests {
         let service = config.services.first().map(|service| service.name.clone()).unwrap_or_default();
         let good = Change::SetTimeout { service, connect: Some(std::time::Duration::from_millis(7)), idle: None };
         let bad = Change::DelService { service: "nobody".to_owned(), force: false };
-        assert!(director.apply(&[good.clone(), bad], &Names::new()).is_err());
+        assert!(apply(&director, &[good.clone(), bad]).is_err());
         assert_eq!(director.config(), config);
-        assert!(director.apply(&[good], &Names::new()).is_ok() && director.config() != config);
+        assert!(apply(&director, &[good]).is_ok() && director.config() != config);
     }
 
     fn any_one() -> Config {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::events::Events;
 use super::group::Group;
@@ -30,8 +30,6 @@ pub struct Director {
     pub events: Events,
     /// Who is connected.
     pub roster: Arc<Roster>,
-    /// One change at a time, so that what was checked is still so when it is done.
-    pub(super) changing: Mutex<()>,
     started: (Instant, SystemTime),
     /// When the last reload is rolled back, if nobody confirms it.
     confirm_by: RwLock<Option<Instant>>,
@@ -49,7 +47,6 @@ impl Director {
             unedited: RwLock::new(config.clone()),
             events: Events::default(),
             roster: Arc::default(),
-            changing: Mutex::new(()),
             started: (Instant::now(), SystemTime::now()),
             confirm_by: RwLock::default(),
             retired: AtomicBool::default(),

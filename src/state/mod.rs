@@ -13,6 +13,7 @@ mod roster;
 mod service;
 pub mod snapshot;
 
+pub use apply::Preview;
 pub use director::{Director, Names};
 pub use events::{Event, Events};
 pub use group::Group;

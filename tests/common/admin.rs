@@ -11,7 +11,7 @@ use tcpdirector::admin::control::Control;
 use tcpdirector::admin::http::{Handler, Method, Request, Response};
 use tcpdirector::admin::routes::Routes;
 use tcpdirector::config::{Change, Refusal};
-use tcpdirector::state::{Director, Names, Reason};
+use tcpdirector::state::{Director, Reason};
 
 /// A crypt(3) hash of `secret`.
 pub const HASH: &str =
@@ -44,7 +44,7 @@ impl Control for Levers {
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
-        Ok(self.director.apply(std::slice::from_ref(change), &Names::new())?.pop().unwrap_or_default())
+        super::apply(&self.director, change)
     }
 
     fn plan(&self) -> Result<Vec<Change>, Refusal> {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::Limits;
-use tcpdirector::state::{Host, Names};
+use tcpdirector::state::{Director, Host, Names};
 
 /// The longest that any test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -80,14 +80,19 @@ impl TestDaemon {
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         let query: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
         let change = Change::from_query(path, &query).expect("a change")?;
-        let mut words = self.daemon.director().apply(&[change], &Names::new())?;
-        Ok(words.pop().unwrap_or_default())
+        apply(self.daemon.director(), &change)
     }
 
     /// Waits until every session has ended.
     pub fn settle(&self) {
         until("all sessions have ended", || self.daemon.open_sessions() == 0);
     }
+}
+
+/// Makes one change of the state, and none of what is around it.
+pub fn apply(director: &Director, change: &Change) -> Result<String, Refusal> {
+    let preview = director.preview(std::slice::from_ref(change))?;
+    Ok(director.apply(preview, &Names::new()).pop().unwrap_or_default())
 }
 
 /// A client whose reads and writes fail rather than hang.
