@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::control::Levers;
 use crate::config::{Change, Config, HostKey, Refusal, Wish, duration, read};
@@ -128,7 +128,7 @@ impl Levers {
         let wait = move || {
             // a reload that is refused never begins
             if over.recv().is_ok() && over.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
-                me.upgrade().inspect(|levers| levers.roll_back(&before));
+                me.upgrade().inspect(|levers| levers.roll_back(&before, &over));
             }
         };
         let spawned = thread::Builder::new().name("confirm".into()).spawn(wait);
@@ -136,9 +136,11 @@ impl Levers {
         Ok(Pending(pending))
     }
 
-    fn roll_back(&self, before: &Before) {
+    fn roll_back(&self, before: &Before, over: &Receiver<()>) {
         let _one_at_a_time = self.changing.lock();
-        if self.pending.lock().take().is_none() {
+        // confirmed at the last moment, and what waits now may be a later reload: that one has a thread of its own
+        let is_confirmed = over.try_recv() == Err(TryRecvError::Disconnected);
+        if is_confirmed || self.pending.lock().take().is_none() {
             return;
         }
         self.director.await_confirmation(None);
