@@ -72,13 +72,12 @@ impl Pipes {
     }
 
     fn make(&self) -> Option<Ends> {
-        if self.made.fetch_add(1, SeqCst) < self.most.load(SeqCst)
-            && let Ok(ends) = Ends::new(self.size.load(SeqCst))
-        {
-            return Some(ends);
+        let has_room = self.made.fetch_add(1, SeqCst) < self.most.load(SeqCst);
+        let ends = if has_room { Ends::new(self.size.load(SeqCst)).ok() } else { None };
+        if ends.is_none() {
+            self.made.fetch_sub(1, SeqCst);
         }
-        self.made.fetch_sub(1, SeqCst);
-        None
+        ends
     }
 }
 
