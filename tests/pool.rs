@@ -99,12 +99,12 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
     until("all places are free", || pool.carried() == 0);
 }
 
-/// A session that waits, and counts how often somebody looks at the clock for it.
-struct Looked(Arc<AtomicUsize>);
+/// A session that waits until somebody has looked at the clock for it more than so many times.
+struct Looked(Arc<AtomicUsize>, usize);
 
 impl Carried for Looked {
     fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
-        if self.0.load(SeqCst) > 3 { Next::Over } else { Next::Wait(For::Anything) }
+        if self.0.load(SeqCst) > self.1 { Next::Over } else { Next::Wait(For::Anything) }
     }
 
     fn look(&self) -> Duration {
@@ -119,17 +119,46 @@ fn alarms_are_sounded_though_there_is_always_something_else_to_do() {
     let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let stops = stop.clone();
     act(&pool, move |_, _| if stops.load(SeqCst) { Next::Over } else { Next::Yield });
-    pool.submit(Box::new(Looked(looks.clone())));
+    pool.submit(Box::new(Looked(looks.clone(), 3)));
     until("it was looked at", || looks.load(SeqCst) > 3);
     stop.store(true, SeqCst);
     until("all places are free", || pool.carried() == 0);
+}
+
+/// A session whose end is a fault.
+struct BadEnd;
+
+impl Carried for BadEnd {
+    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        Next::Over
+    }
+
+    fn look(&self) -> Duration {
+        DEADLINE
+    }
+}
+
+impl Drop for BadEnd {
+    fn drop(&mut self) {
+        panic!("this session ends badly, which is meant");
+    }
+}
+
+#[test]
+fn a_session_that_panics_at_its_end_takes_the_only_thread_from_nobody() {
+    let pool = pool(1, 1000, 100);
+    let looks = Arc::new(AtomicUsize::new(0));
+    pool.submit(Box::new(Looked(looks.clone(), 500)));
+    until("it waits", || looks.load(SeqCst) > 3);
+    pool.submit(Box::new(BadEnd));
+    until("it was looked at for long enough", || pool.carried() == 0);
 }
 
 #[test]
 fn a_pool_that_has_slept_after_many_alarms_wakes_again() {
     let pool = pool(2, 1000, 1000);
     for _ in 0..300 {
-        pool.submit(Box::new(Looked(Arc::default())));
+        pool.submit(Box::new(Looked(Arc::default(), 3)));
     }
     until("all places are free", || pool.carried() == 0);
     until("all threads have ended", || pool.threads() == 0);

@@ -233,17 +233,11 @@ impl Pool {
         self.0.poller.call();
         Ok(())
     }
-}
 
-impl Pool {
-    /// The life of one thread, until it has nothing to do. A panic, of a session that is dropped for instance, ends this thread, and
-    /// another one takes its place.
+    /// The life of one thread, until it has nothing to do. A panic outside a session's run, of one that is dropped for instance, costs
+    /// the thread no more than its buffer: the sessions that wait must not lose who waits for them.
     fn live(self) {
-        let worker = Worker::new(self.0.clone());
-        if catch_unwind(AssertUnwindSafe(|| worker.live())).is_err() {
-            self.0.state.lock().threads -= 1;
-            let _ = self.summon();
-        }
+        while catch_unwind(AssertUnwindSafe(|| Worker::new(self.0.clone()).live())).is_err() {}
     }
 }
 
