@@ -10,18 +10,13 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use tcpdirector::config::{Change, Config, read};
+use tcpdirector::config::{Config, read};
 use tcpdirector::system::terminal;
 
 /// The program may be busy, or not be one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any configuration that loads.
 const MOST_BYTES: u64 = 16 << 20;
-
-/// The changes that lead from `old` to `new`.
-pub fn between(old: &Config, new: &Config) -> Vec<String> {
-    Change::between(old, new).iter().map(ToString::to_string).collect()
-}
 
 /// Where admin pages are, and who asks.
 pub struct Place<'a> {

@@ -17,7 +17,7 @@ use log::LevelFilter;
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, AdminConfig, Config};
+use tcpdirector::config::{self, AdminConfig, Change, Config};
 use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::limits::{self, Limits};
@@ -127,7 +127,7 @@ fn differ(cli: &Cli) -> Result<bool, Failure> {
         }
         (None, None) => return Err(Failure(USAGE, "--diff compares two files, or one with --admin".to_owned())),
     };
-    let changes = diff::between(&old, &new);
+    let changes = Change::between(&old, &new);
     for change in &changes {
         // whoever reads this may have seen enough
         let _ = writeln!(std::io::stdout(), "{change}");

@@ -47,7 +47,8 @@ pub(super) struct Levers {
     /// Another program is about to take over, or has: a change would be lost.
     pub is_replaced: AtomicBool,
     pub office: Office,
-    /// One change at a time, so that what was checked is still so when it is done. Held while addresses are opened and names looked up: only who wants to change something waits for it.
+    /// One change at a time, so that what was checked is still so when it is done. Held while addresses are opened and names looked
+    /// up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
     /// A reload that waits to be confirmed.
     pub pending: Mutex<Option<Pending>>,

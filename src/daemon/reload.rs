@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::control::Levers;
-use crate::config::{Change, Config, HostKey, Refusal, Wish, duration, read};
+use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, Operator};
 use crate::system::logging::value;
 
@@ -47,11 +47,7 @@ impl Before {
             group.is_some_and(|group| group.hosts().iter().any(|host| host.address() == out.host.address()))
         };
         let again = |out: &Out| {
-            let wish = match out.operator {
-                Operator::Enabled => Wish::Enabled,
-                Operator::Disabled => Wish::Disabled,
-                Operator::Draining { deadline } => Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) },
-            };
+            let wish = out.operator.wish();
             let host = HostKey::Name(out.host.name().to_owned());
             Change::SetHost { service: out.service.clone(), group: out.group.clone(), host, wish }
         };

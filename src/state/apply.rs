@@ -2,10 +2,9 @@
 //! describes it is edited, and the state follows.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::{Director, Group, Host, Names, Operator, Service};
-use crate::config::{Change, Config, HostKey, Refusal, Wish};
+use super::{Director, Group, Host, Names, Service};
+use crate::config::{Change, Config, HostKey, Refusal};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -57,12 +56,7 @@ impl Director {
     fn act(&self, change: &Change) {
         match change {
             Change::SetHost { service, group, host, wish } => {
-                let operator = match *wish {
-                    Wish::Enabled => Operator::Enabled,
-                    Wish::Disabled => Operator::Disabled,
-                    Wish::Draining { within } => Operator::Draining { deadline: Instant::now() + within },
-                };
-                self.find(service, group, host).inspect(|(.., host)| host.set_operator(operator));
+                self.find(service, group, host).inspect(|(.., host)| host.set_operator((*wish).into()));
             }
             Change::RetryHost { service, group, host } => {
                 self.find(service, group, host).inspect(|(.., host)| host.try_soon());

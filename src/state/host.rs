@@ -1,7 +1,5 @@
 //! One backend server: where it is, whether it is up, and what it carries.
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -10,8 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
-use super::Names;
-use crate::config::{Address, HostConfig, Place};
+use super::{Health, Names, Reason};
+use crate::config::{Address, HostConfig, Place, Wish};
 use crate::relay::Meter;
 
 /// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the group.
@@ -49,61 +47,24 @@ pub enum Operator {
     },
 }
 
-/// What connecting to the host has shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// It answers, or was not tried yet.
-    Up {
-        /// Since when.
-        since: Instant,
-    },
-    /// It did not answer.
-    Down {
-        /// Since when.
-        since: Instant,
-        /// When it was last tried.
-        tried: Instant,
-        /// What was wrong at the last try.
-        reason: Reason,
-        /// Somebody has asked to try it without waiting any longer.
-        asked: bool,
-    },
-}
-
-/// Why a host is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Reason {
-    /// Nobody listens on the port.
-    Refused,
-    /// No answer within the connect time-out.
-    TimedOut,
-    /// No way there: network or host unreachable.
-    Unreachable,
-    /// The name has no address, as far as the resolver could tell.
-    NoAddress,
-    /// Another error number.
-    Other(i32),
-}
-
-impl From<&io::Error> for Reason {
-    fn from(error: &io::Error) -> Reason {
-        match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::ConnectionRefused, _) => Reason::Refused,
-            (io::ErrorKind::TimedOut, _) => Reason::TimedOut,
-            (_, Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN)) => Reason::Unreachable,
-            (_, code) => Reason::Other(code.unwrap_or(0)),
+impl From<Wish> for Operator {
+    /// From now on.
+    fn from(wish: Wish) -> Operator {
+        match wish {
+            Wish::Enabled => Operator::Enabled,
+            Wish::Disabled => Operator::Disabled,
+            Wish::Draining { within } => Operator::Draining { deadline: Instant::now() + within },
         }
     }
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Operator {
+    /// The wish that would make it so, with the time that a drain has left.
+    pub fn wish(self) -> Wish {
         match self {
-            Reason::Refused => f.write_str("connection refused"),
-            Reason::TimedOut => f.write_str("connect timed out"),
-            Reason::Unreachable => f.write_str("host unreachable"),
-            Reason::NoAddress => f.write_str("name has no address"),
-            Reason::Other(code) => write!(f, "{}", io::Error::from_raw_os_error(*code)),
+            Operator::Enabled => Wish::Enabled,
+            Operator::Disabled => Wish::Disabled,
+            Operator::Draining { deadline } => Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) },
         }
     }
 }
