@@ -8,7 +8,7 @@ use crate::admin;
 use crate::config::{Config, Place};
 use crate::relay::pool::{self, BUFFER, LEAST, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
-use crate::traffic::{MOST_ADDRESSES, PROBES_AT_ONCE};
+use crate::traffic::{LISTENER_DESCRIPTORS, MOST_ADDRESSES, PROBES_AT_ONCE};
 
 /// Most threads of the pool where the configuration does not say. They never wait for a socket, so more than processors are no use.
 const DEFAULT_THREADS: usize = 64;
@@ -111,8 +111,12 @@ impl Budget {
     /// Most open descriptors: two for each session and each pipe, one for each client that waits or is being handed over, and ours.
     pub fn descriptors(&self) -> u64 {
         let admin = if self.has_admin { admin::DESCRIPTORS } else { 0 };
-        // a listener has its socket, its bell, and the client that it is handing on
-        let ours = 3 * self.listeners + PROBES_AT_ONCE + MOST_ADDRESSES + admin + POLLER_DESCRIPTORS + RESERVED_DESCRIPTORS;
+        let ours = LISTENER_DESCRIPTORS * self.listeners
+            + PROBES_AT_ONCE
+            + MOST_ADDRESSES
+            + admin
+            + POLLER_DESCRIPTORS
+            + RESERVED_DESCRIPTORS;
         2 * (self.pool.sessions as u64 + self.pool.pipes as u64) + self.pool.queue as u64 + ours as u64
     }
 

@@ -7,6 +7,7 @@
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
+//! * `carry`: what an accept thread does for a session itself, and what it leaves to the pool
 //! * `parking`: what sessions that wait cost the others
 //! * `pool`: what happens when there are more clients than threads
 //! * `program`: flags, signals, log, pid file, exit status of the built program
@@ -36,6 +37,7 @@ mod admin_front;
 mod admin_manual;
 mod admin_routes;
 mod admin_views;
+mod carry;
 mod config;
 mod drain;
 mod failover;

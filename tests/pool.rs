@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded, unbounded};
 use tcpdirector::relay::Direction;
@@ -46,6 +46,8 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     holder.read_exact(&mut [0; 2]).unwrap();
     let impatient = daemon.connect();
     until("it is queued", || daemon.daemon.open_sessions() == 2);
+    let queued = Instant::now();
+    until("it has waited for more than a moment", || queued.elapsed() > Duration::from_millis(2));
     crate::common::reset(impatient);
     drop(holder);
     daemon.settle();
@@ -126,7 +128,7 @@ fn alarms_are_sounded_though_there_is_always_something_else_to_do() {
 }
 
 /// A session whose end is a fault.
-struct BadEnd;
+pub struct BadEnd;
 
 impl Carried for BadEnd {
     fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {

@@ -76,7 +76,7 @@ impl Clock {
 
     /// Whether a sleeping thread sees to the next alarm, or there is none.
     pub fn is_kept(&self) -> bool {
-        self.planned.is_some() || self.alarms.is_empty()
+        self.alarms.peek().is_none_or(|Reverse((next, _))| self.planned.is_some_and(|planned| planned <= *next))
     }
 }
 

@@ -272,7 +272,7 @@ impl Flow<'_> {
     fn wait_for_room(&self) -> Result<Next, Over> {
         self.leave_if_reset()?;
         self.leave_if_short(self.seat.watch(self.source_side, self.source))?;
-        self.leave_if_short(self.seat.watch(self.sink_side, self.sink))?;
+        self.leave_if_short(self.seat.watch_room(self.sink_side, self.sink))?;
         Ok(Next::Wait(For::Sink))
     }
 

@@ -16,6 +16,7 @@
 
 mod clock;
 mod flow;
+mod limits;
 mod meter;
 mod pipe;
 mod poller;

@@ -1,5 +1,5 @@
-//! The readiness poller that idle pool threads wait on: epoll(7), edge-triggered, so that a socket is registered once in its life
-//! and no message costs another call. Beside the sockets it holds one event counter, which wakes a thread for other work.
+//! The readiness poller that idle pool threads wait on: epoll(7), edge-triggered, so that a socket is registered once in its life,
+//! and once more if it was ever full, and no message costs another call. Beside the sockets it holds one event counter, which wakes a thread for other work.
 //!
 //! Edge-triggered means: something is told once, when it happens. Who stops reading before the socket says that there is nothing
 //! left must not wait for it (see [`super::seat`], which keeps the account of who has been told what).
@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -32,11 +33,14 @@ impl Poller {
         Ok(Poller { epoll, call })
     }
 
-    /// Registers a socket under a mark. What is so already is told as if it had happened now.
-    pub fn add(&self, socket: BorrowedFd<'_>, mark: usize) -> io::Result<()> {
-        let all = News::EPOLLIN | News::EPOLLOUT | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
-        match self.epoll.add(socket, EpollEvent::new(all, mark as u64)) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+    /// Registers a socket under a mark: for what there is to read, and with `room` for room to write, too. What is so already is told
+    /// as if it had happened now. For a socket that is registered already, room is all that changes anything.
+    pub fn watch(&self, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
+        let reads = News::EPOLLIN | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
+        let mut event = EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, mark as u64);
+        match self.epoll.add(socket, event) {
+            Err(Errno::EEXIST) if room => Ok(self.epoll.modify(socket, &mut event)?),
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(e) => Err(e.into()),
         }
     }

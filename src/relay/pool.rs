@@ -17,6 +17,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
+use super::limits::HAND_BUFFER;
+pub use super::limits::{BUFFER, LEAST, Limits, POLLER_DESCRIPTORS, STACK, Space};
 use super::pipe::Pipes;
 pub use super::pipe::USUAL as PIPE_SIZE;
 use super::poller::Poller;
@@ -25,40 +27,8 @@ use super::seat::{Carried, Seat, Side};
 use super::seats::Seats;
 use super::worker::Worker;
 
-/// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame.
-pub const STACK: usize = 64 * 1024;
-
-/// Descriptors of a pool itself.
-pub const POLLER_DESCRIPTORS: usize = 2;
-
-/// Bytes that one flow reads at once.
-pub const BUFFER: usize = 64 * 1024;
-
-/// Bytes that a flow reads at once while others hold as much as they may.
-pub const LEAST: usize = 1024;
-
-/// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
-pub type Space = Vec<u8>;
-
 /// How long an accept thread rests when the system gives no thread and none is running.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// The limits of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most threads; at least one.
-    pub threads: usize,
-    /// Most sessions that have a place; at least one.
-    pub sessions: usize,
-    /// Most sessions that wait for a place; at least one.
-    pub queue: usize,
-    /// Most pipes, which flows with much to move borrow; two descriptors each.
-    pub pipes: usize,
-    /// Most bytes in one of them.
-    pub pipe_size: usize,
-    /// Bytes that flows may hold for sinks without room. Beyond that each one reads [`LEAST`] bytes at a time.
-    pub held: usize,
-}
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
 #[derive(Clone)]
@@ -90,6 +60,9 @@ pub(super) struct State {
     last_id: usize,
 }
 
+/// What a thread that is not the pool's own needs to run a session's first steps.
+pub struct Hand(Worker);
+
 /// The right of one session to be carried; dropping it gives it to the next one.
 pub(super) struct Place {
     pub(super) number: usize,
@@ -97,8 +70,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn watch(&self, side: Side, socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.pool.poller.add(socket, Seats::mark(self.number, side))
+    pub(super) fn watch(&self, side: Side, socket: BorrowedFd<'_>, room: bool) -> io::Result<()> {
+        self.pool.poller.watch(socket, Seats::mark(self.number, side), room)
     }
 
     pub(super) fn pipes(&self) -> &Arc<Pipes> {
@@ -108,16 +81,12 @@ impl Place {
     pub(super) fn purse(&self) -> &Arc<Purse> {
         &self.pool.purse
     }
-
-    pub(super) fn run_soon(&self, seat: Arc<Seat>, half: Direction) {
-        self.pool.ready.push((seat, half));
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.pool.seats.leave(self.number);
-        // who drops a session is a thread of the pool, and looks at the queue before it waits again
+        // who drops a session looks at the queue afterwards
         self.pool.state.lock().taken -= 1;
     }
 }
@@ -175,6 +144,24 @@ impl Pool {
         }
         let _ = self.summon();
         Ok(())
+    }
+
+    /// What an accept thread needs for [`Pool::carry`].
+    pub fn hand(&self) -> Hand {
+        Hand(Worker::new(self.0.clone(), HAND_BUFFER))
+    }
+
+    /// Gives a session to the pool like [`Pool::submit`]; but when it can have a place at once, the calling thread runs it itself as far
+    /// as it goes without waiting: nobody has to be woken for that. From then on it is the pool's threads' own.
+    pub fn carry(&self, session: Box<dyn Carried>, Hand(worker): &mut Hand) {
+        match self.0.place_at_once(session) {
+            // a panic at the end of the session must not end the thread of a listener
+            Ok(seat) => drop(catch_unwind(AssertUnwindSafe(move || worker.run(&seat, Direction::ToServer)))),
+            Err(session) => return self.submit(session),
+        }
+        if !self.0.waiting.is_empty() || !self.0.ready.is_empty() {
+            self.0.call_idle(&self.0.state.lock());
+        }
     }
 
     /// Changes the limits. What is over a lower one stays until it ends by itself.
@@ -237,7 +224,7 @@ impl Pool {
     /// The life of one thread, until it has nothing to do. A panic outside a session's run, of one that is dropped for instance, costs
     /// the thread no more than its buffer: the sessions that wait must not lose who waits for them.
     fn live(self) {
-        while catch_unwind(AssertUnwindSafe(|| Worker::new(self.0.clone()).live())).is_err() {}
+        while catch_unwind(AssertUnwindSafe(|| Worker::new(self.0.clone(), BUFFER).live())).is_err() {}
     }
 }
 
@@ -255,10 +242,40 @@ impl Inner {
         state.taken += 1;
         drop(state);
         self.room.notify_one();
-        let after = session.look();
+        Some(self.sit(session))
+    }
+
+    /// A place for a session that need not wait for one, while there is a thread that will go on with it; else gives it back.
+    fn place_at_once(self: &Arc<Self>, session: Box<dyn Carried>) -> Result<Arc<Seat>, Box<dyn Carried>> {
+        {
+            let mut state = self.state.lock();
+            if state.closed || state.threads == 0 || state.taken >= state.limits.sessions || !self.waiting.is_empty() {
+                return Err(session);
+            }
+            state.taken += 1;
+        }
+        let seat = self.sit(session);
+        let state = self.state.lock();
+        if !state.clock.is_kept() {
+            self.call_idle(&state);
+        }
+        Ok(seat)
+    }
+
+    /// Gives a session the place that was counted for it, and sets its alarm.
+    fn sit(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Seat> {
+        let when = Instant::now() + session.look();
         let seat = self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
-        self.state.lock().clock.set(seat.place.number, Instant::now() + after);
-        Some(seat)
+        self.state.lock().clock.set(seat.place.number, when);
+        seat
+    }
+
+    /// Has a thread look at queues and alarms, for somebody who is no thread of the pool. Under the lock, where none is between its
+    /// look at them and its sleep: one that does not sleep will look.
+    fn call_idle(&self, _: &State) {
+        if self.idle.load(SeqCst) > 0 {
+            self.poller.call();
+        }
     }
 
     /// Whether a session waits that could have a place.
@@ -275,11 +292,5 @@ impl State {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed
-    }
-}
-
-impl Limits {
-    fn at_least_one(self) -> Limits {
-        Limits { threads: self.threads.max(1), sessions: self.sessions.max(1), queue: self.queue.max(1), ..self }
     }
 }

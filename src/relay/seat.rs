@@ -65,12 +65,14 @@ const RUNS: u8 = 4;
 const RUNS_WIDE: u8 = 5;
 const RUNS_ON: u8 = 6;
 const OVER: u8 = 7;
+const BEGINS: u8 = 8;
 
 /// A session that has its place in the pool. Dropping it drops the session first, then gives the place back.
 pub struct Seat {
     pub(super) carried: Box<dyn Carried>,
     halves: [AtomicU8; 2],
     is_watched: [AtomicBool; 2],
+    is_room_watched: [AtomicBool; 2],
     /// Beside bytes, something else may be there to be read: the end of the stream, an error.
     is_odd: [AtomicBool; 2],
     /// The connection is, or was for a moment, over in both directions, or has failed.
@@ -81,14 +83,26 @@ pub struct Seat {
 impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
         let halves = [AtomicU8::new(RUNS_WIDE), AtomicU8::new(ASLEEP)];
-        Seat { carried, halves, is_watched: Default::default(), is_odd: Default::default(), is_hung: Default::default(), place }
+        let [is_watched, is_room_watched, is_odd, is_hung] = Default::default();
+        Seat { carried, halves, is_watched, is_room_watched, is_odd, is_hung, place }
     }
 
     /// Has the poller watch a socket of the session, if it does not yet. A half must do so before it waits for the socket.
     pub fn watch(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
         if !self.is_watched(side) {
-            self.place.watch(side, socket.as_fd())?;
+            self.place.watch(side, socket.as_fd(), false)?;
             side.of(&self.is_watched).store(true, SeqCst);
+        }
+        Ok(())
+    }
+
+    /// The same before it waits for room to write, too. Apart, because most sockets always have room, and to say so would wake a
+    /// thread for nothing.
+    pub fn watch_room(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
+        if !side.of(&self.is_room_watched).load(SeqCst) {
+            self.place.watch(side, socket.as_fd(), true)?;
+            side.of(&self.is_watched).store(true, SeqCst);
+            side.of(&self.is_room_watched).store(true, SeqCst);
         }
         Ok(())
     }
@@ -101,6 +115,7 @@ impl Seat {
     /// The socket of this side was closed, and another one may come.
     pub fn forget(&self, side: Side) {
         side.of(&self.is_watched).store(false, SeqCst);
+        side.of(&self.is_room_watched).store(false, SeqCst);
         side.of(&self.is_odd).store(false, SeqCst);
         side.of(&self.is_hung).store(false, SeqCst);
     }
@@ -116,11 +131,14 @@ impl Seat {
         side.of(&self.is_hung).load(SeqCst)
     }
 
-    /// The second half begins: it is run as soon as a thread is free.
-    pub fn begin_other(self: &Arc<Self>) {
-        if self.half(Direction::ToClient).compare_exchange(ASLEEP, RUNS, SeqCst, SeqCst).is_ok() {
-            self.place.run_soon(self.clone(), Direction::ToClient);
-        }
+    /// The second half begins: it has its first turn when the first one pauses, or when there are news for it.
+    pub fn begin_other(&self) {
+        let _ = self.half(Direction::ToClient).compare_exchange(ASLEEP, BEGINS, SeqCst, SeqCst);
+    }
+
+    /// Whether the second half has begun and nobody has run it yet; then the caller must run it now.
+    pub(super) fn other_begins(&self) -> bool {
+        self.half(Direction::ToClient).compare_exchange(BEGINS, RUNS_WIDE, SeqCst, SeqCst).is_ok()
     }
 
     /// Something has happened to a socket: notes it, and tells which halves the caller must run now.
@@ -177,7 +195,7 @@ impl Seat {
             let then = match now {
                 RUNS | RUNS_WIDE if concerns(now) => RUNS_ON,
                 WAITS_FOR_SOURCE | WAITS_FOR_SINK if concerns(now) => RUNS,
-                WAITS_FOR_ANYTHING => RUNS_WIDE,
+                WAITS_FOR_ANYTHING | BEGINS => RUNS_WIDE,
                 _ => return false,
             };
             match state.compare_exchange(now, then, SeqCst, SeqCst) {

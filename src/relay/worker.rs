@@ -9,7 +9,7 @@ use nix::sys::epoll::EpollEvent;
 
 use super::Direction;
 use super::poller;
-use super::pool::{BUFFER, Inner, Space};
+use super::pool::{Inner, Space};
 use super::seat::{Next, Seat};
 use super::seats::Seats;
 
@@ -45,14 +45,13 @@ enum Pause {
 }
 
 impl Worker {
-    /// Counted among the threads by the caller.
-    pub fn new(pool: Arc<Inner>) -> Worker {
-        Worker { pool, space: Space::new() }
+    /// With a buffer of this size. Counted among the threads by the caller, if it is one of them.
+    pub(super) fn new(pool: Arc<Inner>, buffer: usize) -> Worker {
+        Worker { pool, space: Space::with_capacity(buffer) }
     }
 
     /// Runs until there is nothing to do for a while.
-    pub fn live(mut self) {
-        self.space.reserve_exact(BUFFER);
+    pub(super) fn live(mut self) {
         loop {
             self.do_what_waits();
             let pause = self.pause();
@@ -160,20 +159,25 @@ impl Worker {
 
     /// Runs a half until it waits, is over, or has had its share: news that come while it runs make it go on, but not for ever. When
     /// one half is over, the other one may have been waiting for that.
-    fn run(&mut self, seat: &Arc<Seat>, mut half: Direction) {
+    pub(super) fn run(&mut self, seat: &Arc<Seat>, mut half: Direction) {
         for _ in 0..TURNS {
             let gone_on = AssertUnwindSafe(|| seat.carried.go(half, seat, &mut self.space));
             // a panic ends the session, which has seen to that; the panic hook has logged it
             match catch_unwind(gone_on).unwrap_or(Next::Over) {
-                Next::Wait(what) if seat.wait(half, what) => return,
+                Next::Wait(what) if !seat.wait(half, what) => continue,
                 Next::Wait(_) => {}
-                Next::Yield => return self.put_off(seat, half),
+                Next::Yield => self.put_off(seat, half),
                 Next::Over if seat.finish(half) => return self.pool.seats.rise(seat),
-                Next::Over => match seat.rouse_half(half.other()) {
-                    true => half = half.other(),
-                    false => return,
-                },
+                Next::Over if seat.rouse_half(half.other()) => {
+                    half = half.other();
+                    continue;
+                }
+                Next::Over => {}
             }
+            if !seat.other_begins() {
+                return;
+            }
+            half = Direction::ToClient;
         }
         self.put_off(seat, half);
     }

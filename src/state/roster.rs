@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Host;
+use super::{Group, Host, Service};
 use crate::relay::{End, Relay};
 
 /// The open sessions.
@@ -30,8 +30,8 @@ struct Book {
 pub struct Line {
     /// The session's number, unique in this run of the program.
     pub id: u64,
-    /// The service's name.
-    pub service: String,
+    /// What it came to.
+    pub service: Arc<Service>,
     /// Where the client is.
     pub client: SocketAddr,
     /// When it was accepted.
@@ -43,8 +43,8 @@ pub struct Line {
 /// A session's connection with a host.
 #[derive(Clone)]
 pub struct Link {
-    /// The group's name.
-    pub group: String,
+    /// The group that the host was picked from.
+    pub group: Arc<Group>,
     /// The host.
     pub host: Arc<Host>,
     /// The address of the host that answered.
@@ -54,7 +54,7 @@ pub struct Link {
 
 impl Link {
     /// A connection that lives as long as somebody else holds the relay.
-    pub fn new(group: String, host: Arc<Host>, server: SocketAddr, relay: &Arc<Relay>) -> Link {
+    pub fn new(group: Arc<Group>, host: Arc<Host>, server: SocketAddr, relay: &Arc<Relay>) -> Link {
         Link { group, host, server, relay: Arc::downgrade(relay) }
     }
 
@@ -72,11 +72,11 @@ pub struct Entry {
 
 impl Roster {
     /// Writes a new session in.
-    pub fn enter(self: &Arc<Self>, service: &str, client: SocketAddr) -> Entry {
+    pub fn enter(self: &Arc<Self>, service: Arc<Service>, client: SocketAddr) -> Entry {
         let mut book = self.book.lock();
         book.last_id += 1;
         let id = book.last_id;
-        book.open.insert(id, Line { id, service: service.to_owned(), client, accepted: Instant::now(), link: None });
+        book.open.insert(id, Line { id, service, client, accepted: Instant::now(), link: None });
         Entry { id, roster: self.clone() }
     }
 

@@ -186,10 +186,10 @@ pub fn sessions(director: &Director) -> Vec<SessionView> {
         let relay = line.link.as_ref().and_then(|link| link.relay());
         SessionView {
             id: line.id,
-            service: line.service,
+            service: line.service.name().to_owned(),
             client: line.client.to_string(),
             age: line.accepted.elapsed().as_secs(),
-            group: line.link.as_ref().map(|link| link.group.clone()),
+            group: line.link.as_ref().map(|link| link.group.name().to_owned()),
             host: line.link.as_ref().map(|link| link.host.name().to_owned()),
             server: line.link.as_ref().map(|link| link.server.to_string()),
             idle: relay.as_ref().map(|relay| relay.silent_for().as_secs()),

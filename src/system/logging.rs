@@ -8,7 +8,7 @@ use std::panic;
 use std::sync::Arc;
 
 use chrono::{Local, SecondsFormat};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::sink::{Sink, Target};
 
@@ -37,7 +37,7 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
     fern::Dispatch::new()
         .level(level)
         .format(move |out, message, record| {
-            let level = record.level().as_str().to_ascii_lowercase();
+            let level = name(record.level());
             if with_time {
                 let now = Local::now().to_rfc3339_opts(SecondsFormat::Millis, false);
                 out.finish(format_args!("{now} {level} {message}"));
@@ -60,6 +60,16 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
         );
     }));
     Ok(sink)
+}
+
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
 }
 
 /// A value for a log line: as it is when it is one plain word, else in double quotes with `\` escapes, so that no name and no

@@ -3,6 +3,7 @@
 //!
 //! Called by fern on whichever thread logs. Owns one lock, around the open output, never held while writing.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use log::{Level, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd;
 use parking_lot::RwLock;
 
@@ -65,7 +67,10 @@ pub struct Sink {
 }
 
 enum Output {
-    Stderr,
+    Stderr {
+        /// Nothing that a write could have to wait for.
+        is_file: bool,
+    },
     File(File),
     Syslog(UnixDatagram),
 }
@@ -140,7 +145,10 @@ impl Log for Sink {
     }
 
     fn log(&self, record: &Record) {
-        self.write(record.level(), &record.args().to_string());
+        // as long as most lines are: grown step by step, it would be allocated six times
+        let mut line = String::with_capacity(256);
+        let _ = writeln!(line, "{}", record.args());
+        self.write(record.level(), &line);
     }
 
     fn flush(&self) {}
@@ -149,7 +157,10 @@ impl Log for Sink {
 impl Output {
     fn open(target: &Target) -> io::Result<Output> {
         Ok(match target {
-            Target::Stderr => Output::Stderr,
+            Target::Stderr => {
+                let kind = fstat(io::stderr()).map(|about| about.st_mode & SFlag::S_IFMT.bits());
+                Output::Stderr { is_file: kind == Ok(SFlag::S_IFREG.bits()) }
+            }
             Target::File(path) => {
                 let mut options = OpenOptions::new();
                 // a FIFO that nobody reads must not hold up whoever opens it, nor a session; it means nothing to a regular file
@@ -169,24 +180,26 @@ impl Output {
     /// Writes one line with one call, so that lines of several threads do not mix.
     fn write(&self, level: Level, line: &str, stuck: &AtomicBool) -> io::Result<()> {
         match self {
-            Output::File(file) => (&*file).write_all(format!("{line}\n").as_bytes()),
-            Output::Stderr => {
+            Output::File(file) => (&*file).write_all(line.as_bytes()),
+            Output::Stderr { is_file } => {
                 let stderr = io::stderr();
                 let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
                 let patience = PollTimeout::from(if stuck.load(Relaxed) { 0 } else { PATIENCE_MILLIS });
                 // a pipe that nobody reads, or a stopped terminal, must not hold up a session for long
-                let is_stuck = matches!(poll(&mut polled, patience), Ok(0));
-                stuck.store(is_stuck, Relaxed);
+                let is_stuck = !is_file && matches!(poll(&mut polled, patience), Ok(0));
+                if stuck.load(Relaxed) != is_stuck {
+                    stuck.store(is_stuck, Relaxed);
+                }
                 match is_stuck {
                     true => Err(io::ErrorKind::WouldBlock.into()),
                     // past std's lock, which would be held while writing
-                    false => Ok(unistd::write(&stderr, format!("{line}\n").as_bytes()).map(drop)?),
+                    false => Ok(unistd::write(&stderr, line.as_bytes()).map(drop)?),
                 }
             }
             Output::Syslog(socket) => {
                 let now = chrono::Local::now().format("%b %e %H:%M:%S");
                 let priority = FACILITY * 8 + severity(level);
-                let message = format!("<{priority}>{now} tcpdirector[{}]: {line}", std::process::id());
+                let message = format!("<{priority}>{now} tcpdirector[{}]: {}", std::process::id(), line.trim_end_matches('\n'));
                 socket.send(message.as_bytes()).map(drop)
             }
         }

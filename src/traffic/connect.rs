@@ -15,6 +15,7 @@ use crate::system::socket::{self, Connecting};
 
 /// A host that answered.
 pub struct Connected {
+    pub group: Arc<Group>,
     pub server: TcpStream,
     pub address: SocketAddr,
     pub lease: Lease,
@@ -25,14 +26,16 @@ pub struct Hunt {
     service: Arc<Service>,
     group: Arc<Group>,
     tried: Vec<Arc<Host>>,
+    /// The client was there a moment ago.
+    is_fresh: bool,
     is_short: bool,
     attempt: Option<Attempt>,
 }
 
 impl Hunt {
-    /// No host was tried yet.
-    pub fn new(service: Arc<Service>, group: Arc<Group>) -> Hunt {
-        Hunt { service, group, tried: Vec::new(), is_short: false, attempt: None }
+    /// No host was tried yet. `is_fresh`: the client has come so recently that nobody need ask whether it is still there.
+    pub fn new(service: Arc<Service>, group: Arc<Group>, is_fresh: bool) -> Hunt {
+        Hunt { service, group, tried: Vec::new(), is_fresh, is_short: false, attempt: None }
     }
 
     /// How many hosts were tried, the one that is being tried included.
@@ -56,7 +59,7 @@ impl Hunt {
                 Outcome::Done(server, address) => {
                     attempt.lease.host().prefer(address);
                     attempt.lease.connected();
-                    return Ok(Some(Connected { server, address, lease: attempt.lease }));
+                    return Ok(Some(Connected { group: self.group.clone(), server, address, lease: attempt.lease }));
                 }
                 Outcome::Ours(e) => {
                     log::debug!("shortage service={} reason={}", value(self.service.name()), value(&e.to_string()));
@@ -75,7 +78,7 @@ impl Hunt {
 
     /// Picks the next host, if the client is still there: it may have waited for long.
     fn begin(&mut self, client: &TcpStream) -> Result<Attempt, Ending> {
-        if socket::is_gone(client) {
+        if !std::mem::take(&mut self.is_fresh) && socket::is_gone(client) {
             return Err(Ending::ClientGone);
         }
         let lease = self.group.pick(&self.tried);
@@ -125,7 +128,7 @@ impl Attempt {
                     }
                     Some(Err(e)) => self.note(e),
                     None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
-                    None => match seat.watch(Side::Server, &connecting) {
+                    None => match seat.watch_room(Side::Server, &connecting) {
                         Ok(()) => {
                             self.open = Some((connecting, until));
                             return Outcome::Open;

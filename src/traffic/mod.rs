@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 pub use drain::IDLE as DRAIN_IDLE;
-pub use listener::{Listener, bind, bind_beside, open};
+pub use listener::{DESCRIPTORS as LISTENER_DESCRIPTORS, Listener, bind, bind_beside, open};
 pub use manager::{PROBES_AT_ONCE, start as start_manager};
 pub use resolver::{MOST_ADDRESSES, look_up_all, start as start_resolver};
 

@@ -16,13 +16,16 @@ use crate::relay::{Direction, End, Relay};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
+/// A client that has waited for so long may have gone again.
+const FRESH: Duration = Duration::from_millis(1);
+
 /// How often a session without a server looks up whether the program is stopping.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A session: it searches for a server, then it is relayed.
 pub struct Session {
     /// While there is no relay; taken out by the one thread that goes on with it.
-    search: Mutex<Option<Search>>,
+    search: Mutex<Option<Box<Search>>>,
     running: OnceLock<Running>,
     look: Duration,
 }
@@ -57,7 +60,7 @@ impl Session {
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
         let search = Search { client, traffic, ticket, hunt: None, kept, asked: None };
-        Session { search: Mutex::new(Some(search)), running: OnceLock::new(), look }
+        Session { search: Mutex::new(Some(Box::new(search))), running: OnceLock::new(), look }
     }
 
     /// Goes on with the search. Without a relay afterwards, says what to do instead.
@@ -65,7 +68,7 @@ impl Session {
         let mut search = self.search.lock().take().ok_or(Next::Over)?;
         match search.step(seat, space) {
             Ok(Some(found)) => {
-                let running = self.running.get_or_init(|| Running::new(search, found));
+                let running = self.running.get_or_init(|| Running::new(*search, found));
                 seat.begin_other();
                 Ok(running)
             }
@@ -128,8 +131,8 @@ impl Search {
         let Search { client, traffic, ticket, hunt, kept, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
             let group = ticket.service.enabled();
-            ticket.group = Some(group.name().to_owned());
-            Hunt::new(ticket.service.clone(), group)
+            ticket.group = Some(group.clone());
+            Hunt::new(ticket.service.clone(), group, ticket.age() < FRESH)
         });
         let result = hunt.step(client, traffic, seat);
         (ticket.tries, ticket.connect) = (hunt.tries(), ticket.age());
@@ -152,7 +155,7 @@ impl Search {
         let outcome = kept.step(client, &connected.server, ticket.service.idle_limit(), &is_over, space)?;
         if outcome.is_none() {
             seat.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
-            seat.watch(Side::Server, &connected.server).map_err(|_| Ending::Shortage)?;
+            seat.watch_room(Side::Server, &connected.server).map_err(|_| Ending::Shortage)?;
         }
         Ok(outcome)
     }
@@ -162,7 +165,7 @@ impl Running {
     /// Makes the relay.
     fn new(search: Search, found: Found) -> Running {
         let Search { client, mut ticket, kept, .. } = search;
-        let Found { connected: Connected { server, address, lease }, answer } = found;
+        let Found { connected: Connected { group, server, address, lease }, answer } = found;
         // there is somebody: from now on an end is an end
         socket::reset_on_close(&client, false);
         let host = lease.host().clone();
@@ -171,7 +174,6 @@ impl Running {
             relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
         }
         let relay = Arc::new(relay);
-        let group = ticket.group.clone().unwrap_or_default();
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
         ticket.server = Some((host, address));
         Running { relay, _lease: lease, ticket }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::relay::End;
-use crate::state::{Entry, Fate, Host, Roster, Service};
+use crate::state::{Entry, Fate, Group, Host, Roster, Service};
 use crate::system::logging::value;
 
 /// How a session ended: as its relay did, or before there was one.
@@ -41,7 +41,7 @@ pub struct Ticket {
     client: SocketAddr,
     listen: SocketAddr,
     accepted: Instant,
-    pub(super) group: Option<String>,
+    pub(super) group: Option<Arc<Group>>,
     pub(super) server: Option<(Arc<Host>, SocketAddr)>,
     pub(super) tries: usize,
     pub(super) connect: Duration,
@@ -53,7 +53,7 @@ impl Ticket {
     /// The ticket of a session that was accepted now.
     pub fn new(roster: &Arc<Roster>, service: Arc<Service>, client: SocketAddr, listen: SocketAddr) -> Ticket {
         Ticket {
-            entry: roster.enter(service.name(), client),
+            entry: roster.enter(service.clone(), client),
             service,
             client,
             listen,
@@ -99,7 +99,7 @@ impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ticket { client, listen, tries, .. } = self;
         write!(f, "session id={} service={} client={client} listen={listen}", self.entry.id(), value(self.service.name()))?;
-        write!(f, " group={}", value(self.group.as_deref().unwrap_or("-")))?;
+        write!(f, " group={}", value(self.group.as_ref().map_or("-", |group| group.name())))?;
         match &self.server {
             Some((host, server)) => write!(f, " host={} server={server}", value(host.name()))?,
             None => write!(f, " host=- server=-")?,
@@ -109,11 +109,12 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// A duration in milliseconds with one decimal.
+/// A duration in milliseconds with one decimal. In whole numbers: a line for each session is not the place for floating point.
 struct Millis(Duration);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1}ms", self.0.as_secs_f64() * 1000.0)
+        let tenths = (self.0.as_micros() + 50) / 100;
+        write!(f, "{}.{}ms", tenths / 10, tenths % 10)
     }
 }

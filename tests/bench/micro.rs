@@ -11,10 +11,10 @@ use std::thread;
 use divan::Bencher;
 
 use tcpdirector::budget::Budget;
-use tcpdirector::config::{self, Address, GroupConfig, HostConfig};
+use tcpdirector::config::{self, Address, Config, GroupConfig, HostConfig};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::scheduler::Rule;
-use tcpdirector::state::{Group, Names, Roster};
+use tcpdirector::state::{Group, Names, Roster, Service};
 use tcpdirector::system::limits::Limits;
 
 fn main() {
@@ -52,9 +52,19 @@ fn pick(bencher: Bencher, case: &Case) {
 #[divan::bench(args = [10, 1000, 10_000])]
 fn enter_and_leave_beside(bencher: Bencher, open: usize) {
     let roster = Arc::new(Roster::default());
+    let service = Arc::new(Service::new(&config("").services[0], &Names::new()));
     let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let _open: Vec<_> = (0..open).map(|_| roster.enter("web", client)).collect();
-    bencher.bench(|| roster.enter("web", client));
+    let _open: Vec<_> = (0..open).map(|_| roster.enter(service.clone(), client)).collect();
+    bencher.bench(|| roster.enter(service.clone(), client));
+}
+
+/// One service with these hosts.
+fn config(hosts: &str) -> Config {
+    let xml = format!(
+        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/><group name=\"main\" scheduler=\"leastconns\">{hosts}\
+         </group></service></pdconfig>"
+    );
+    config::read::parse(Path::new("bench.xml"), xml.as_bytes()).unwrap()
 }
 
 /// A balancer with one host that echoes.
@@ -62,11 +72,7 @@ static BALANCER: LazyLock<(Daemon, SocketAddr)> = LazyLock::new(|| {
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
     let ip = host.local_addr().unwrap();
     thread::spawn(move || host.incoming().flatten().for_each(|client| drop(thread::spawn(move || echo(client)))));
-    let xml = format!(
-        "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/><group name=\"main\" scheduler=\"leastconns\">\
-         <host ip=\"{ip}\"/></group></service></pdconfig>"
-    );
-    let config = config::read::parse(Path::new("bench.xml"), xml.as_bytes()).unwrap();
+    let config = config(&format!("<host ip=\"{ip}\"/>"));
     let budget = Budget::new(&config, Limits::read()).unwrap();
     let daemon = Daemon::start(&config, budget.pool).unwrap();
     let address = daemon.addresses()[0];

@@ -1,0 +1,136 @@
+//! What an accept thread does for a session itself, and what it leaves to the threads of the pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, bounded};
+use tcpdirector::relay::Direction;
+use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
+use tcpdirector::relay::seat::{Carried, For, Next, Seat};
+
+use crate::common::{DEADLINE, until};
+use crate::pool::BadEnd;
+
+/// A thread that sleeps would look for work by itself only after ten seconds: what comes sooner has woken it.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A session that does this in each of its turns, and wants to be looked at after so long.
+struct Turns<F> {
+    turn: F,
+    look: Duration,
+    looks: Arc<AtomicUsize>,
+}
+
+impl<F: Fn(usize) -> Next + Send + Sync> Carried for Turns<F> {
+    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        (self.turn)(self.looks.load(SeqCst))
+    }
+
+    fn look(&self) -> Duration {
+        self.looks.fetch_add(1, SeqCst);
+        self.look
+    }
+}
+
+/// A session that does this in each of its turns.
+fn turns(turn: impl Fn(usize) -> Next + Send + Sync + 'static) -> Box<dyn Carried> {
+    Box::new(Turns { turn, look: DEADLINE, looks: Arc::default() })
+}
+
+/// A session that tells which threads it had its turns on; it is over after so many.
+fn telling(turns_left: usize, then: Next) -> (Box<dyn Carried>, Receiver<ThreadId>) {
+    let (send, receive) = bounded(turns_left);
+    let left = AtomicUsize::new(turns_left);
+    let session = turns(move |_| {
+        send.send(thread::current().id()).unwrap();
+        if left.fetch_sub(1, SeqCst) == 1 { Next::Over } else { then }
+    });
+    (session, receive)
+}
+
+/// A pool whose one thread has slept once, and may carry one session.
+fn pool() -> (Pool, Hand) {
+    let pool = Pool::new(Limits { threads: 1, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let (first, came) = telling(1, Next::Over);
+    pool.submit(first);
+    came.recv_timeout(DEADLINE).unwrap();
+    until("the first session has left", || pool.carried() == 0);
+    let hand = pool.hand();
+    (pool, hand)
+}
+
+#[test]
+fn a_session_that_can_have_a_place_begins_on_the_thread_that_brings_it() {
+    let (pool, mut hand) = pool();
+    let (session, came) = telling(1, Next::Over);
+    pool.carry(session, &mut hand);
+    assert_eq!(came.try_recv(), Ok(thread::current().id()));
+    assert_eq!(pool.carried(), 0);
+}
+
+#[test]
+fn without_a_thread_to_go_on_with_it_a_session_is_left_to_a_new_one() {
+    let pool = Pool::new(Limits { threads: 1, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let (session, came) = telling(1, Next::Over);
+    pool.carry(session, &mut pool.hand());
+    assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
+}
+
+#[test]
+fn a_session_that_yields_goes_on_in_the_pool() {
+    let (pool, mut hand) = pool();
+    let (session, came) = telling(2, Next::Yield);
+    let began = Instant::now();
+    pool.carry(session, &mut hand);
+    assert_eq!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
+    assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
+    assert!(began.elapsed() < SOON, "nobody was woken for it");
+}
+
+#[test]
+fn a_session_that_ends_at_once_leaves_its_place_to_one_that_waits() {
+    let (pool, mut hand) = pool();
+    let (waiting, came) = telling(1, Next::Over);
+    let (first, began) = (std::sync::Mutex::new(Some(waiting)), Instant::now());
+    let other = pool.clone();
+    let session = turns(move |_| {
+        // comes while the one place is taken
+        first.lock().unwrap().take().into_iter().for_each(|session| other.submit(session));
+        Next::Over
+    });
+    pool.carry(session, &mut hand);
+    assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
+    assert!(began.elapsed() < SOON, "nobody was woken for it");
+}
+
+#[test]
+fn a_session_is_looked_at_in_time_though_all_threads_slept_when_it_came() {
+    let (pool, mut hand) = pool();
+    let looks = Arc::new(AtomicUsize::new(0));
+    let turn = |looks| if looks > 3 { Next::Over } else { Next::Wait(For::Anything) };
+    let began = Instant::now();
+    pool.carry(Box::new(Turns { turn, look: Duration::from_millis(10), looks: looks.clone() }), &mut hand);
+    until("it was looked at", || looks.load(SeqCst) > 3 && pool.carried() == 0);
+    assert!(began.elapsed() < SOON, "nobody was woken for it");
+}
+
+#[test]
+fn a_session_that_panics_at_its_end_does_not_end_the_thread_that_brings_it() {
+    let (pool, mut hand) = pool();
+    pool.carry(Box::new(BadEnd), &mut hand);
+    assert_eq!(pool.carried(), 0);
+    let (session, came) = telling(1, Next::Over);
+    pool.carry(session, &mut hand);
+    assert_eq!(came.try_recv(), Ok(thread::current().id()));
+}
+
+#[test]
+fn a_closed_pool_takes_no_session_from_an_accept_thread_either() {
+    let (pool, mut hand) = pool();
+    pool.close();
+    let (session, came) = telling(1, Next::Over);
+    pool.carry(session, &mut hand);
+    assert!(came.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()), "it was run");
+}
