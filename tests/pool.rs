@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded, unbounded};
 use tcpdirector::relay::Direction;
-use tcpdirector::relay::pool::{Limits, Pool, Space};
+use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
 use tcpdirector::relay::seat::{Carried, For, Next, Seat};
 
 use crate::common::backend::Backend;
@@ -101,7 +101,7 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
     until("all places are free", || pool.carried() == 0);
 }
 
-/// A session that waits until somebody has looked at the clock for it more than so many times.
+/// A session that waits until somebody has looked at the clock for it more than so many times, which it wants every millisecond.
 struct Looked(Arc<AtomicUsize>, usize);
 
 impl Carried for Looked {
@@ -224,6 +224,72 @@ fn occupy(pool: &Pool) -> Sender<()> {
     });
     is_running.recv_timeout(DEADLINE).unwrap();
     release
+}
+
+#[test]
+fn two_threads_are_enough_for_sessions_that_come_one_after_the_other() {
+    let pool = pool(8, 1000, 100);
+    let mut hand = pool.hand();
+    for _ in 0..200 {
+        let (send, receive) = bounded(1);
+        let session = Act(move |_: Direction, _: &Arc<Seat>| {
+            send.send(()).unwrap();
+            Next::Over
+        });
+        pool.carry(Box::new(session), &mut hand);
+        receive.recv_timeout(DEADLINE).unwrap();
+    }
+    assert!(pool.threads() <= 2, "{} threads", pool.threads());
+}
+
+/// A session that wants to be looked at all the time.
+struct Restless(Arc<AtomicBool>);
+
+impl Carried for Restless {
+    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        if self.0.load(SeqCst) { Next::Over } else { Next::Wait(For::Anything) }
+    }
+
+    fn look(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A pool with one thread that has run a session; more come only if they are wanted.
+fn pool_with_one_thread(threads: usize) -> (Pool, Hand) {
+    let pool = pool(threads, 1000, 1000);
+    drop(occupy(&pool));
+    until("the first session has left", || pool.carried() == 0);
+    assert_eq!(pool.threads(), 1);
+    let hand = pool.hand();
+    (pool, hand)
+}
+
+#[test]
+fn more_threads_come_while_those_that_are_there_have_no_pause() {
+    let (pool, mut hand) = pool_with_one_thread(3);
+    let is_over = Arc::new(AtomicBool::new(false));
+    for _ in 0..50 {
+        pool.carry(Box::new(Restless(is_over.clone())), &mut hand);
+    }
+    until("all are there", || pool.threads() == 3);
+    is_over.store(true, SeqCst);
+    until("all places are free", || pool.carried() == 0);
+}
+
+#[test]
+fn a_thread_that_hangs_holds_nobody_up_for_long() {
+    let (pool, mut hand) = pool_with_one_thread(2);
+    let looks = Arc::new(AtomicUsize::new(0));
+    pool.carry(Box::new(Looked(looks.clone(), 10_000_000)), &mut hand);
+    until("another thread has come, and rests by now", || pool.threads() == 2 && looks.load(SeqCst) > 100);
+    let release = occupy(&pool);
+    let (began, before) = (Instant::now(), looks.load(SeqCst));
+    until("the other one goes on", || looks.load(SeqCst) > before + 3);
+    assert!(began.elapsed() < Duration::from_secs(4), "nobody took the watch for {:?}", began.elapsed());
+    drop(release);
+    looks.store(10_000_000, SeqCst);
+    until("all places are free", || pool.carried() == 0);
 }
 
 #[test]

@@ -13,8 +13,6 @@ pub struct Clock {
     alarms: BinaryHeap<Reverse<(Instant, usize)>>,
     /// For each place its entry in force.
     in_force: Vec<Option<Instant>>,
-    /// The time up to which one of the waiting threads sleeps at most.
-    planned: Option<Instant>,
 }
 
 impl Clock {
@@ -57,26 +55,9 @@ impl Clock {
         None
     }
 
-    /// Until when the caller is to sleep so that no alarm is missed; `None` when another thread sees to that.
-    pub fn plan(&mut self) -> Option<Instant> {
-        let Reverse((next, _)) = *self.alarms.peek()?;
-        if self.planned.is_some_and(|planned| planned <= next) {
-            return None;
-        }
-        self.planned = Some(next);
-        self.planned
-    }
-
-    /// The thread that was to sleep until then is awake.
-    pub fn is_awake(&mut self, planned: Instant) {
-        if self.planned == Some(planned) {
-            self.planned = None;
-        }
-    }
-
-    /// Whether a sleeping thread sees to the next alarm, or there is none.
-    pub fn is_kept(&self) -> bool {
-        self.alarms.peek().is_none_or(|Reverse((next, _))| self.planned.is_some_and(|planned| planned <= *next))
+    /// When the next alarm is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.alarms.peek().map(|Reverse((when, _))| *when)
     }
 }
 
@@ -100,6 +81,7 @@ mod tests {
         clock.set(2, at(2));
         clock.set(1, at(8));
         assert!(drain(&mut clock, at(0)).is_empty());
+        assert_eq!(clock.next(), Some(at(1)));
         assert_eq!(drain(&mut clock, at(3)), [1, 2, 3]);
         assert!(drain(&mut clock, at(99)).is_empty());
     }
@@ -123,22 +105,5 @@ mod tests {
             assert_eq!(drain(&mut clock, soon), [0]);
         }
         assert!(clock.alarms.len() < 100, "{}", clock.alarms.len());
-    }
-
-    #[test]
-    fn one_sleeper_sees_to_the_alarms_and_an_earlier_one_needs_another() {
-        let (mut clock, now) = (Clock::default(), Instant::now());
-        assert!(clock.is_kept() && clock.plan().is_none());
-        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
-        clock.set(0, later);
-        assert!(!clock.is_kept());
-        assert_eq!(clock.plan(), Some(later));
-        assert_eq!(clock.plan(), None);
-        clock.set(1, soon);
-        assert_eq!(clock.plan(), Some(soon));
-        clock.is_awake(later);
-        assert!(clock.is_kept());
-        clock.is_awake(soon);
-        assert!(!clock.is_kept());
     }
 }

@@ -12,11 +12,9 @@ use nix::errno::Errno;
 
 use crate::system::socket;
 
-/// How often a flow reads in a row before others have their turn.
+/// How many times its thread's buffer a flow moves in a row before others have their turn: a mebibyte on a thread of the pool. With four
+/// times as much, small requests beside four bulk streams took three times as long, and the bulk went no faster.
 const SHARE: usize = 16;
-
-/// A splice may move as much as so many reads.
-const SPLICE_SHARE: usize = 4;
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
@@ -100,18 +98,22 @@ impl Flow<'_> {
 
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
     fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
-        let mut share = SHARE;
+        let whole = SHARE * space.capacity();
+        let mut share = whole;
         while share > 0 {
-            if progress.is_bulk() && self.fill_pipe(progress)? {
+            if share < whole || progress.is_bulk() {
+                self.seat.place.relieve();
+            }
+            let spliced = if progress.is_bulk() { self.fill_pipe(progress)? } else { 0 };
+            if spliced > 0 {
                 if !self.empty_pipe(progress)? {
                     return self.wait_for_room();
                 }
                 self.leave_if_cut()?;
-                share = share.saturating_sub(SPLICE_SHARE);
+                share = share.saturating_sub(spliced);
                 continue;
             }
             let most = if self.seat.place.purse().has_room() { BUFFER } else { LEAST };
-            share -= 1;
             let room = space.spare_capacity_mut();
             let most = room.len().min(most);
             let room = room.get_mut(..most).unwrap_or_default();
@@ -119,6 +121,7 @@ impl Flow<'_> {
                 Ok([]) => return self.finish(progress),
                 Ok(bytes) => {
                     progress.note_read(bytes.len());
+                    share = share.saturating_sub(bytes.len());
                     let sent = self.deliver(bytes)?;
                     if sent < bytes.len() {
                         progress.held = bytes.get(sent..).unwrap_or_default().to_vec();
@@ -141,27 +144,27 @@ impl Flow<'_> {
         Ok(Next::Yield)
     }
 
-    /// Reads by splice; tells whether that brought anything. If not, a plain read has the last word: splice tells neither an empty
+    /// Reads by splice; tells how much that brought. If nothing, a plain read has the last word: splice tells neither an empty
     /// source from one whose next byte is urgent, nor that one from the end of the stream.
-    fn fill_pipe(&self, progress: &mut Progress) -> Result<bool, Over> {
+    fn fill_pipe(&self, progress: &mut Progress) -> Result<usize, Over> {
         if progress.pipe.is_none() {
             progress.pipe = self.seat.place.pipes().lend();
         }
-        let Some(pipe) = &mut progress.pipe else { return Ok(false) };
+        let Some(pipe) = &mut progress.pipe else { return Ok(0) };
         if !std::mem::replace(&mut progress.never_blocks, true) {
             // splice knows no flag for it
             progress.is_plain = [self.source, self.sink].iter().any(|socket| socket.set_nonblocking(true).is_err());
-            return Ok(false);
+            return Ok(0);
         }
         match pipe.fill(self.source) {
-            Ok(0) => Ok(false),
+            Ok(0) => Ok(0),
             Ok(count) => {
                 progress.note_read(count);
-                Ok(true)
+                Ok(count)
             }
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOMEM | Errno::EPERM) => {
                 progress.is_plain = true;
-                Ok(false)
+                Ok(0)
             }
             Err(_) => {
                 self.relay.cut(self.source_reset);

@@ -15,6 +15,7 @@
 //! Knows no service, host or session.
 
 mod clock;
+mod crew;
 mod flow;
 mod limits;
 mod meter;

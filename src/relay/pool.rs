@@ -1,14 +1,13 @@
 //! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a limit, run what can go on.
 //!
-//! The accept threads call [`Pool::submit`]. A thread without work waits on the poller (`relay::poller`) for news of the sockets
-//! of all sessions; nothing that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
+//! The accept threads call [`Pool::submit`]. A thread without work waits at the poller (`relay::poller`) for news of the sockets
+//! of all sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
 //! here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
+use super::crew::FEW;
 use super::limits::HAND_BUFFER;
 pub use super::limits::{BUFFER, LEAST, Limits, POLLER_DESCRIPTORS, STACK, Space};
 use super::pipe::Pipes;
@@ -46,8 +46,8 @@ pub(super) struct Inner {
     waiting: SegQueue<Box<dyn Carried>>,
     /// Halves that can go on.
     pub(super) ready: SegQueue<(Arc<Seat>, Direction)>,
-    /// Threads that wait on the poller. Counted up under the mutex, so that nothing is queued unseen behind it.
-    pub(super) idle: AtomicUsize,
+    /// Threads of the pool rest here.
+    pub(super) called: Condvar,
 }
 
 pub(super) struct State {
@@ -56,8 +56,10 @@ pub(super) struct State {
     /// Sessions that have a place.
     pub(super) taken: usize,
     pub(super) clock: Clock,
+    /// Until when the thread at the poller sleeps at most; `None` while there is none.
+    pub(super) watch: Option<Instant>,
+    pub(super) last_id: usize,
     closed: bool,
-    last_id: usize,
 }
 
 /// What a thread that is not the pool's own needs to run a session's first steps.
@@ -72,6 +74,10 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn watch(&self, side: Side, socket: BorrowedFd<'_>, room: bool) -> io::Result<()> {
         self.pool.poller.watch(socket, Seats::mark(self.number, side), room)
+    }
+
+    pub(super) fn relieve(&self) {
+        self.pool.relieve();
     }
 
     pub(super) fn pipes(&self) -> &Arc<Pipes> {
@@ -94,8 +100,15 @@ impl Drop for Place {
 impl Pool {
     /// A pool without any thread yet. Fails when the system gives no poller.
     pub fn new(limits: Limits) -> io::Result<Pool> {
-        let state =
-            State { limits: limits.at_least_one(), threads: 0, taken: 0, clock: Clock::default(), closed: false, last_id: 0 };
+        let state = State {
+            limits: limits.at_least_one(),
+            threads: 0,
+            taken: 0,
+            clock: Clock::default(),
+            watch: None,
+            last_id: 0,
+            closed: false,
+        };
         Ok(Pool(Arc::new(Inner {
             poller: Poller::new()?,
             seats: Seats::default(),
@@ -105,7 +118,7 @@ impl Pool {
             room: Condvar::new(),
             waiting: SegQueue::new(),
             ready: SegQueue::new(),
-            idle: AtomicUsize::new(0),
+            called: Condvar::new(),
         })))
     }
 
@@ -122,7 +135,7 @@ impl Pool {
         self.0.waiting.push(session);
         drop(state);
         let mut is_known = false;
-        while let Err(e) = self.summon() {
+        while let Err(e) = self.0.summon() {
             if !std::mem::replace(&mut is_known, true) {
                 log::error!("pool state=short threads={} reason=\"{e}\"", self.threads());
             }
@@ -142,7 +155,7 @@ impl Pool {
             }
             self.0.waiting.push(session);
         }
-        let _ = self.summon();
+        let _ = self.0.summon();
         Ok(())
     }
 
@@ -160,7 +173,7 @@ impl Pool {
             Err(session) => return self.submit(session),
         }
         if !self.0.waiting.is_empty() || !self.0.ready.is_empty() {
-            self.0.call_idle(&self.0.state.lock());
+            self.0.call(&self.0.state.lock());
         }
     }
 
@@ -171,7 +184,8 @@ impl Pool {
         self.0.purse.set_most(limits.held);
         self.0.room.notify_all();
         // a shortage of threads is told of by the next session
-        let _ = self.summon();
+        let _ = self.0.summon();
+        self.call_all();
     }
 
     /// Sessions in the queue.
@@ -194,37 +208,13 @@ impl Pool {
         self.0.state.lock().closed = true;
         self.0.room.notify_all();
         while self.0.waiting.pop().is_some() {}
-        // one after the other
-        self.0.poller.call();
+        self.call_all();
     }
 
-    /// Sees to it that a thread looks at the queues: wakes one, or starts one if that is allowed and all are busy.
-    fn summon(&self) -> io::Result<()> {
-        {
-            let mut state = self.0.state.lock();
-            if self.0.waiting.is_empty() || state.taken >= state.limits.sessions {
-                return Ok(());
-            }
-            if self.0.idle.load(SeqCst) == 0 {
-                if state.threads >= state.limits.threads {
-                    return Ok(());
-                }
-                state.threads += 1;
-                state.last_id = state.last_id.wrapping_add(1);
-                let pool = self.clone();
-                let builder = thread::Builder::new().name(format!("worker {}", state.last_id)).stack_size(STACK);
-                drop(state);
-                return builder.spawn(move || pool.live()).map(drop).inspect_err(|_| self.0.state.lock().threads -= 1);
-            }
-        }
+    /// Has every thread look at the limits.
+    fn call_all(&self) {
         self.0.poller.call();
-        Ok(())
-    }
-
-    /// The life of one thread, until it has nothing to do. A panic outside a session's run, of one that is dropped for instance, costs
-    /// the thread no more than its buffer: the sessions that wait must not lose who waits for them.
-    fn live(self) {
-        while catch_unwind(AssertUnwindSafe(|| Worker::new(self.0.clone(), BUFFER).live())).is_err() {}
+        self.0.called.notify_all();
     }
 }
 
@@ -247,35 +237,25 @@ impl Inner {
 
     /// A place for a session that need not wait for one, while there is a thread that will go on with it; else gives it back.
     fn place_at_once(self: &Arc<Self>, session: Box<dyn Carried>) -> Result<Arc<Seat>, Box<dyn Carried>> {
-        {
-            let mut state = self.state.lock();
-            if state.closed || state.threads == 0 || state.taken >= state.limits.sessions || !self.waiting.is_empty() {
-                return Err(session);
-            }
-            state.taken += 1;
+        let mut state = self.state.lock();
+        if state.closed || state.threads == 0 || state.taken >= state.limits.sessions || !self.waiting.is_empty() {
+            return Err(session);
         }
-        let seat = self.sit(session);
-        let state = self.state.lock();
-        if !state.clock.is_kept() {
-            self.call_idle(&state);
+        state.taken += 1;
+        let is_short_handed = state.threads < FEW.min(state.limits.threads);
+        drop(state);
+        if is_short_handed {
+            self.help();
         }
-        Ok(seat)
+        Ok(self.sit(session))
     }
 
     /// Gives a session the place that was counted for it, and sets its alarm.
     fn sit(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Seat> {
         let when = Instant::now() + session.look();
         let seat = self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
-        self.state.lock().clock.set(seat.place.number, when);
+        self.set_alarm(seat.place.number, when);
         seat
-    }
-
-    /// Has a thread look at queues and alarms, for somebody who is no thread of the pool. Under the lock, where none is between its
-    /// look at them and its sleep: one that does not sleep will look.
-    fn call_idle(&self, _: &State) {
-        if self.idle.load(SeqCst) > 0 {
-            self.poller.call();
-        }
     }
 
     /// Whether a session waits that could have a place.
@@ -285,12 +265,8 @@ impl Inner {
 }
 
 impl State {
-    /// Whether a thread that had nothing to do for a while may end.
-    pub(super) fn can_spare_one(&self) -> bool {
-        self.taken == 0 || self.threads > 1 && self.clock.is_kept()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether no session is left and none can come.
+    pub(super) fn is_over(&self) -> bool {
+        self.closed && self.taken == 0
     }
 }

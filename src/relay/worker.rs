@@ -2,144 +2,112 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollEvent;
 
 use super::Direction;
+use super::crew::Step;
 use super::poller;
-use super::pool::{Inner, Space};
+use super::pool::{BUFFER, Inner, Space};
 use super::seat::{Next, Seat};
 use super::seats::Seats;
-
-/// How long a thread waits for work before it ends.
-const IDLE_LIFE: Duration = Duration::from_secs(10);
 
 /// News taken at once: a few, so that other threads have something left to do.
 const BATCH: usize = 8;
 
-/// Work taken at once before the poller is asked: what can always go on must not keep those that wait for news.
-const ROUND: usize = 8;
+/// Alarms sounded at once before the poller is asked.
+const ALARMS: usize = 8;
 
 /// How often a half goes on because of news that came meanwhile, before others have their turn.
 const TURNS: usize = 4;
 
-/// A thread of the pool.
+/// A thread that has had no pause for so long calls for another one.
+const LONG: Duration = Duration::from_millis(10);
+
+/// A wait of more than this was one: the call alone takes a few microseconds.
+const PAUSE: Duration = Duration::from_micros(10);
+
+/// What a thread needs to run sessions.
 pub struct Worker {
     pool: Arc<Inner>,
     space: Space,
 }
 
-/// How long to wait for news.
-enum Pause {
-    /// Not at all: there is work.
-    None,
-    /// Not at all: an alarm is due.
-    Alarm,
-    /// This thread sees to the next alarm.
-    UntilAlarm(Instant),
-    Idle,
-    /// There are too many threads.
-    End,
-}
-
 impl Worker {
-    /// With a buffer of this size. Counted among the threads by the caller, if it is one of them.
+    /// With a buffer of this size.
     pub(super) fn new(pool: Arc<Inner>, buffer: usize) -> Worker {
         Worker { pool, space: Space::with_capacity(buffer) }
     }
 
-    /// Runs until there is nothing to do for a while.
-    pub(super) fn live(mut self) {
+    /// The life of a thread of the pool, until it has nothing to do for a while. A panic outside a session's run, of one that is dropped
+    /// for instance, costs the thread no more than its buffer: the sessions that wait must not lose who waits for them.
+    pub(super) fn live(pool: &Arc<Inner>) {
+        while catch_unwind(AssertUnwindSafe(|| Worker::new(pool.clone(), BUFFER).work())).is_err() {}
+    }
+
+    fn work(&mut self) {
+        let mut rested = Instant::now();
         loop {
             self.do_what_waits();
-            let pause = self.pause();
-            let limit = match pause {
-                Pause::None => Duration::ZERO,
-                Pause::Alarm => {
+            let limit = match self.pool.step() {
+                Step::Alarm => {
                     self.sound_alarms();
                     Duration::ZERO
                 }
-                Pause::UntilAlarm(when) => when.saturating_duration_since(Instant::now()).min(IDLE_LIFE),
-                Pause::Idle => IDLE_LIFE,
-                Pause::End => return,
+                Step::Poll => Duration::ZERO,
+                Step::Watch(limit) => limit,
+                Step::Again => {
+                    rested = Instant::now();
+                    continue;
+                }
+                Step::End => return,
             };
             let mut events = [EpollEvent::empty(); BATCH];
+            let began = Instant::now();
             let count = self.pool.poller.wait(&mut events, limit);
-            // counted up with the decision, whatever has become of the limit since
-            if matches!(pause, Pause::UntilAlarm(_) | Pause::Idle) {
-                self.pool.idle.fetch_sub(1, SeqCst);
-            }
-            if let Pause::UntilAlarm(when) = pause {
-                self.pool.state.lock().clock.is_awake(when);
-            }
-            if count == 0 && limit == IDLE_LIFE && self.ends() {
+            let had_watch = limit > Duration::ZERO;
+            if had_watch && self.pool.leave_watch(limit, count == 0) {
                 return;
+            }
+            let now = Instant::now();
+            if had_watch && now - began > PAUSE {
+                rested = now;
+            } else if now - rested > LONG {
+                rested = now;
+                self.pool.help();
             }
             self.spread(events.get(..count).unwrap_or_default());
         }
     }
 
-    /// Decides under the lock, where nothing can be queued meanwhile, whether there is work.
-    fn pause(&self) -> Pause {
-        let mut state = self.pool.state.lock();
-        if state.threads > state.limits.threads || state.is_closed() && state.taken == 0 {
-            state.threads -= 1;
-            drop(state);
-            // another one may have to end, too, or to see to the alarms
-            self.pool.poller.call();
-            return Pause::End;
-        }
-        // before the work: there may always be some
-        if state.clock.is_due(Instant::now()) {
-            return Pause::Alarm;
-        }
-        if !self.pool.ready.is_empty() || self.pool.could_start(&state) {
-            return Pause::None;
-        }
-        self.pool.idle.fetch_add(1, SeqCst);
-        state.clock.plan().map_or(Pause::Idle, Pause::UntilAlarm)
-    }
-
-    fn ends(&self) -> bool {
-        let mut state = self.pool.state.lock();
-        let ends = state.can_spare_one() && !self.pool.could_start(&state) && self.pool.ready.is_empty();
-        state.threads -= usize::from(ends);
-        ends
-    }
-
-    /// Starts sessions and goes on with halves that had to let others go first.
+    /// Starts one session, and goes on with one half that had to let others go first. No more before the poller is asked: what can
+    /// always go on must not keep those that wait for news.
     fn do_what_waits(&mut self) {
-        for _ in 0..ROUND {
-            let (session, half) = (self.pool.take_place(), self.pool.ready.pop());
-            if session.is_none() && half.is_none() {
-                return;
-            }
-            if let Some(seat) = session {
-                self.call_for_the_rest();
-                self.run(&seat, Direction::ToServer);
-            }
-            if let Some((seat, half)) = half {
-                self.run(&seat, half);
-            }
+        if let Some(seat) = self.pool.take_place() {
+            self.call_for_the_rest();
+            self.run(&seat, Direction::ToServer);
+        }
+        if let Some((seat, half)) = self.pool.ready.pop() {
+            self.run(&seat, half);
         }
     }
 
     /// A call wakes one thread, though more than one session may have come.
     fn call_for_the_rest(&self) {
-        if self.pool.idle.load(SeqCst) > 0 && self.pool.could_start(&self.pool.state.lock()) {
-            self.pool.poller.call();
+        let has_more = self.pool.could_start(&self.pool.state.lock());
+        if has_more {
+            self.pool.help();
         }
     }
 
     fn sound_alarms(&mut self) {
         let now = Instant::now();
-        for _ in 0..ROUND {
+        for _ in 0..ALARMS {
             let Some(number) = self.pool.state.lock().clock.due(now) else { return };
             let Some(seat) = self.pool.seats.find(number) else { continue };
             let after = seat.carried.look();
-            self.pool.state.lock().clock.set(number, now + after);
+            self.pool.set_alarm(number, now + after);
             for half in seat.rouse_all().into_iter().flatten() {
                 self.run(&seat, half);
             }
@@ -185,8 +153,8 @@ impl Worker {
     fn put_off(&self, seat: &Arc<Seat>, half: Direction) {
         let is_alone = self.pool.ready.is_empty();
         self.pool.ready.push((seat.clone(), half));
-        if !is_alone && self.pool.idle.load(SeqCst) > 0 {
-            self.pool.poller.call();
+        if !is_alone {
+            self.pool.help();
         }
     }
 }

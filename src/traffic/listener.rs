@@ -1,7 +1,7 @@
 //! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only when it is told to.
 //!
 //! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts without blocking in `accept`, and
-//! says that it is done before it hands the clients on, which may take long. So a pause or a stop waits for no more than a system
+//! says that it is done before it hands the client on, which may take long. So a pause or a stop waits for no more than a system
 //! call, and nothing but closing is ever done to the socket: its open file description may be shared with a successor. The mutex
 //! around the turn is never held across a system call.
 
@@ -18,7 +18,6 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::Traffic;
 use super::session::Session;
 use crate::config::Address;
-use crate::relay::seat::Carried;
 use crate::state::Service;
 use crate::system::bell::Bell;
 use crate::system::inherited::Inherited;
@@ -28,11 +27,8 @@ use crate::system::socket::{self, Port};
 /// How long accept rests when this machine is short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Clients that one turn at the socket takes.
-const AT_ONCE: usize = 4;
-
-/// Descriptors of a listener: its socket, its bell, and the clients that it is handing on.
-pub const DESCRIPTORS: usize = 2 + AT_ONCE;
+/// Descriptors of a listener: its socket, its bell, and the client that it is handing on.
+pub const DESCRIPTORS: usize = 3;
 
 /// The stack of an accept thread: it makes sessions and runs their first steps.
 const STACK: usize = 64 * 1024;
@@ -201,15 +197,12 @@ impl Inner {
         let mut short = false;
         while let Some(accepted) = self.accept() {
             match accepted {
-                Ok(mut sessions) => {
-                    short &= sessions.is_empty();
-                    let last = sessions.pop();
-                    sessions.into_iter().for_each(|session| pool.submit(session));
-                    // nobody else waits to be accepted
-                    last.into_iter().for_each(|session| pool.carry(session, &mut hand));
+                Ok(session) => {
+                    short = false;
+                    pool.carry(session, &mut hand);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {
                         let (service, address) = (self.service(), self.address);
@@ -221,22 +214,13 @@ impl Inner {
         }
     }
 
-    /// One turn at the socket: the clients that are there, a few of them, or none after a wait; `None` when it is stopped. They are
-    /// sessions before the turn ends, so that whoever pauses this knows of everybody who came.
-    fn accept(&self) -> Option<io::Result<Vec<Box<dyn Carried>>>> {
+    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is stopped. The client is a session
+    /// before the turn ends, so that whoever pauses this knows of everybody who came.
+    fn accept(&self) -> Option<io::Result<Box<Session>>> {
         let socket = self.take_turn()?;
-        let mut sessions = Vec::new();
-        let accepted = loop {
-            match socket.accept() {
-                Ok((client, peer)) => sessions.push(self.session(client, peer)),
-                // if something is wrong, the next turn will find it
-                Err(_) if !sessions.is_empty() => break Ok(sessions),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break self.bell.wait_at(socket.as_fd()).map(|()| sessions),
-                Err(e) => break Err(e),
-            }
-            if sessions.len() == AT_ONCE {
-                break Ok(sessions);
-            }
+        let accepted = match socket.accept() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.bell.wait_at(socket.as_fd()).and(Err(e)),
+            accepted => accepted.map(|(client, peer)| self.session(client, peer)),
         };
         // before the turn ends: whoever stops this has the last handle then, and closes the address with it
         drop(socket);
@@ -281,7 +265,7 @@ impl Inner {
         self.service.read().clone()
     }
 
-    fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<dyn Carried> {
+    fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Box::new(Session::new(client, peer, self.address, self.service(), self.traffic.clone()))
