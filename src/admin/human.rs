@@ -3,15 +3,19 @@
 /// `0 B`, `999 B`, `1.2 kB`, `34 MB`: three digits at most, units of thousands.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut value = count as f64;
-    let mut unit = 0;
+    let count = u128::from(count);
+    let (mut scale, mut unit) = (1, 0);
     // what would be shown as 1000 is shown in the next unit
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
+    while (count + scale / 2) / scale >= 1000 && unit + 1 < units.len() {
+        scale *= 1000;
         unit += 1;
     }
     let name = units.get(unit).copied().unwrap_or_default();
-    if unit == 0 || value >= 9.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+    let tenths = (count * 10 + scale / 2) / scale;
+    match unit == 0 || tenths >= 100 {
+        true => format!("{} {name}", (count + scale / 2) / scale),
+        false => format!("{}.{} {name}", tenths / 10, tenths % 10),
+    }
 }
 
 /// `0 s`, `40 s`, `12 min`, `3 h 5 min`, `4 d 2 h`.

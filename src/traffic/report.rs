@@ -29,7 +29,8 @@ pub fn host_down(director: &Director, by: &str, (service, group, host): (&Servic
 
 /// A host is back; says too when it is the first of its group.
 pub fn host_up(director: &Director, (service, group, host): (&Service, &Group, &Host), after: Duration) {
-    let what = format!("host {} state=up after={:.1}s", Named(service, group, host), after.as_secs_f64());
+    let tenths = (after.as_millis() as u64 + 50) / 100;
+    let what = format!("host {} state=up after={}.{}s", Named(service, group, host), tenths / 10, tenths % 10);
     log::info!("{what}");
     director.events.note("manager", what);
     if group.hosts().iter().filter(|other| other.is_up()).count() == 1 {
