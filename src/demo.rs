@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use tcpdirector::config::{self, Config};
+use tcpdirector::system::thread;
 
 /// Where the demo listens when it can.
 const PORT: u16 = 8080;
@@ -31,7 +31,7 @@ impl Demo {
         for name in ["one", "two", "three"] {
             let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let _ = write!(hosts, "\n            <host name=\"{name}\" ip=\"{}\"/>", server.local_addr()?);
-            thread::Builder::new().name(format!("demo {name}")).spawn(move || answer_all(&server, name))?;
+            thread::start(format!("demo {name}"), thread::LARGE, move || answer_all(&server, name))?;
         }
         let address = free_address(PORT, "the demo")?;
         let admin = free_address(ADMIN_PORT, "its page")?;
@@ -82,9 +82,9 @@ fn free_address(port: u16, what: &str) -> io::Result<SocketAddr> {
 fn answer_all(server: &TcpListener, name: &'static str) {
     for client in server.incoming() {
         match client {
-            Ok(client) => drop(thread::Builder::new().spawn(move || answer(client, name))),
+            Ok(client) => drop(thread::start("demo client", thread::LARGE, move || drop(answer(client, name)))),
             // out of descriptors, most likely: the same error would come again at once
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }

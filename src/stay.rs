@@ -16,6 +16,7 @@ use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::sink::Sink;
 use tcpdirector::system::successor::{Origin, Successor};
+use tcpdirector::system::thread;
 
 /// The exit status after a stop that had to cut sessions.
 const HAS_CUT: u8 = 2;
@@ -37,7 +38,7 @@ impl Signals {
     pub fn start() -> io::Result<Signals> {
         let mut hook = Hook::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let (send, arriving) = unbounded();
-        std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(move || {
+        thread::start("signals", 64 * 1024, move || {
             for signal in hook.forever() {
                 if send.send(signal).is_err() {
                     return;

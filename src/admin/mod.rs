@@ -32,7 +32,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 pub use crypt::{complaint, hash};
 pub use front::MAX_CLIENTS;
@@ -40,6 +40,7 @@ pub use http::{Handler, Method, Request, Response};
 pub use listener::Listener;
 
 use crate::system::logging::value;
+use crate::system::thread;
 
 use front::Front;
 use serve::{Backend, Place};
@@ -78,7 +79,7 @@ pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<
 
 impl Admin {
     fn spawn(&mut self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(body)?);
+        self.threads.push(thread::start(name, stack, body)?);
         Ok(())
     }
 

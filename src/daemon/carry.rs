@@ -8,7 +8,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
@@ -22,6 +21,7 @@ use crate::state::{Director, Names, Service};
 use crate::system::inherited::Inherited;
 use crate::system::limits::Limits;
 use crate::system::sink;
+use crate::system::thread;
 use crate::traffic::{self, Listener};
 
 /// How long a change waits for the addresses of new host names.
@@ -157,7 +157,7 @@ impl Levers {
     fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {
         let (undertaker, dead) = bounded(1);
         let bury = move || drop(dead.recv());
-        let spawned = thread::Builder::new().name("admin change".into()).stack_size(64 * 1024).spawn(bury);
+        let spawned = thread::start("admin change", 64 * 1024, bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
         let listeners = self.refuse_when_closed().and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));

@@ -14,7 +14,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
@@ -27,6 +26,7 @@ use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
 use crate::system::logging::value;
+use crate::system::thread;
 use crate::traffic::{self, Listener, Traffic};
 
 use control::Levers;
@@ -226,7 +226,7 @@ impl Daemon {
             let _ = levers.reload(by, None);
             drop(going_on);
         };
-        if let Err(e) = thread::Builder::new().name("reload".into()).spawn(reload) {
+        if let Err(e) = thread::start("reload", thread::LARGE, reload) {
             log::error!("reload by={by} state=refused reason={}", value(&format!("cannot start the thread `reload`: {e}")));
             return true;
         }

@@ -4,7 +4,6 @@
 //! long wire.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -13,6 +12,7 @@ use super::control::Levers;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, Operator};
 use crate::system::logging::value;
+use crate::system::thread;
 
 /// A reload that waits to be confirmed. Dropping it tells its thread that nobody waits any more.
 pub(super) struct Pending(Sender<()>);
@@ -127,7 +127,7 @@ impl Levers {
                 me.upgrade().inspect(|levers| levers.roll_back(&before, &over));
             }
         };
-        let spawned = thread::Builder::new().name("confirm".into()).spawn(wait);
+        let spawned = thread::start("confirm", thread::LARGE, wait);
         spawned.map_err(|e| Refusal::Conflict(format!("cannot wait for a confirmation: {e}")))?;
         Ok(Pending(pending))
     }

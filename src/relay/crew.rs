@@ -9,13 +9,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
 use super::pool::{Inner, STACK, State};
 use super::worker::Worker;
+use crate::system::thread;
 
 /// How long the thread that has the watch waits for something to do before it ends.
 const IDLE_LIFE: Duration = Duration::from_secs(10);
@@ -150,9 +150,8 @@ impl Inner {
         }
         state.threads += 1;
         state.last_id = state.last_id.wrapping_add(1);
-        let builder = thread::Builder::new().name(format!("worker {}", state.last_id)).stack_size(STACK);
+        let (name, pool) = (format!("worker {}", state.last_id), self.clone());
         drop(state);
-        let pool = self.clone();
-        builder.spawn(move || Worker::live(&pool)).map(drop).inspect_err(|_| self.state.lock().threads -= 1)
+        thread::start(name, STACK, move || Worker::live(&pool)).map(drop).inspect_err(|_| self.state.lock().threads -= 1)
     }
 }

@@ -1,7 +1,8 @@
 //! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a limit, run what can go on.
 //!
-//! The accept threads call [`Pool::submit`]. A thread without work waits at the poller (`relay::poller`) for news of the sockets
-//! of all sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
+//! The accept threads call [`Pool::carry`]. A thread without work waits at the poller (`relay::poller`) for news of the sockets of all
+//! sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of
+//! sessions. The one mutex
 //! here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;

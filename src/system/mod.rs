@@ -17,3 +17,4 @@ pub mod sink;
 pub mod socket;
 pub mod successor;
 pub mod terminal;
+pub mod thread;

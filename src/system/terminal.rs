@@ -3,12 +3,13 @@
 //! The terminal echoes again at any end, a signal's too: while it is silent, a thread waits for the signals that end programs.
 
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
-use std::thread;
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
+
+use super::thread;
 
 /// The longest password, in bytes, as crypt(3) has it.
 pub const MAX_PASSWORD: usize = 511;
@@ -78,7 +79,7 @@ impl Silence {
         let before = tcgetattr(io::stdin())?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
         let silence = Silence { before: before.clone(), signals: signals.handle() };
-        thread::Builder::new().name("signals".into()).spawn(move || {
+        thread::start("signals", thread::LARGE, move || {
             if let Some(signal) = signals.forever().next() {
                 let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
                 let _ = emulate_default_handler(signal);

@@ -10,7 +10,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -23,6 +22,7 @@ use crate::system::bell::Bell;
 use crate::system::inherited::Inherited;
 use crate::system::logging::value;
 use crate::system::socket::{self, Port};
+use crate::system::thread;
 
 /// How long accept rests when this machine is short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
@@ -114,7 +114,7 @@ impl Listener {
         let runner = inner.clone();
         // made before the thread: when that cannot be had, the socket is closed
         let listener = Listener { inner };
-        thread::Builder::new().name(format!("listen {address}")).stack_size(STACK).spawn(move || runner.live())?;
+        thread::start(format!("listen {address}"), STACK, move || runner.live())?;
         Ok(listener)
     }
 
@@ -208,7 +208,7 @@ impl Inner {
                         let (service, address) = (self.service(), self.address);
                         log::error!("listen service={} address={address} state=short reason=\"{e}\"", value(service.name()));
                     }
-                    thread::sleep(SHORTAGE_PAUSE);
+                    std::thread::sleep(SHORTAGE_PAUSE);
                 }
             }
         }

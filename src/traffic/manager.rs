@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
@@ -18,6 +17,7 @@ use super::report;
 use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
 use crate::system::logging::value;
 use crate::system::socket::{self, Connecting};
+use crate::system::thread;
 
 /// How many hosts are tried at once: bounds the descriptors, together with [`super::MOST_ADDRESSES`].
 pub const PROBES_AT_ONCE: usize = 64;
@@ -28,7 +28,7 @@ const EAGER: Duration = Duration::from_secs(1);
 /// Starts the thread. It ends when all senders of `woken` are gone.
 pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
     let mut manager = Manager { director, probes: Vec::new(), drains: Drains::default(), sampled: Instant::now() };
-    thread::Builder::new().name("manager".into()).spawn(move || manager.live(&woken)).map(drop)
+    thread::start("manager", thread::LARGE, move || manager.live(&woken)).map(drop)
 }
 
 struct Manager {

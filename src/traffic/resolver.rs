@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -17,6 +16,7 @@ use super::report;
 use crate::config::{Address, Place};
 use crate::state::{Director, Names, Reason};
 use crate::system::logging::value;
+use crate::system::thread;
 
 /// How often a name is looked up again.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
     let (ready, is_ready) = bounded(1);
     let (tell, told) = unbounded();
     let mut resolver = Resolver { director, wake, looked_up: BTreeMap::new(), running: 0, tell, told };
-    thread::Builder::new().name("resolver".into()).spawn(move || resolver.live(&stop, &ready))?;
+    thread::start("resolver", thread::LARGE, move || resolver.live(&stop, &ready))?;
     if has_names {
         let _ = is_ready.recv_timeout(patience);
     }
@@ -56,8 +56,8 @@ pub fn look_up_all(wanted: BTreeSet<String>, patience: Duration) -> Names {
     let (tell, told) = unbounded();
     for _ in 0..wanted.len().min(AT_ONCE) {
         let (asked, tell) = (asked.clone(), tell.clone());
-        let look_up = move || asked.iter().try_for_each(|name: String| tell.send((name.clone(), look_up(&name))));
-        let _ = thread::Builder::new().name("look-up".into()).stack_size(LOOK_UP_STACK).spawn(look_up);
+        let look_up = move || drop(asked.iter().try_for_each(|name: String| tell.send((name.clone(), look_up(&name)))));
+        let _ = thread::start("look-up", LOOK_UP_STACK, look_up);
     }
     drop((asked, tell));
     wanted.into_iter().for_each(|name| drop(ask.send(name)));
@@ -127,8 +127,8 @@ impl Resolver {
                 continue;
             }
             let (tell, wanted) = (self.tell.clone(), name.clone());
-            let look_up = move || tell.send((wanted.clone(), look_up(&wanted)));
-            if thread::Builder::new().name("look-up".into()).stack_size(LOOK_UP_STACK).spawn(look_up).is_ok() {
+            let look_up = move || drop(tell.send((wanted.clone(), look_up(&wanted))));
+            if thread::start("look-up", LOOK_UP_STACK, look_up).is_ok() {
                 self.running += 1;
                 self.looked_up.insert(name, None);
             }
