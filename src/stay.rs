@@ -71,7 +71,10 @@ impl Signals {
 
     /// The next one is one that asks for the end, if such a one waits.
     fn stop_first(&mut self) {
-        self.waiting.make_contiguous().sort_by_key(|signal| !matches!(*signal, SIGTERM | SIGINT));
+        let at = self.waiting.iter().position(|signal| matches!(*signal, SIGTERM | SIGINT));
+        if let Some(signal) = at.and_then(|at| self.waiting.remove(at)) {
+            self.waiting.push_front(signal);
+        }
     }
 
     /// What has arrived before a successor served was meant for the service, so for both. systemd tells all processes of a service to

@@ -143,7 +143,7 @@ struct Banner {
 impl Banner {
     fn of(state: &Snapshot) -> Banner {
         let sick: Vec<&str> = state.services.iter().filter(|s| !s.is_healthy()).map(|s| s.name.as_str()).collect();
-        let mut troubles = Vec::new();
+        let (mut troubles, mut minor) = (Vec::new(), Vec::new());
         let (mut down, mut out) = (0, 0);
         for service in &state.services {
             for (group, host) in service.groups.iter().flat_map(|group| group.hosts.iter().map(move |host| (group, host))) {
@@ -151,12 +151,12 @@ impl Banner {
                 out += usize::from(host.operator != "enabled");
                 if let Some(why) = why_not(host) {
                     let is_felt = group.enabled && !service.is_healthy();
-                    troubles.push((!is_felt, format!("{} / {} / {}: {why}", service.name, group.name, host.name)));
+                    let list = if is_felt { &mut troubles } else { &mut minor };
+                    list.push(format!("{} / {} / {}: {why}", service.name, group.name, host.name));
                 }
             }
         }
-        troubles.sort_by_key(|(is_minor, _)| *is_minor);
-        let mut troubles: Vec<String> = troubles.into_iter().map(|(_, trouble)| trouble).collect();
+        troubles.append(&mut minor);
         let is = if down == 1 { "is" } else { "are" };
         let (class, headline) = match (sick.is_empty(), down, out) {
             (false, ..) => ("bad", format!("No host for {}", sick.join(", "))),

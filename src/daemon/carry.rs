@@ -2,7 +2,7 @@
 //!
 //! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The caller holds `Levers::changing`.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -107,7 +107,7 @@ impl Levers {
             Place::Name(name) if !names.contains_key(name) => Some(name.clone()),
             _ => None,
         });
-        let new: BTreeSet<String> = new.collect();
+        let new: HashSet<String> = new.collect();
         names.extend(traffic::look_up_all(new, NAME_PATIENCE));
         names
     }

@@ -1,6 +1,6 @@
 //! All services, users and events: the root of the running state.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use super::service::Service;
 use crate::config::{Config, ServiceConfig, UserConfig};
 
 /// Addresses of host names, without ports.
-pub type Names = BTreeMap<String, Vec<IpAddr>>;
+pub type Names = HashMap<String, Vec<IpAddr>>;
 
 /// The root of the running state.
 pub struct Director {

@@ -99,7 +99,7 @@ impl Roster {
     /// The open sessions, in the order of their arrival.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines: Vec<Line> = self.book.lock().open.values().cloned().collect();
-        lines.sort_by_key(|line| line.id);
+        lines.sort_unstable_by_key(|line| line.id);
         lines
     }
 

@@ -2,7 +2,6 @@
 //!
 //! Called by `relay` (reading, resetting), by `traffic` and `admin` (listening, connecting). Holds no state.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -86,8 +85,10 @@ fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
 fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
+    let mut addresses: Vec<SocketAddr> = (name, number).to_socket_addrs()?.collect();
     // /etc/hosts may give one address twice
-    let addresses: BTreeSet<SocketAddr> = (name, number).to_socket_addrs()?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
     for address in addresses {
         match listening(address, true, port) {
             Ok(socket) => sockets.push(socket),

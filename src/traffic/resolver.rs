@@ -3,7 +3,7 @@
 //! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so that one that is slow does not
 //! hold up the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
     let (tell, told) = unbounded();
-    let mut resolver = Resolver { director, wake, looked_up: BTreeMap::new(), running: 0, tell, told };
+    let mut resolver = Resolver { director, wake, looked_up: HashMap::new(), running: 0, tell, told };
     thread::start("resolver", thread::LARGE, move || resolver.live(&stop, &ready))?;
     if has_names {
         let _ = is_ready.recv_timeout(patience);
@@ -50,7 +50,7 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
 }
 
 /// Looks several names up at once, and takes what has been found when `patience` is over.
-pub fn look_up_all(wanted: BTreeSet<String>, patience: Duration) -> Names {
+pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
     let deadline = Instant::now() + patience;
     let (ask, asked) = bounded(wanted.len());
     let (tell, told) = unbounded();
@@ -74,8 +74,8 @@ fn name_of(address: &Address) -> Option<&str> {
 }
 
 /// Every name that a host has, and whether all of its hosts have an address.
-fn names(director: &Director) -> BTreeMap<String, bool> {
-    let mut names = BTreeMap::new();
+fn names(director: &Director) -> HashMap<String, bool> {
+    let mut names = HashMap::new();
     for host in director.groups().into_iter().flat_map(|(_, group)| group.hosts()) {
         if let Some(name) = name_of(host.address()) {
             *names.entry(name.to_owned()).or_insert(true) &= !host.resolved().is_empty();
@@ -88,7 +88,7 @@ struct Resolver {
     director: Arc<Director>,
     wake: Sender<()>,
     /// When each name was last looked up; `None` while it is being looked up.
-    looked_up: BTreeMap<String, Option<Instant>>,
+    looked_up: HashMap<String, Option<Instant>>,
     running: usize,
     tell: Sender<Found>,
     told: Receiver<Found>,
