@@ -2,6 +2,8 @@
 //!
 //! `routes` and `show` build every answer here, and each leaves through [`sealed`], which adds the headers that all have.
 
+use std::fmt;
+
 use askama::Template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -80,7 +82,10 @@ pub fn document(mime: &str, body: impl Into<Vec<u8>>) -> Response {
 
 /// A page.
 pub fn html(status: u16, page: &impl Template) -> Result<Response, Failure> {
-    let body = page.render().map_err(|error| Failure::new(500, error.to_string()))?;
+    let mut body = String::new();
+    // behind `dyn`, a write is a call, and not a copy of what a string does for each piece of each page
+    let rendered = page.render_into(&mut body as &mut dyn fmt::Write);
+    rendered.map_err(|error| Failure::new(500, error.to_string()))?;
     Ok(Response { status, ..document("text/html", body) })
 }
 
