@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use crossbeam::select;
+use parking_lot::Mutex;
 
 use super::report;
 use crate::config::{Address, Place};
@@ -52,16 +53,16 @@ pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, pati
 /// Looks several names up at once, and takes what has been found when `patience` is over.
 pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
     let deadline = Instant::now() + patience;
-    let (ask, asked) = bounded(wanted.len());
     let (tell, told) = unbounded();
-    for _ in 0..wanted.len().min(AT_ONCE) {
-        let (asked, tell) = (asked.clone(), tell.clone());
-        let look_up = move || drop(asked.iter().try_for_each(|name: String| tell.send((name.clone(), look_up(&name)))));
+    let count = wanted.len().min(AT_ONCE);
+    let wanted = Arc::new(Mutex::new(wanted.into_iter()));
+    for _ in 0..count {
+        let (wanted, tell) = (wanted.clone(), tell.clone());
+        let mut names = std::iter::from_fn(move || wanted.lock().next());
+        let look_up = move || drop(names.try_for_each(|name| tell.send((name.clone(), look_up(&name)))));
         let _ = thread::start("look-up", LOOK_UP_STACK, look_up);
     }
-    drop((asked, tell));
-    wanted.into_iter().for_each(|name| drop(ask.send(name)));
-    drop(ask);
+    drop(tell);
     let found = std::iter::from_fn(|| told.recv_deadline(deadline).ok());
     found.filter_map(|(name, result)| Some((name, result.ok()?.iter().map(SocketAddr::ip).collect()))).collect()
 }
