@@ -2,8 +2,7 @@
 //!
 //! The accept threads call [`Pool::carry`]. A thread without work waits at the poller (`relay::poller`) for news of the sockets of all
 //! sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of
-//! sessions. The one mutex
-//! here guards the counts and the clock; the two queues are crossbeam's.
+//! sessions. The one mutex here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;
 use std::os::fd::BorrowedFd;

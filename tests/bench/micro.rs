@@ -1,5 +1,5 @@
-//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the roster costs when many are open, and what one session,
-//! one message and one megabyte cost in a balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
+//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the roster costs when many are open, what a hand-over costs, and
+//! what one session, one message and one megabyte cost in a balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -7,15 +7,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::Duration;
 
+use crossbeam::channel::{Sender, unbounded};
 use divan::Bencher;
 
 use tcpdirector::budget::Budget;
 use tcpdirector::config::{self, Address, Config, GroupConfig, HostConfig};
 use tcpdirector::daemon::Daemon;
+use tcpdirector::relay::Direction;
+use tcpdirector::relay::pool::{Limits, Pool, Space};
+use tcpdirector::relay::seat::{Carried, Next, Seat};
 use tcpdirector::scheduler::Rule;
 use tcpdirector::state::{Group, Names, Roster, Service};
-use tcpdirector::system::limits::Limits;
+use tcpdirector::system::limits;
 
 fn main() {
     divan::main();
@@ -58,6 +63,39 @@ fn enter_and_leave_beside(bencher: Bencher, open: usize) {
     bencher.bench(|| roster.enter(service.clone(), client));
 }
 
+/// A session that tells that it was run.
+struct Told(Sender<()>);
+
+impl Carried for Told {
+    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        let _ = self.0.send(());
+        Next::Over
+    }
+
+    fn look(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+/// From an accept thread to a session's first step, and word of it: on that thread itself, or on a thread of the pool that waits.
+#[divan::bench(args = ["here", "in the pool"])]
+fn hand_over(bencher: Bencher, place: &str) {
+    let pool = Pool::new(Limits { threads: 2, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 0 }).unwrap();
+    let (tell, told) = unbounded();
+    let mut hand = pool.hand();
+    // the first one starts a thread
+    pool.submit(Box::new(Told(tell.clone())));
+    told.recv().unwrap();
+    bencher.bench_local(|| {
+        let session = Box::new(Told(tell.clone()));
+        match place {
+            "here" => pool.carry(session, &mut hand),
+            _ => pool.submit(session),
+        }
+        told.recv().unwrap();
+    });
+}
+
 /// One service with these hosts.
 fn config(hosts: &str) -> Config {
     let xml = format!(
@@ -73,7 +111,7 @@ static BALANCER: LazyLock<(Daemon, SocketAddr)> = LazyLock::new(|| {
     let ip = host.local_addr().unwrap();
     thread::spawn(move || host.incoming().flatten().for_each(|client| drop(thread::spawn(move || echo(client)))));
     let config = config(&format!("<host ip=\"{ip}\"/>"));
-    let budget = Budget::new(&config, Limits::read()).unwrap();
+    let budget = Budget::new(&config, limits::Limits::read()).unwrap();
     let daemon = Daemon::start(&config, budget.pool).unwrap();
     let address = daemon.addresses()[0];
     (daemon, address)

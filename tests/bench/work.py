@@ -116,7 +116,8 @@ def memory(bench, balancer, sessions):
     full, start, kernel = balancer.resident("Rss"), balancer.resident(), kernel_memory()
     with bench.hold(sessions, balancer) as is_held:
         time.sleep(1)
-        own, kernel = (balancer.resident() - start) / sessions, (kernel_memory() - kernel) / sessions
+        whole, kernel = balancer.resident(), (kernel_memory() - kernel) / sessions
+        own = (whole - start) / sessions
     processes.end(since)
     balancer.process = None
     if balancer.name == NONE:
@@ -124,7 +125,7 @@ def memory(bench, balancer, sessions):
         return {"kernel": kernel}
     kernel -= bench.bare
     begun = {"full": full / 1024, "start": start / 1024}
-    return {**begun, "own": own, "kernel": kernel, "both": own + kernel} if is_held else begun
+    return {**begun, "whole": whole / 1024, "own": own, "kernel": kernel, "both": own + kernel} if is_held else begun
 
 
 def growth(bench, balancer, sessions):
@@ -160,7 +161,8 @@ KINDS = {
     # first: what other work leaves in the kernel would be in the way
     "memory": Kind(
         "Memory of idle sessions", "sessions", [min(5000, MOST_SESSIONS)], memory,
-        Metric("full", "at start, MB", 1), Metric("start", "at start, shared pages by share, MB", 1), Metric("own", "process, KB each", 2),
+        Metric("full", "at start, MB", 1), Metric("start", "at start, shared pages by share, MB", 1),
+        Metric("whole", "with all of them, the same, MB", 1), Metric("own", "process, KB each", 2),
         Metric("kernel", "kernel, KB each", 2), Metric("both", "both, KB each", 2, best=1.0)),
     "down": Kind("Bulk bytes to clients", "streams", [1, 2, 8], down, *BULK),
     "up": Kind("Bulk bytes to hosts, half-close, answer", "streams", [1, 2, 8], up, *BULK),
