@@ -27,13 +27,14 @@
 //!
 //! # The journey of a connection
 //!
-//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While the pool
-//! has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits in a bounded
-//! queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session picks a host of the enabled group and counts the pick in one act, connects, and goes on to the next host
-//! while hosts fail; with `<replay>` also when a host ends the connection before it has answered. Then it is relayed: what the client
-//! has sent already goes on at once, and from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells
-//! the rules). Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The
-//! last thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While the
+//! pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits in a
+//! bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session picks a host of the
+//! enabled group and counts the pick in one act, connects, and goes on to the next host while hosts fail; with `<replay>` also when
+//! a host ends the connection before it has answered. Then it is relayed: what the client has sent already goes on at once, and
+//! from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells the rules). Nothing that a session
+//! does waits for a socket: a connect or an answer that takes its time is parked, too. The last thread to leave drops the session:
+//! sockets closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # One way to change anything
 //!
@@ -52,9 +53,9 @@
 //!
 //! # Where this differs from the plan
 //!
-//! * Pool threads never block in a read, a write or a connect. Sockets are registered with the poller once, edge-triggered, and the
-//!   state of a flow says what becomes of an event ([`relay::seat`]), so that parking costs no call: a flow that waited in `read`
-//!   first would save one wait and hold a thread for it.
+//! * Pool threads never block in a read, a write or a connect. Sockets are registered with the poller once or twice,
+//!   edge-triggered, and the state of a flow says what becomes of an event ([`relay::seat`]), so that parking costs no call: a flow
+//!   that waited in `read` first would save one wait and hold a thread for it.
 //! * An accept thread does not only hand a session to the pool but runs its first steps: pick, connect, pass on what the client has
 //!   sent. Nobody has to be woken for that: a tenth more connections with a fifth less processor time. Two accept threads for an
 //!   address took more time for fewer connections.

@@ -3,7 +3,8 @@
 //! One thread at the poller is enough, and costs less than several: with each of them the kernel would wake one more for every piece
 //! of news, only to find that the one that is awake would have taken it a moment later. Who rests is woken when there is more to do
 //! than the others can: when one of them has had no pause for a while, when it begins with something that takes its time, when
-//! several things wait. All decisions are made under the lock of the pool's state, so that none is made on old news.
+//! several things wait. All decisions are made under the lock of the pool's state. A thread that only polls may hear a call that was
+//! meant for the one that has the watch: so it looks at everything that a call can be about before it rests.
 //!
 //! As long as there is any thread, one of them has the watch or runs something, and comes by here after that.
 
@@ -26,7 +27,8 @@ const REST: Duration = Duration::from_secs(1);
 /// How often a thread rests before it ends: sooner than the one that has the watch.
 const RESTS: usize = 5;
 
-/// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another.
+/// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another. If all hang, sessions wait
+/// until one goes on.
 pub(super) const FEW: usize = 2;
 
 /// What a thread is to do when it has run what it had.
@@ -59,7 +61,11 @@ impl Inner {
         if !self.ready.is_empty() || self.could_start(&state) {
             return Step::Poll;
         }
-        if state.watch.is_some() {
+        if let Some(until) = state.watch {
+            // a call for an alarm may have been heard by one that only polled
+            if state.clock.next().is_some_and(|next| next < until) {
+                self.poller.call();
+            }
             return self.rest(state);
         }
         let until = state.clock.next().map_or(now + IDLE_LIFE, |alarm| alarm.min(now + IDLE_LIFE));
@@ -98,7 +104,7 @@ impl Inner {
         self.called.notify_one();
     }
 
-    /// Has a thread look at queues and limits, if all sleep. One that does not will look.
+    /// Has the thread at the poller look at queues and limits. Without one, those that run will look.
     pub(super) fn call(&self, state: &State) {
         if state.watch.is_some() {
             self.poller.call();
@@ -111,6 +117,14 @@ impl Inner {
         if !self.called.notify_one() {
             // a shortage of threads is told of by the next session
             let _ = self.start(state);
+        }
+    }
+
+    /// The calling thread has had no pause for long: another one is to help, unless one has nothing to do but to wait for news.
+    pub(super) fn help_tired(self: &Arc<Self>) {
+        let is_enough = self.state.lock().watch.is_some() && self.ready.is_empty();
+        if !is_enough {
+            self.help();
         }
     }
 
@@ -135,7 +149,8 @@ impl Inner {
     /// Sees to it that a session that waits is looked at.
     pub(super) fn summon(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
-        if !self.could_start(&state) {
+        // a full pool that has no thread may owe that to one that could not be started
+        if !self.could_start(&state) && (state.threads > 0 || state.taken == 0) {
             return Ok(());
         }
         self.call(&state);

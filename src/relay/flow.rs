@@ -1,4 +1,5 @@
-//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a pool thread.
+//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a pool thread, at first on an accept
+//! thread.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -15,6 +16,9 @@ use crate::system::socket;
 /// How many times its thread's buffer a flow moves in a row before others have their turn: a mebibyte on a thread of the pool. With four
 /// times as much, small requests beside four bulk streams took three times as long, and the bulk went no faster.
 const SHARE: usize = 16;
+
+/// The smallest reads in a row before others have their turn.
+const LEAST_READS: usize = 256;
 
 /// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
 struct Flow<'a> {
@@ -121,7 +125,8 @@ impl Flow<'_> {
                 Ok([]) => return self.finish(progress),
                 Ok(bytes) => {
                     progress.note_read(bytes.len());
-                    share = share.saturating_sub(bytes.len());
+                    // small reads cost more than their bytes
+                    share = share.saturating_sub(bytes.len().max(whole / LEAST_READS));
                     let sent = self.deliver(bytes)?;
                     if sent < bytes.len() {
                         progress.held = bytes.get(sent..).unwrap_or_default().to_vec();

@@ -1,5 +1,5 @@
-//! The readiness poller that idle pool threads wait on: epoll(7), edge-triggered, so that a socket is registered once in its life,
-//! and once more if it was ever full, and no message costs another call. Beside the sockets it holds one event counter, which wakes a thread for other work.
+//! The readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket is registered once in its life, or
+//! twice if somebody has to wait for room in it, and no message costs another call. Beside the sockets it holds one event counter, which wakes a thread for other work.
 //!
 //! Edge-triggered means: something is told once, when it happens. Who stops reading before the socket says that there is nothing
 //! left must not wait for it (see [`super::seat`], which keeps the account of who has been told what).
@@ -51,8 +51,8 @@ impl Poller {
         let _ = self.call.write(1);
     }
 
-    /// Waits for news, at most so long; they are put into `events`, and the number of them is returned. A call and a signal count
-    /// as none.
+    /// Waits for news, at most so long; they are put into `events`, and the number of them is returned. A call counts as one, a
+    /// signal as none.
     pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
         // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
         let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);

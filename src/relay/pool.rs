@@ -172,8 +172,9 @@ impl Pool {
             Ok(seat) => drop(catch_unwind(AssertUnwindSafe(move || worker.run(&seat, Direction::ToServer)))),
             Err(session) => return self.submit(session),
         }
-        if !self.0.waiting.is_empty() || !self.0.ready.is_empty() {
-            self.0.call(&self.0.state.lock());
+        let state = self.0.state.lock();
+        if state.is_over() || !self.0.waiting.is_empty() || !self.0.ready.is_empty() {
+            self.0.call(&state);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The inside of a pool thread: take what can go on, run it, wait for news when there is nothing.
+//! What a thread of the pool does, and an accept thread with a session's first steps: take what can go on, run it, wait for news when there is nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use nix::sys::epoll::EpollEvent;
 
 use super::Direction;
 use super::crew::Step;
-use super::poller;
+use super::poller::{self, News};
 use super::pool::{BUFFER, Inner, Space};
-use super::seat::{Next, Seat};
+use super::seat::{Next, Seat, Side};
 use super::seats::Seats;
 
 /// News taken at once: a few, so that other threads have something left to do.
@@ -75,7 +75,7 @@ impl Worker {
                 rested = now;
             } else if now - rested > LONG {
                 rested = now;
-                self.pool.help();
+                self.pool.help_tired();
             }
             self.spread(events.get(..count).unwrap_or_default());
         }
@@ -119,9 +119,14 @@ impl Worker {
         for (mark, news) in events.iter().filter_map(poller::read) {
             let (number, side) = Seats::read_mark(mark);
             let Some(seat) = self.pool.seats.find(number) else { continue };
-            for half in seat.notice(side, news).into_iter().flatten() {
-                self.run(&seat, half);
-            }
+            // the news of the others must not be lost with a session that panics at its end
+            let _ = catch_unwind(AssertUnwindSafe(|| self.tell(seat, side, news)));
+        }
+    }
+
+    fn tell(&mut self, seat: Arc<Seat>, side: Side, news: News) {
+        for half in seat.notice(side, news).into_iter().flatten() {
+            self.run(&seat, half);
         }
     }
 

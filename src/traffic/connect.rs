@@ -1,4 +1,4 @@
-//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on a pool thread, and never waits: an
+//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on an accept thread or a pool thread, and never waits: an
 //! attempt that takes its time is left to the poller.
 
 use std::io;

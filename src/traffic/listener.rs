@@ -3,7 +3,8 @@
 //! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts without blocking in `accept`, and
 //! says that it is done before it hands the client on, which may take long. So a pause or a stop waits for no more than a system
 //! call, and nothing but closing is ever done to the socket: its open file description may be shared with a successor. The mutex
-//! around the turn is never held across a system call.
+//! around the turn is never held across a system call. A log that is stuck holds this thread up, and nothing else here does but a
+//! full queue of the pool.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
