@@ -38,7 +38,7 @@ impl Signals {
     pub fn start() -> io::Result<Signals> {
         let mut hook = Hook::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let (send, arriving) = unbounded();
-        thread::start("signals", 64 * 1024, move || {
+        thread::start("signals", thread::SMALL, move || {
             for signal in hook.forever() {
                 if send.send(signal).is_err() {
                     return;

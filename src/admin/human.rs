@@ -1,5 +1,7 @@
 //! Numbers as people read them, for the pages only: scripts get bytes and seconds.
 
+use crate::system::logging::Tenths;
+
 /// `0 B`, `999 B`, `1.2 kB`, `34 MB`: three digits at most, units of thousands.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
@@ -14,7 +16,7 @@ pub fn bytes(count: u64) -> String {
     let tenths = (count * 10 + scale / 2) / scale;
     match unit == 0 || tenths >= 100 {
         true => format!("{} {name}", (count + scale / 2) / scale),
-        false => format!("{}.{} {name}", tenths / 10, tenths % 10),
+        false => format!("{} {name}", Tenths(tenths)),
     }
 }
 

@@ -157,7 +157,7 @@ impl Levers {
     fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {
         let (undertaker, dead) = bounded(1);
         let bury = move || drop(dead.recv());
-        let spawned = thread::start("admin change", 64 * 1024, bury);
+        let spawned = thread::start("admin change", thread::SMALL, bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
         let listeners = self.refuse_when_closed().and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));

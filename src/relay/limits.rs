@@ -1,8 +1,10 @@
 //! What a pool may use: its limits, and the sizes of what its threads need. The pool keeps them; the budget of the program adds them
 //! up.
 
+use crate::system::thread;
+
 /// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame.
-pub const STACK: usize = 64 * 1024;
+pub const STACK: usize = thread::SMALL;
 
 /// Descriptors of a pool itself.
 pub const POLLER_DESCRIPTORS: usize = 2;

@@ -72,6 +72,16 @@ fn name(level: Level) -> &'static str {
     }
 }
 
+/// A figure that is counted in tenths, with its one decimal. In whole numbers: a line for each session is not the place for floating
+/// point.
+pub struct Tenths(pub u128);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / 10, self.0 % 10)
+    }
+}
+
 /// A value for a log line: as it is when it is one plain word, else in double quotes with `\` escapes, so that no name and no
 /// message can forge a pair or a line.
 pub fn value(text: &str) -> Value<'_> {

@@ -31,9 +31,6 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors of a listener: its socket, its bell, and the client that it is handing on.
 pub const DESCRIPTORS: usize = 3;
 
-/// The stack of an accept thread: it makes sessions and runs their first steps.
-const STACK: usize = 64 * 1024;
-
 /// Opens the sockets of a listen address: one, or one for each address of a host name. Sockets that are open already are taken.
 pub fn open(address: &Address, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>> {
     inherited.take_or_listen(&address.to_string(), address.spot(), address.port)
@@ -115,7 +112,7 @@ impl Listener {
         let runner = inner.clone();
         // made before the thread: when that cannot be had, the socket is closed
         let listener = Listener { inner };
-        thread::start(format!("listen {address}"), STACK, move || runner.live())?;
+        thread::start(format!("listen {address}"), thread::SMALL, move || runner.live())?;
         Ok(listener)
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::state::{Director, Group, Host, Reason, Service};
-use crate::system::logging::value;
+use crate::system::logging::{Tenths, value};
 
 /// A host with the place it has in the configuration, as the log names it.
 struct Named<'a>(&'a Service, &'a Group, &'a Host);
@@ -29,8 +29,8 @@ pub fn host_down(director: &Director, by: &str, (service, group, host): (&Servic
 
 /// A host is back; says too when it is the first of its group.
 pub fn host_up(director: &Director, (service, group, host): (&Service, &Group, &Host), after: Duration) {
-    let tenths = (after.as_millis() as u64 + 50) / 100;
-    let what = format!("host {} state=up after={}.{}s", Named(service, group, host), tenths / 10, tenths % 10);
+    let seconds = Tenths((after.as_millis() + 50) / 100);
+    let what = format!("host {} state=up after={seconds}s", Named(service, group, host));
     log::info!("{what}");
     director.events.note("manager", what);
     if group.hosts().iter().filter(|other| other.is_up()).count() == 1 {

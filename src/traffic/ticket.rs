@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::relay::End;
 use crate::state::{Entry, Fate, Group, Host, Roster, Service};
-use crate::system::logging::value;
+use crate::system::logging::{Tenths, value};
 
 /// How a session ended: as its relay did, or before there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,12 +109,11 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// A duration in milliseconds with one decimal. In whole numbers: a line for each session is not the place for floating point.
+/// A duration in milliseconds with one decimal.
 struct Millis(Duration);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0.as_micros() + 50) / 100;
-        write!(f, "{}.{}ms", tenths / 10, tenths % 10)
+        write!(f, "{}ms", Tenths((self.0.as_micros() + 50) / 100))
     }
 }
