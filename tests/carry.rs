@@ -1,14 +1,16 @@
 //! What an accept thread does for a session itself, and what it leaves to the threads of the pool.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, bounded};
-use tcpdirector::relay::Direction;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
 use tcpdirector::relay::seat::{Carried, For, Next, Seat};
+use tcpdirector::relay::{Direction, Meter, Relay};
 
 use crate::common::{DEADLINE, until};
 use crate::pool::BadEnd;
@@ -87,6 +89,43 @@ fn a_session_that_yields_goes_on_in_the_pool() {
     assert_eq!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
     assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
     assert!(began.elapsed() < SOON, "nobody was woken for it");
+}
+
+/// A relay that tells after each turn on which thread it was, and how much it has moved.
+struct Telling {
+    relay: Relay,
+    tell: Sender<(ThreadId, u64)>,
+}
+
+impl Carried for Telling {
+    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
+        let next = self.relay.go(half, seat, space);
+        self.tell.send((thread::current().id(), self.relay.moved().to_server())).unwrap();
+        next
+    }
+
+    fn look(&self) -> Duration {
+        self.relay.look()
+    }
+}
+
+/// The accept thread would keep other clients waiting; and its buffer is small.
+#[test]
+fn what_a_client_says_beyond_a_first_message_is_left_to_the_pool() {
+    const SIZE: usize = 60_000;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
+    let ((mut client, near_client), (near_server, _server)) = (connect(), connect());
+    client.write_all(&[7; SIZE]).unwrap();
+    until("all of it is there", || near_client.peek(&mut [0; SIZE]).unwrap() == SIZE);
+    let (pool, mut hand) = pool();
+    let (tell, turns) = bounded(100);
+    let relay = Relay::new(near_client, near_server, DEADLINE, Arc::new(Meter::default()));
+    pool.carry(Box::new(Telling { relay, tell }), &mut hand);
+    let (first, moved) = turns.recv_timeout(DEADLINE).unwrap();
+    assert!(first == thread::current().id() && (1000..SIZE as u64 / 2).contains(&moved), "{moved} bytes were moved");
+    let (then, moved) = turns.recv_timeout(DEADLINE).unwrap();
+    assert!(then != thread::current().id() && moved == SIZE as u64, "{moved} bytes were moved");
 }
 
 #[test]

@@ -15,8 +15,9 @@ pub const BUFFER: usize = 64 * 1024;
 /// Bytes that a flow reads at once while others hold as much as they may.
 pub const LEAST: usize = 1024;
 
-/// The buffer of a thread that runs only the first steps of sessions: enough for what a client says first.
-pub(super) const HAND_BUFFER: usize = 4 * 1024;
+/// The buffer of a thread that runs only the first steps of sessions: enough for what a client says first. With a
+/// quarter of it an upload of 10 KB took 1.07 times as long on the processor.
+pub(super) const HAND_BUFFER: usize = 16 * 1024;
 
 /// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
 pub type Space = Vec<u8>;

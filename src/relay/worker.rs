@@ -1,4 +1,5 @@
-//! What a thread of the pool does, and an accept thread with a session's first steps: take what can go on, run it, wait for news when there is nothing.
+//! What a thread of the pool does, and an accept thread with a session's first steps: take what can go on, run it, wait for news when
+//! there is nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
