@@ -13,9 +13,9 @@ def median(values):
 class Bench:
     """What all measurements share: where the hosts are, how long and how much, and what earlier ones have found."""
 
-    def __init__(self, load, folder, hosts, peers, seconds, bulk, uploads):
+    def __init__(self, load, folder, hosts, peers, seconds, bulk, transfers):
         self.program, self.folder, self.hosts, self.peers = load, folder, hosts, peers
-        self.seconds, self.bulk, self.uploads = seconds, bulk, uploads
+        self.seconds, self.bulk, self.transfers = seconds, bulk, transfers
         self.rates = {}  # of requests, by sessions and balancer
         self.bare = 0  # KB of the kernel for one idle session, client and host alone
 
@@ -56,16 +56,18 @@ class Clock:
         return (self.balancer.cpu() - self.before) * unit / count
 
 
-def down(bench, balancer, streams):
+def bulk(bench, balancer, way, streams):
     clock = Clock(balancer)
-    done = bench.load("fetch", streams, bench.bulk, *balancer.addresses)
+    done = bench.load(way, streams, bench.bulk, 1, *balancer.addresses)
     return {"rate": done["rate"] / 1e9, "cpu": clock.each(done["bytes"], 1e9)} if done and done["well"] == streams else {}
+
+
+def down(bench, balancer, streams):
+    return bulk(bench, balancer, "fetch", streams)
 
 
 def up(bench, balancer, streams):
-    clock = Clock(balancer)
-    done = bench.load("send", streams, bench.bulk, 1, *balancer.addresses)
-    return {"rate": done["rate"] / 1e9, "cpu": clock.each(done["bytes"], 1e9)} if done and done["well"] == streams else {}
+    return bulk(bench, balancer, "send", streams)
 
 
 def connect(bench, balancer, at_once):
@@ -99,13 +101,21 @@ def paced(bench, balancer, sessions):
     return {**done, "cpu": clock.each(done["count"])} if done and done["rate"] > 0.9 * rate else {}
 
 
-def uploads(bench, balancer, size):
+def short(bench, balancer, way, size):
     clock = Clock(balancer)
-    done = bench.load("send", 1, size, bench.uploads, *balancer.addresses)
+    done = bench.load(way, 1, size, bench.transfers, *balancer.addresses)
     if not done or not done["well"]:
-        return {"answered": 0}
+        return {"whole": 0}
     well = done["well"]
-    return {"answered": well * 100 / bench.uploads, "rate": well / done["seconds"], "cpu": clock.each(well)}
+    return {"whole": well * 100 / bench.transfers, "rate": well / done["seconds"], "cpu": clock.each(well)}
+
+
+def downloads(bench, balancer, size):
+    return short(bench, balancer, "fetch", size)
+
+
+def uploads(bench, balancer, size):
+    return short(bench, balancer, "send", size)
 
 
 def memory(bench, balancer, sessions):
@@ -156,6 +166,7 @@ CPU = Metric("cpu", "CPU µs each", 1)
 PER_SECOND = Metric("rate", "a second", 0, higher=True)
 AT_LEAST_AS_MANY = Metric("rate", "a second", 0, higher=True, best=1.0)
 BULK = Metric("rate", "GB/s", 2, higher=True, best=1.5, none=0.7), Metric("cpu", "CPU s/GB", 2, best=1 / 3)
+SHORT = Metric("whole", "answers, %", 1, higher=True, best=1.0), PER_SECOND, CPU
 
 KINDS = {
     # first: what other work leaves in the kernel would be in the way
@@ -174,9 +185,8 @@ KINDS = {
     "paced": Kind(
         "Requests on kept sessions, at half of what the best peer can do", "sessions", [32, 256], paced,
         HALF, Metric("p99", "99 %, µs", 0, best=1.0), NEARLY_ALL, CPU),
-    "uploads": Kind(
-        "Uploads, half-close, answer", "bytes", [100_000], uploads,
-        Metric("answered", "answers, %", 1, higher=True, best=1.0), PER_SECOND, CPU),
+    "downloads": Kind("Short downloads, one after the other", "bytes", [10_000, 100_000], downloads, *SHORT),
+    "uploads": Kind("Short uploads, half-close, answer, one after the other", "bytes", [10_000, 100_000], uploads, *SHORT),
     "growth": Kind(
         "New connections, 32 at once, beside idle sessions", "sessions", [10, 1000, min(10_000, MOST_SESSIONS - 200)], growth,
         PER_SECOND, CPU),

@@ -10,30 +10,27 @@ use super::{CHUNK, Result};
 /// Silence for so long means that the bytes will not come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub fn fetch(streams: usize, bytes: u64, to: &[SocketAddr]) -> Result<()> {
-    let share = bytes / streams as u64;
-    on_threads(streams, to, |address| {
-        let mut stream = open(address)?;
-        write!(stream, "GET /{share} HTTP/1.1\r\n\r\n")?;
-        let mut space = vec![0; CHUNK];
-        let mut got = 0;
-        while got < share {
-            match stream.read(&mut space)? {
-                0 => return Ok((got, 0)),
-                count => got += count as u64,
-            }
-        }
-        Ok((got, 1))
-    })
+pub fn fetch(streams: usize, bytes: u64, times: u64, to: &[SocketAddr]) -> Result<()> {
+    on_threads(streams, bytes, times, to, fetch_one)
 }
 
 pub fn send(streams: usize, bytes: u64, times: u64, to: &[SocketAddr]) -> Result<()> {
-    let share = bytes / streams as u64;
-    on_threads(streams, to, |address| {
-        let sent = (0..times).map(|_| send_one(address, share).unwrap_or(false));
-        let answered = sent.filter(|is_answered| *is_answered).count() as u64;
-        Ok((share * answered, answered))
-    })
+    on_threads(streams, bytes, times, to, send_one)
+}
+
+/// Asks for so much, and tells whether all of it came.
+fn fetch_one(address: SocketAddr, bytes: u64) -> io::Result<bool> {
+    let mut stream = open(address)?;
+    write!(stream, "GET /{bytes} HTTP/1.1\r\n\r\n")?;
+    let mut space = vec![0; CHUNK];
+    let mut got = 0;
+    while got < bytes {
+        match stream.read(&mut space)? {
+            0 => return Ok(false),
+            count => got += count as u64,
+        }
+    }
+    Ok(true)
 }
 
 /// Sends, ends its sending side, and tells whether the host's answer names as many bytes.
@@ -59,17 +56,23 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Does the work once for each stream, all at once, and prints the sums of what each tells: bytes moved, and how often all went well.
-fn on_threads(streams: usize, to: &[SocketAddr], work: impl Fn(SocketAddr) -> io::Result<(u64, u64)> + Sync) -> Result<()> {
-    let began = Instant::now();
+/// Does the work so many times in a row on each stream, with its share of the bytes, and prints the sums: bytes moved, and how often all
+/// went well.
+fn on_threads(
+    streams: usize,
+    bytes: u64,
+    times: u64,
+    to: &[SocketAddr],
+    work: fn(SocketAddr, u64) -> io::Result<bool>,
+) -> Result<()> {
+    let (began, share) = (Instant::now(), bytes / streams as u64);
     let addresses: Vec<SocketAddr> = to.iter().copied().cycle().take(streams).collect();
-    let results = thread::scope(|scope| {
-        let work = &work;
-        let running: Vec<_> = addresses.into_iter().map(|address| scope.spawn(move || work(address))).collect();
-        running.into_iter().map(|thread| thread.join().unwrap_or(Ok((0, 0)))).collect::<io::Result<Vec<_>>>()
-    })?;
-    let (moved, well) = results.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    let seconds = began.elapsed().as_secs_f64();
+    let well: u64 = thread::scope(|scope| {
+        let all_of = |address| (0..times).filter(|_| work(address, share).unwrap_or(false)).count() as u64;
+        let running: Vec<_> = addresses.into_iter().map(|address| scope.spawn(move || all_of(address))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
+    });
+    let (seconds, moved) = (began.elapsed().as_secs_f64(), well * share);
     println!("{{\"seconds\": {seconds:.4}, \"bytes\": {moved}, \"rate\": {:.0}, \"well\": {well}}}", moved as f64 / seconds);
     Ok(())
 }

@@ -31,7 +31,7 @@ const USAGE: &str = "usage:
   load serve ADDRESS                                     a host: answers GET /, gives N bytes for GET /N, counts what PUT brings
   load connect SECONDS AT_ONCE ADDRESS...                new connections, each with one request
   load ask SECONDS SESSIONS RATE ADDRESS...              requests on kept sessions; RATE a second in all, or 0 for as many as will go
-  load fetch STREAMS BYTES ADDRESS...                    bytes from hosts
+  load fetch STREAMS BYTES TIMES ADDRESS...              bytes from hosts, shared by the streams; so many times in a row
   load send STREAMS BYTES TIMES ADDRESS...               bytes to hosts, then half-close, then the answer
   load hold SESSIONS ADDRESS...                          sessions that were used once, until the end of standard input";
 
@@ -54,7 +54,9 @@ fn run(words: &[&str]) -> Result<()> {
         ["ask", seconds, sessions, rate, ref to @ ..] => {
             ask::ask(time(seconds)?, sessions.parse()?, rate.parse()?, &addresses(to)?)
         }
-        ["fetch", streams, bytes, ref to @ ..] => bulk::fetch(streams.parse()?, bytes.parse()?, &addresses(to)?),
+        ["fetch", streams, bytes, times, ref to @ ..] => {
+            bulk::fetch(streams.parse()?, bytes.parse()?, times.parse()?, &addresses(to)?)
+        }
         ["send", streams, bytes, times, ref to @ ..] => {
             bulk::send(streams.parse()?, bytes.parse()?, times.parse()?, &addresses(to)?)
         }
