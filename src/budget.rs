@@ -54,7 +54,7 @@ impl Budget {
         let listeners = listens.map(|listen| if matches!(listen.place, Place::Name(_)) { 2 } else { 1 }).sum();
         let replay = config.services.iter().filter_map(|service| service.replay).max().map_or(0, usize::from);
         let asked = config.pool;
-        let memory = asked.memory.map_or(machine.memory / 2, |bytes| bytes.get() as u64);
+        let memory = asked.memory.map_or(machine.memory / 2, Into::into);
         // no more than a share of the memory or of the descriptors, and one at least
         let within = |most: usize, share: u64| most.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
         let threads = within(machine.cores.clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);

@@ -186,7 +186,8 @@ fn files_go_both_ways_at_the_same_time() {
 /// A folder in memory where that has room for so many bytes and half as many again, else in the usual place.
 fn roomy_folder(bytes: u64) -> Folder {
     let memory = Path::new("/dev/shm");
-    let has_room = |found: nix::sys::statvfs::Statvfs| found.blocks_available() * found.fragment_size() > bytes / 2 * 3;
+    let has_room =
+        |found: nix::sys::statvfs::Statvfs| found.blocks_available() as f64 * found.fragment_size() as f64 > bytes as f64 * 1.5;
     if statvfs(memory).is_ok_and(has_room) { Folder::inside(memory) } else { Folder::new() }
 }
 

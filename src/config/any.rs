@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -95,7 +95,7 @@ pub fn two() -> impl Strategy<Value = (Config, Config)> {
 pub fn config() -> impl Strategy<Value = Config> {
     let limit = || option::of((1..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
     let memory =
-        option::of((1..5_000_usize, 10..22_u32).prop_filter_map("no memory", |(count, unit)| NonZeroUsize::new(count << unit)));
+        option::of((1..5_000_u64, 10..22_u32).prop_filter_map("no memory", |(count, unit)| NonZeroU64::new(count << unit)));
     let pool = (limit(), limit(), memory, limit());
     let pool = pool.prop_map(|(threads, sessions, memory, queue)| PoolConfig { threads, sessions, memory, queue });
     let file = vec(any::<char>(), 1..8).prop_map(String::from_iter).prop_filter("no file", |text| value::file(text).is_ok());

@@ -3,7 +3,7 @@
 //! A value of [`Config`] is always consistent: names are unique, the enabled group exists, ports and durations are in range.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use super::address::{Address, AdminListen};
@@ -129,7 +129,7 @@ pub struct PoolConfig {
     /// Most sessions at the same time.
     pub sessions: Option<NonZeroUsize>,
     /// Bytes of memory that sessions may cost at most.
-    pub memory: Option<NonZeroUsize>,
+    pub memory: Option<NonZeroU64>,
     /// Most accepted connections that may wait for their session to begin.
     pub queue: Option<NonZeroUsize>,
 }

@@ -3,7 +3,7 @@
 //! `read` calls these for each attribute that is not an address, a scheduler or a duration, which have their own readers. None
 //! knows where the attribute stands.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 
 use xml::common::is_xml10_char;
@@ -65,19 +65,19 @@ pub fn replay(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// An amount of memory: a whole number and K, M or G, each 1024 of the one before.
-pub fn bytes(text: &str) -> Result<NonZeroUsize, String> {
+pub fn bytes(text: &str) -> Result<NonZeroU64, String> {
     let units = [('K', 10), ('M', 20), ('G', 30)];
     let parse = |(unit, bits)| {
         let digits = text.strip_suffix(unit)?;
-        let number: usize = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-        NonZeroUsize::new(number.checked_mul(1_usize << bits)?)
+        let number: u64 = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        NonZeroU64::new(number.checked_mul(1_u64 << bits)?)
     };
     let mistake = || format!("`{text}` must be a whole number and K, M or G, such as 16M");
     units.into_iter().find_map(parse).ok_or_else(mistake)
 }
 
 /// As [`bytes`] reads it, in the largest unit that is exact.
-pub fn format_bytes(bytes: NonZeroUsize) -> String {
+pub fn format_bytes(bytes: NonZeroU64) -> String {
     match bytes.trailing_zeros() {
         30.. => format!("{}G", bytes.get() >> 30),
         20.. => format!("{}M", bytes.get() >> 20),
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn memory_has_a_unit() {
-        for (text, expected) in [("16M", 16 << 20), ("1K", 1024), ("03G", 3 << 30), ("1025K", 1025 << 10)] {
-            assert_eq!(bytes(text).map(usize::from), Ok(expected), "{text}");
+        for (text, expected) in [("16M", 16 << 20), ("1K", 1024), ("03G", 3 << 30), ("1025K", 1025 << 10), ("16G", 16 << 30)] {
+            assert_eq!(bytes(text).map(u64::from), Ok(expected), "{text}");
         }
         for text in ["", "16", "M", "0M", "-1M", "+1M", "1.5M", "16m", "16 M", "16MB", "99999999999G", "99999999999999999999G"] {
             assert_eq!(bytes(text), Err(format!("`{text}` must be a whole number and K, M or G, such as 16M")));

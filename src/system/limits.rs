@@ -13,7 +13,7 @@ pub struct Limits {
     pub descriptors: u64,
     /// Most threads.
     pub threads: u64,
-    /// Bytes of memory in the machine.
+    /// Bytes of memory in the machine, as far as a program can use them.
     pub memory: u64,
     /// Bytes of address space.
     pub address_space: u64,
@@ -21,16 +21,18 @@ pub struct Limits {
     pub cores: usize,
 }
 
+/// Half of what a pointer can reach: the other half is the kernel's, or holds what is not ours to plan.
+const REACH: u64 = usize::MAX as u64 / 2;
+
 impl Limits {
     /// Reads the limits. What cannot be read does not limit.
     pub fn read() -> Limits {
         Limits {
             descriptors: resource(Resource::RLIMIT_NOFILE, Hard),
             threads: threads(),
-            memory: memory().unwrap_or(u64::MAX),
-            // half of what a pointer can reach: the other half is the kernel's, or holds what is not ours to plan
             cores: available_parallelism().map_or(1, usize::from),
-            address_space: resource(Resource::RLIMIT_AS, Soft).min(usize::MAX as u64 / 2),
+            memory: memory().map_or(u64::MAX, |bytes| bytes.min(REACH)),
+            address_space: resource(Resource::RLIMIT_AS, Soft).min(REACH),
         }
     }
 }
@@ -41,7 +43,7 @@ pub fn raise_descriptors() -> io::Result<u64> {
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
-    Ok(hard)
+    Ok(wide(hard))
 }
 
 /// Which of the two limits counts: the hard one only where we raise ours to it.
@@ -53,7 +55,12 @@ use Which::{Hard, Soft};
 
 fn resource(resource: Resource, which: Which) -> u64 {
     let limit = getrlimit(resource).map(|(soft, hard)| if matches!(which, Hard) { hard } else { soft });
-    limit.ok().filter(|limit| *limit != RLIM_INFINITY).unwrap_or(u64::MAX)
+    limit.ok().filter(|limit| *limit != RLIM_INFINITY).map_or(u64::MAX, wide)
+}
+
+/// The system's numbers for limits are smaller on some 32-bit machines.
+fn wide(limit: impl Into<u64>) -> u64 {
+    limit.into()
 }
 
 /// The least of: processes of this user, threads and process ids of the kernel, the control group's limit, and what the number
