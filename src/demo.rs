@@ -73,7 +73,7 @@ fn free_address(port: u16, what: &str) -> io::Result<SocketAddr> {
         Ok(_) => Ok(usual),
         Err(e) => {
             let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            println!("{usual} cannot be used ({e}), so {what} listens on {other}.\n");
+            let _ = writeln!(io::stdout(), "{usual} cannot be used ({e}), so {what} listens on {other}.\n");
             Ok(other)
         }
     }

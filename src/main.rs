@@ -5,7 +5,7 @@ mod diff;
 mod stay;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,25 +50,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
     };
-    if cli.help {
-        print!("{}", cli::help());
-        return ExitCode::SUCCESS;
-    }
-    if cli.version {
-        println!("tcpdirector {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
-    }
-    if cli.passwd {
-        return passwd();
-    }
-    if cli.diff {
-        return match differ(&cli) {
-            Ok(is_same) => ExitCode::from(u8::from(!is_same)),
-            Err(Failure(status, message)) => fail(status, message),
-        };
-    }
-    if cli.replace {
-        return replace(&cli);
+    if let Some(answer) = answer(&cli) {
+        return answer.map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
     }
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
@@ -90,33 +73,45 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--replace`: the new process id goes to standard output.
-fn replace(cli: &Cli) -> ExitCode {
-    let Some(pidfile) = &cli.pidfile else {
-        return fail(USAGE, "--replace needs -p: it finds the program by its pid file");
+/// The exit status of what ends without balancing anything; `None` when that is not what is asked for.
+fn answer(cli: &Cli) -> Option<Result<u8, Failure>> {
+    let said = match cli {
+        Cli { help: true, .. } => say(cli::help().trim_end()),
+        Cli { version: true, .. } => say(format_args!("tcpdirector {}", env!("CARGO_PKG_VERSION"))),
+        Cli { passwd: true, .. } => passwd(),
+        Cli { diff: true, .. } => return Some(differ(cli)),
+        Cli { replace: true, .. } => replace(cli),
+        _ => return None,
     };
-    match successor::ask(pidfile, REPLACE_PATIENCE) {
-        Ok(pid) => {
-            println!("{pid}");
-            ExitCode::SUCCESS
-        }
-        Err(e) => fail(CANNOT_START, e),
+    Some(said.map(|()| 0))
+}
+
+/// Writes a line, or more, to standard output. Whoever reads there may have seen enough.
+fn say(text: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot("cannot write to standard output")(&e)),
+        _ => Ok(()),
     }
+}
+
+/// `--replace`: the new process id goes to standard output.
+fn replace(cli: &Cli) -> Result<(), Failure> {
+    let missing = || Failure(USAGE, "--replace needs -p: it finds the program by its pid file".to_owned());
+    let pidfile = cli.pidfile.as_ref().ok_or_else(missing)?;
+    let pid = successor::ask(pidfile, REPLACE_PATIENCE).map_err(|e| Failure(CANNOT_START, e.to_string()))?;
+    // a failure would mean that the old program goes on
+    let _ = say(pid);
+    Ok(())
 }
 
 /// `--passwd`: the hash goes to standard output, and nothing else does.
-fn passwd() -> ExitCode {
-    match terminal::read_new_password().and_then(|password| admin::hash(&password)) {
-        Ok(hash) => {
-            println!("{hash}");
-            ExitCode::SUCCESS
-        }
-        Err(e) => fail(CANNOT_START, format_args!("no hash was made: {e}")),
-    }
+fn passwd() -> Result<(), Failure> {
+    let hash = terminal::read_new_password().and_then(|password| admin::hash(&password));
+    say(hash.map_err(|e| cannot("no hash was made")(&e))?)
 }
 
-/// `--diff`: the changes go to standard output; tells whether there are none.
-fn differ(cli: &Cli) -> Result<bool, Failure> {
+/// `--diff`: the changes go to standard output; 1 says that there are some.
+fn differ(cli: &Cli) -> Result<u8, Failure> {
     let load = |file: &Path| config::read::load(file).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()));
     let first = load(&cli.file())?;
     let (old, new) = match (&cli.other, &cli.admin) {
@@ -129,17 +124,17 @@ fn differ(cli: &Cli) -> Result<bool, Failure> {
     };
     let changes = Change::between(&old, &new);
     for change in &changes {
-        // whoever reads this may have seen enough
-        let _ = writeln!(std::io::stdout(), "{change}");
+        say(change).map_err(|Failure(_, message)| Failure(NO_ANSWER, message))?;
     }
-    Ok(changes.is_empty())
+    Ok(u8::from(!changes.is_empty()))
 }
 
 /// The one place that reports why the program ends with a status other than 0.
 fn fail(status: u8, message: impl Display) -> ExitCode {
     let message = message.to_string();
     for line in message.lines() {
-        eprintln!("tcpdirector: {line}");
+        // where nobody can be told, the status says it
+        let _ = writeln!(io::stderr(), "tcpdirector: {line}");
     }
     ExitCode::from(status)
 }
@@ -155,7 +150,7 @@ fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
 fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
-        println!("{}", demo.introduction());
+        say(demo.introduction())?;
         return serve(cli, &demo.config(), birth).map(Some);
     }
     let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
@@ -168,14 +163,13 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
 /// `-t`: what the file means, and what it costs.
 fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let budget = budget(cli, config)?;
-    println!("{}: no mistakes", cli.file().display());
+    say(format_args!("{}: no mistakes", cli.file().display()))?;
     for service in &config.services {
         for listen in &service.listens {
-            println!("listen       {} on {listen}, to group {}", service.name, service.enabled);
+            say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
         }
     }
-    println!("{budget}");
-    Ok(())
+    say(budget)
 }
 
 fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {

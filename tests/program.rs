@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGINT, SIGTERM, SIGUSR1};
@@ -80,6 +80,28 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
     for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "stacks ", "memory "] {
         assert!(said.contains(word), "no `{word}` in\n{said}");
     }
+}
+
+/// It ended with a panic and status 101.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.xml");
+    let folder = Folder::new();
+    let other = folder.write("other.xml", &one_service("random", &[SocketAddr::from(([127, 0, 0, 1], 9))], ""));
+    let differ = &["--diff", other.to_str().unwrap(), sample];
+    for (arguments, usual, failed) in [(&["-h"][..], 0, 1), (&["-V"], 0, 1), (&["-t", sample], 0, 1), (differ, 1, 69)] {
+        let end = |place: Stdio| {
+            let output = Command::new(PROGRAM).args(arguments).stdout(place).stderr(Stdio::piped()).output().unwrap();
+            (output.status.code(), text(&output.stderr))
+        };
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        assert_eq!(end(writer.into()), (Some(usual), String::new()), "{arguments:?}");
+        let (status, said) = end(fs::File::create("/dev/full").unwrap().into());
+        assert!(status == Some(failed) && said.contains("No space left") && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+    let nobody_hears = Command::new(PROGRAM).arg("-x").stderr(fs::File::create("/dev/full").unwrap()).status();
+    assert_eq!(nobody_hears.unwrap().code(), Some(64));
 }
 
 #[test]
@@ -338,7 +360,7 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
     let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
-    let _child = Killed(Command::new(PROGRAM).arg("-c").arg(&file).stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let _child = Killed(Command::new(PROGRAM).arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap());
     until("it listens", || std::net::TcpStream::connect(free).is_ok());
     // some 200 bytes each, into a pipe of 64 KiB that is never read
     for _ in 0..600 {
@@ -395,12 +417,7 @@ fn a_daemon_is_ready_when_its_parent_ends_with_0() {
 #[test]
 fn the_demo_serves_and_says_how_to_try_it() {
     let mut demo = Killed(
-        Command::new(PROGRAM)
-            .arg("--demo")
-            .args(["-l", "/dev/null"])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("it was built"),
+        Command::new(PROGRAM).arg("--demo").args(["-l", "/dev/null"]).stdout(Stdio::piped()).spawn().expect("it was built"),
     );
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.0.stdout.take().unwrap()));
     let line = lines.by_ref().map_while(Result::ok).find(|line| line.trim_start().starts_with("curl http://")).unwrap();
