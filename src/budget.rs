@@ -6,11 +6,12 @@ use std::fmt;
 
 use crate::admin;
 use crate::config::{Config, Place};
-use crate::relay::pool::{self, BUFFER, LEAST, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
+use crate::relay::pool::{self, BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
 use crate::traffic::{LISTENER_DESCRIPTORS, MOST_ADDRESSES, PROBES_AT_ONCE};
 
-/// Most threads of the pool where the configuration does not say. They never wait for a socket, so more than processors are no use.
+/// Most threads of the pool where the configuration does not say. They never wait for a socket, so one for each processor is enough,
+/// and one to spare.
 const DEFAULT_THREADS: usize = 64;
 /// Most places in its queue where the configuration does not say.
 const DEFAULT_QUEUE: usize = 1000;
@@ -57,12 +58,14 @@ impl Budget {
         let memory = asked.memory.map_or(machine.memory / 2, Into::into);
         // no more than a share of the memory or of the descriptors, and one at least
         let within = |most: usize, share: u64| most.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
-        let threads = within(machine.cores.clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);
+        let threads = within((machine.cores + 1).clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);
         let pipes = within(DEFAULT_PIPES, (memory / 16 / (PIPE + PIPE_SIZE) as u64).min(machine.descriptors / 64));
         let pipe_size = within(LARGEST, memory / 16 / pipes as u64).max(PIPE_SIZE);
         let queue = within(DEFAULT_QUEUE, (memory / 16 / (SESSION + replay) as u64).min(machine.descriptors / 64));
+        let threads = asked.threads.map_or(threads, Into::into);
         let pool = pool::Limits {
-            threads: asked.threads.map_or(threads, Into::into),
+            threads,
+            pollers: machine.cores.clamp(1, MOST_POLLERS).min(threads.saturating_sub(1).max(1)),
             sessions: 0,
             queue: asked.queue.map_or(queue, Into::into),
             pipes,
@@ -115,7 +118,7 @@ impl Budget {
             + PROBES_AT_ONCE
             + MOST_ADDRESSES
             + admin
-            + POLLER_DESCRIPTORS
+            + POLLER_DESCRIPTORS * self.pool.pollers
             + RESERVED_DESCRIPTORS;
         2 * (self.pool.sessions as u64 + self.pool.pipes as u64) + self.pool.queue as u64 + ours as u64
     }
@@ -166,7 +169,7 @@ mod tests {
     fn descriptors_bound_the_sessions_of_a_large_machine() {
         let budget = budget("", BOX).unwrap();
         assert!((9500..10_000).contains(&budget.pool.sessions), "{budget}");
-        assert!(budget.descriptors() <= BOX.descriptors && budget.pool.threads == 2, "{budget}");
+        assert!(budget.descriptors() <= BOX.descriptors && (budget.pool.threads, budget.pool.pollers) == (3, 2), "{budget}");
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn telling(turns_left: usize, then: Next) -> (Box<dyn Carried>, Receiver<ThreadI
 
 /// A pool whose one thread has slept once, and may carry one session.
 fn pool() -> (Pool, Hand) {
-    let pool = Pool::new(Limits { threads: 1, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let pool =
+        Pool::new(Limits { threads: 1, pollers: 2, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
     let (first, came) = telling(1, Next::Over);
     pool.submit(first);
     came.recv_timeout(DEADLINE).unwrap();
@@ -74,7 +75,8 @@ fn a_session_that_can_have_a_place_begins_on_the_thread_that_brings_it() {
 
 #[test]
 fn without_a_thread_to_go_on_with_it_a_session_is_left_to_a_new_one() {
-    let pool = Pool::new(Limits { threads: 1, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let pool =
+        Pool::new(Limits { threads: 1, pollers: 2, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
     let (session, came) = telling(1, Next::Over);
     pool.carry(session, &mut pool.hand());
     assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());

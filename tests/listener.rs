@@ -54,7 +54,7 @@ impl Drop for Setting {
     }
 }
 
-const ROOM: Limits = Limits { threads: 4, sessions: 200, queue: 200, pipes: 4, pipe_size: 1 << 20, held: 1 << 20 };
+const ROOM: Limits = Limits { threads: 4, pollers: 2, sessions: 200, queue: 200, pipes: 4, pipe_size: 1 << 20, held: 1 << 20 };
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, DEADLINE).is_err()
@@ -117,7 +117,7 @@ fn pausing_and_stopping_do_not_wait_for_a_full_queue() {
     let setting = Setting::new(
         backend.address(),
         backend.address(),
-        Limits { threads: 1, sessions: 1, queue: 2, pipes: 0, pipe_size: 1 << 20, held: 1 << 20 },
+        Limits { threads: 1, pollers: 2, sessions: 1, queue: 2, pipes: 0, pipe_size: 1 << 20, held: 1 << 20 },
     );
     let clients: Vec<TcpStream> = (0..10).map(|_| connect(setting.address())).collect();
     // one runs, two wait, and the accept thread holds one until there is room

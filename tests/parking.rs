@@ -14,7 +14,10 @@ use crate::common::backend::Backend;
 use crate::common::{TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, until};
 
 fn with_threads(threads: usize, xml: &str) -> TestDaemon {
-    TestDaemon::with_limits(xml, Limits { threads, sessions: 1000, queue: 1000, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 })
+    TestDaemon::with_limits(
+        xml,
+        Limits { threads, pollers: 2, sessions: 1000, queue: 1000, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+    )
 }
 
 /// Another service `other` beside the first one, at the second address.

@@ -19,7 +19,7 @@ fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     let xml = one_service("roundrobin", &[holding.address(), good.address()], "");
     let daemon = TestDaemon::with_limits(
         &xml,
-        Limits { threads: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits { threads: 2, pollers: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
@@ -40,7 +40,7 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits { threads: 2, pollers: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
@@ -68,7 +68,7 @@ impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
 }
 
 fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
-    Pool::new(Limits { threads, sessions, queue, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 }).unwrap()
+    Pool::new(Limits { threads, pollers: 2, sessions, queue, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 }).unwrap()
 }
 
 fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Seat>) -> Next + Send + Sync + 'static) {
@@ -329,14 +329,14 @@ fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
         }
     });
     assert_eq!(pool.waiting(), 1);
-    pool.set_limits(Limits { threads: 3, sessions: 3, queue: 3, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
+    pool.set_limits(Limits { threads: 3, pollers: 2, sessions: 3, queue: 3, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
     let mut came = [receive.recv_timeout(DEADLINE).unwrap(), receive.recv_timeout(DEADLINE).unwrap()];
     came.sort();
     assert_eq!(came, [1, 2]);
     waiting.join().unwrap();
     assert!(pool.threads() >= 2);
     drop(first);
-    pool.set_limits(Limits { threads: 1, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
+    pool.set_limits(Limits { threads: 1, pollers: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
     let last = occupy(&pool);
     until("one thread is left", || pool.threads() == 1);
     drop(last);
@@ -347,7 +347,7 @@ fn a_stop_closes_the_clients_that_wait() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits { threads: 2, pollers: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();

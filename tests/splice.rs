@@ -18,7 +18,10 @@ const PIPES: [usize; 3] = [8, 1, 0];
 
 fn with_pipes(pipes: usize, backend: &Backend, inside: &str) -> TestDaemon {
     let xml = one_service("random", &[backend.address()], inside);
-    TestDaemon::with_limits(&xml, Limits { threads: 2, sessions: 100, queue: 100, pipes, pipe_size: 1 << 20, held: 100_000 })
+    TestDaemon::with_limits(
+        &xml,
+        Limits { threads: 2, pollers: 2, sessions: 100, queue: 100, pipes, pipe_size: 1 << 20, held: 100_000 },
+    )
 }
 
 /// Sends so much and reads it back, both at once.

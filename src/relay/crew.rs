@@ -1,9 +1,10 @@
-//! Which of the pool's threads does what: one at most waits at the poller and has *the watch*, the others run sessions, or rest.
+//! Which of the pool's threads does what: one at most waits at each open poller and has *the watch* there, the others run sessions, or
+//! rest.
 //!
-//! One thread at the poller is enough, and costs less than several: with each of them the kernel would wake one more for every piece
-//! of news, only to find that the one that is awake would have taken it a moment later. Who rests is woken when there is more to do
-//! than the others can: when one of them has had no pause for a while, when it begins with something that takes its time, when
-//! several things wait. All decisions are made under the lock of the pool's state. A thread that only polls may hear a call that was
+//! One thread at one poller is enough, and costs less than several: with each of them the kernel would wake one more for every piece
+//! of news, only to find that the one that is awake would have taken it a moment later. When it has no rest any more, another
+//! poller is opened ([`super::pollers`]). Who rests is woken for that, when a thread begins with something that takes its time, and
+//! when several things wait. All decisions are made under the lock of the pool's state. A thread that only polls may hear a call that was
 //! meant for the one that has the watch: so it looks at everything that a call can be about before it rests.
 //!
 //! As long as there is any thread, one of them has the watch or runs something, and comes by here after that.
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
+use super::load::Load;
 use super::pool::{Inner, STACK, State};
 use super::worker::Worker;
 use crate::system::thread;
@@ -27,18 +29,14 @@ const REST: Duration = Duration::from_secs(1);
 /// How often a thread rests before it ends: sooner than the one that has the watch.
 const RESTS: usize = 5;
 
-/// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another. If all hang, sessions wait
-/// until one goes on.
-pub(super) const FEW: usize = 2;
-
 /// What a thread is to do when it has run what it had.
 pub(super) enum Step {
     /// Sound the alarms that are due.
     Alarm,
     /// Look for news, without waiting: there is other work.
     Poll,
-    /// Wait for news, for no longer than so.
-    Watch(Duration),
+    /// Wait for news at this poller, for no longer than so.
+    Watch(usize, Duration),
     /// Look for work: somebody has called.
     Again,
     /// Nothing any more.
@@ -46,8 +44,9 @@ pub(super) enum Step {
 }
 
 impl Inner {
-    /// What the calling thread of the pool is to do now. Rests here if there is nothing.
-    pub(super) fn step(&self) -> Step {
+    /// What the calling thread of the pool is to do now, and if it is to wait, preferably at the poller where it was before. Rests here
+    /// if there is nothing.
+    pub(super) fn step(&self, before: usize) -> Step {
         let mut state = self.state.lock();
         if state.threads > state.limits.threads || state.is_over() {
             self.end(state);
@@ -61,22 +60,21 @@ impl Inner {
         if !self.ready.is_empty() || self.could_start(&state) {
             return Step::Poll;
         }
-        if let Some(until) = state.watch {
+        let open = self.pollers.open();
+        let Some(at) = [before].into_iter().chain(0..open).find(|at| *at < open && state.has_no_watch(*at)) else {
             // a call for an alarm may have been heard by one that only polled
-            if state.clock.next().is_some_and(|next| next < until) {
-                self.poller.call();
-            }
+            self.call_for_alarm(&state);
             return self.rest(state);
-        }
+        };
         let until = state.clock.next().map_or(now + IDLE_LIFE, |alarm| alarm.min(now + IDLE_LIFE));
-        state.watch = Some(until);
-        Step::Watch(until - now)
+        state.set_watch(at, Some(until));
+        Step::Watch(at, until - now)
     }
 
     /// The thread that had the watch has something to do; or, after having waited `in_vain`, may have to end. Tells whether it does.
-    pub(super) fn leave_watch(&self, limit: Duration, in_vain: bool) -> bool {
+    pub(super) fn leave_watch(&self, at: usize, limit: Duration, in_vain: bool) -> bool {
         let mut state = self.state.lock();
-        state.watch = None;
+        state.set_watch(at, None);
         let ends = in_vain && limit == IDLE_LIFE && state.taken == 0 && self.ready.is_empty() && !self.could_start(&state);
         if ends {
             self.end(state);
@@ -86,11 +84,11 @@ impl Inner {
 
     fn rest(&self, mut state: MutexGuard<'_, State>) -> Step {
         for _ in 0..RESTS {
-            if !self.called.wait_for(&mut state, REST).timed_out() || state.watch.is_none() {
+            if !self.called.wait_for(&mut state, REST).timed_out() || (0..self.pollers.open()).any(|at| state.has_no_watch(at)) {
                 return Step::Again;
             }
         }
-        if state.threads <= FEW && state.taken > 0 {
+        if state.threads <= self.few(&state) && state.taken > 0 {
             return Step::Again;
         }
         self.end(state);
@@ -104,35 +102,58 @@ impl Inner {
         self.called.notify_one();
     }
 
-    /// Has the thread at the poller look at queues and limits. Without one, those that run will look.
+    /// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another. If all hang, sessions wait
+    /// until one goes on.
+    pub(super) fn few(&self, state: &State) -> usize {
+        (self.pollers.open() + 1).min(state.limits.threads)
+    }
+
+    /// Has a thread at a poller look at queues and limits. Without one, those that run will look.
     pub(super) fn call(&self, state: &State) {
-        if state.watch.is_some() {
-            self.poller.call();
+        if let Some(at) = state.watches.iter().position(Option::is_some) {
+            self.pollers.call(at);
+        }
+    }
+
+    /// Has a thread at a poller wake in time for the next alarm.
+    fn call_for_alarm(&self, state: &State) {
+        let mut watches = state.watches.iter().flatten();
+        if state.clock.next().is_some_and(|next| watches.all(|until| next < *until)) {
+            self.call(state);
         }
     }
 
     /// There is more to do than one thread can: has another one look for work, one that rests or a new one.
-    pub(super) fn help(self: &Arc<Self>) {
+    /// A shortage of threads is told of by the next session that comes.
+    pub(super) fn help(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
-        if !self.called.notify_one() {
-            // a shortage of threads is told of by the next session
-            let _ = self.start(state);
+        if self.called.notify_one() { Ok(()) } else { self.start(state) }
+    }
+
+    /// What a thread that was at this poller has had to do lately: if it was much, another poller is opened and another thread called
+    /// for it; if it was little, the last poller is closed by the thread that was there.
+    pub(super) fn suit(self: &Arc<Self>, at: usize, load: Load) {
+        match load {
+            Load::Full if self.pollers.grow() => {
+                if self.help().is_err() {
+                    return self.pollers.shrink();
+                }
+                // and one to spare
+                let state = self.state.lock();
+                if state.threads < self.few(&state) {
+                    let _ = self.start(state);
+                }
+            }
+            Load::Little if at + 1 == self.pollers.open() => self.pollers.shrink(),
+            _ => {}
         }
     }
 
-    /// The calling thread has had no pause for long: another one is to help, unless one has nothing to do but to wait for news.
-    pub(super) fn help_tired(self: &Arc<Self>) {
-        let is_enough = self.state.lock().watch.is_some() && self.ready.is_empty();
-        if !is_enough {
-            self.help();
-        }
-    }
-
-    /// The calling thread begins with something that takes its time: another one must have the watch meanwhile, if anybody else
+    /// The calling thread begins with something that takes its time: another one must watch this poller meanwhile, if anybody else
     /// is there to be waited for.
-    pub(super) fn relieve(&self) {
+    pub(super) fn relieve(&self, at: usize) {
         let state = self.state.lock();
-        if state.taken > 1 && state.watch.is_none() {
+        if state.taken > 1 && state.has_no_watch(at) {
             self.called.notify_one();
         }
     }
@@ -141,9 +162,7 @@ impl Inner {
     pub(super) fn set_alarm(&self, number: usize, when: Instant) {
         let mut state = self.state.lock();
         state.clock.set(number, when);
-        if state.watch.is_some_and(|until| state.clock.next().is_some_and(|next| next < until)) {
-            self.poller.call();
-        }
+        self.call_for_alarm(&state);
     }
 
     /// Sees to it that a session that waits is looked at.
@@ -155,7 +174,7 @@ impl Inner {
         }
         self.call(&state);
         // otherwise all who do not rest are busy
-        if state.watch.is_some() || self.called.notify_one() { Ok(()) } else { self.start(state) }
+        if state.watches.iter().any(Option::is_some) || self.called.notify_one() { Ok(()) } else { self.start(state) }
     }
 
     /// Starts a thread, if there may be one more.

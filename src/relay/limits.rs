@@ -6,8 +6,11 @@ use crate::system::thread;
 /// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame.
 pub const STACK: usize = thread::SMALL;
 
-/// Descriptors of a pool itself.
+/// Descriptors of each poller.
 pub const POLLER_DESCRIPTORS: usize = 2;
+
+/// Most pollers.
+pub const MOST_POLLERS: usize = 64;
 
 /// Bytes that one flow reads at once.
 pub const BUFFER: usize = 64 * 1024;
@@ -27,6 +30,8 @@ pub type Space = Vec<u8>;
 pub struct Limits {
     /// Most threads; at least one.
     pub threads: usize,
+    /// Most pollers that are open; fewer than threads, so that there is one for each and one more, and at least one.
+    pub pollers: usize,
     /// Most sessions that have a place; at least one.
     pub sessions: usize,
     /// Most sessions that wait for a place; at least one.
@@ -41,6 +46,8 @@ pub struct Limits {
 
 impl Limits {
     pub(super) fn at_least_one(self) -> Limits {
-        Limits { threads: self.threads.max(1), sessions: self.sessions.max(1), queue: self.queue.max(1), ..self }
+        let threads = self.threads.max(1);
+        let pollers = self.pollers.clamp(1, (threads - 1).clamp(1, MOST_POLLERS));
+        Limits { threads, pollers, sessions: self.sessions.max(1), queue: self.queue.max(1), ..self }
     }
 }

@@ -1,4 +1,4 @@
-//! The readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket is registered once in its life,
+//! A readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket is registered once in its life,
 //! or twice if somebody has to wait for room in it, and no message costs another call. Beside the sockets it holds one event
 //! counter, which wakes a thread for other work.
 //!
@@ -6,12 +6,14 @@
 //! left must not wait for it (see [`super::seat`], which keeps the account of who has been told what).
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::limits::MOST_POLLERS;
 
 /// What epoll says about a socket.
 pub type News = EpollFlags;
@@ -19,7 +21,20 @@ pub type News = EpollFlags;
 /// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never with this one.
 const CALL: u64 = u64::MAX;
 
-/// One poller for a whole pool. A socket that is closed leaves it by itself.
+/// The mark of the last of other pollers; the others have the numbers before it, which no socket has either.
+const LAST_POLLER: u64 = CALL - 1;
+
+/// What an event is about.
+pub enum Event {
+    /// Somebody has called.
+    Call,
+    /// There are news at another poller.
+    Poller(usize),
+    /// What has happened to the socket that has this mark.
+    Socket(usize, News),
+}
+
+/// A socket that is closed leaves it by itself.
 pub struct Poller {
     epoll: Epoll,
     call: EventFd,
@@ -46,6 +61,25 @@ impl Poller {
         }
     }
 
+    /// Takes a socket away.
+    pub fn forget(&self, socket: BorrowedFd<'_>) {
+        // it fails only when the socket was not there
+        let _ = self.epoll.delete(socket);
+    }
+
+    /// From now on the news of another poller are news of this one, as an [`Event::Poller`] of this number.
+    pub fn adopt(&self, other: &Poller, number: usize) -> io::Result<()> {
+        match self.epoll.add(&other.epoll.0, EpollEvent::new(EpollFlags::EPOLLIN, LAST_POLLER - number as u64)) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The other way round.
+    pub fn release(&self, other: &Poller) {
+        self.forget(other.epoll.0.as_fd());
+    }
+
     /// Makes one waiting thread return, or the next one that would wait.
     pub fn call(&self) {
         // it fails only when the counter is full, and then somebody is called already
@@ -61,8 +95,11 @@ impl Poller {
     }
 }
 
-/// The mark and the news of an event; `None` for a call.
-pub fn read(event: &EpollEvent) -> Option<(usize, News)> {
-    let mark = event.data();
-    (mark != CALL).then(|| (mark as usize, event.events()))
+/// What an event is about.
+pub fn read(event: &EpollEvent) -> Event {
+    match event.data() {
+        CALL => Event::Call,
+        mark if mark > LAST_POLLER - MOST_POLLERS as u64 => Event::Poller((LAST_POLLER - mark) as usize),
+        mark => Event::Socket(mark as usize, event.events()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a limit, run what can go on.
 //!
-//! The accept threads call [`Pool::carry`]. A thread without work waits at the poller (`relay::poller`) for news of the sockets of all
+//! The accept threads call [`Pool::carry`]. A thread without work waits at a poller (`relay::pollers`) for news of the sockets of
 //! sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of
 //! sessions. The one mutex here guards the counts and the clock; the two queues are crossbeam's.
 
@@ -16,12 +16,11 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
-use super::crew::FEW;
 use super::limits::HAND_BUFFER;
-pub use super::limits::{BUFFER, LEAST, Limits, POLLER_DESCRIPTORS, STACK, Space};
+pub use super::limits::{BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space};
 use super::pipe::Pipes;
 pub use super::pipe::USUAL as PIPE_SIZE;
-use super::poller::Poller;
+use super::pollers::Pollers;
 use super::purse::Purse;
 use super::seat::{Carried, Seat, Side};
 use super::seats::Seats;
@@ -35,7 +34,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 pub struct Pool(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) poller: Poller,
+    pub(super) pollers: Pollers,
     pub(super) seats: Seats,
     pub(super) pipes: Arc<Pipes>,
     purse: Arc<Purse>,
@@ -56,8 +55,8 @@ pub(super) struct State {
     /// Sessions that have a place.
     pub(super) taken: usize,
     pub(super) clock: Clock,
-    /// Until when the thread at the poller sleeps at most; `None` while there is none.
-    pub(super) watch: Option<Instant>,
+    /// Until when the thread at each poller sleeps at most; `None` while there is none.
+    pub(super) watches: Vec<Option<Instant>>,
     pub(super) last_id: usize,
     closed: bool,
 }
@@ -72,12 +71,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn watch(&self, side: Side, socket: BorrowedFd<'_>, room: bool) -> io::Result<()> {
-        self.pool.poller.watch(socket, Seats::mark(self.number, side), room)
+    /// The poller that the sockets of this session belong to now.
+    pub(super) fn poller(&self) -> usize {
+        self.pool.pollers.of(self.number)
+    }
+
+    pub(super) fn watch(&self, at: usize, side: Side, socket: BorrowedFd<'_>, room: bool) -> io::Result<()> {
+        self.pool.pollers.watch(at, socket, Seats::mark(self.number, side), room)
+    }
+
+    pub(super) fn forget(&self, at: usize, socket: BorrowedFd<'_>) {
+        self.pool.pollers.forget(at, socket);
     }
 
     pub(super) fn relieve(&self) {
-        self.pool.relieve();
+        self.pool.relieve(self.poller());
     }
 
     pub(super) fn pipes(&self) -> &Arc<Pipes> {
@@ -100,17 +108,11 @@ impl Drop for Place {
 impl Pool {
     /// A pool without any thread yet. Fails when the system gives no poller.
     pub fn new(limits: Limits) -> io::Result<Pool> {
-        let state = State {
-            limits: limits.at_least_one(),
-            threads: 0,
-            taken: 0,
-            clock: Clock::default(),
-            watch: None,
-            last_id: 0,
-            closed: false,
-        };
+        let limits = limits.at_least_one();
+        let state =
+            State { limits, threads: 0, taken: 0, clock: Clock::default(), watches: Vec::new(), last_id: 0, closed: false };
         Ok(Pool(Arc::new(Inner {
-            poller: Poller::new()?,
+            pollers: Pollers::new(limits.pollers)?,
             seats: Seats::default(),
             pipes: Pipes::new(limits.pipes, limits.pipe_size),
             purse: Purse::new(limits.held),
@@ -180,7 +182,9 @@ impl Pool {
 
     /// Changes the limits. What is over a lower one stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
-        self.0.state.lock().limits = limits.at_least_one();
+        let limits = limits.at_least_one();
+        self.0.state.lock().limits = limits;
+        self.0.pollers.set_most(limits.pollers);
         self.0.pipes.set_limits(limits.pipes, limits.pipe_size);
         self.0.purse.set_most(limits.held);
         self.0.room.notify_all();
@@ -214,7 +218,7 @@ impl Pool {
 
     /// Has every thread look at the limits.
     fn call_all(&self) {
-        self.0.poller.call();
+        self.0.pollers.call_all();
         self.0.called.notify_all();
     }
 }
@@ -243,10 +247,10 @@ impl Inner {
             return Err(session);
         }
         state.taken += 1;
-        let is_short_handed = state.threads < FEW.min(state.limits.threads);
+        let is_short_handed = state.threads < self.few(&state);
         drop(state);
         if is_short_handed {
-            self.help();
+            let _ = self.help();
         }
         Ok(self.sit(session))
     }
@@ -266,6 +270,21 @@ impl Inner {
 }
 
 impl State {
+    /// Whether nobody waits at this poller.
+    pub(super) fn has_no_watch(&self, at: usize) -> bool {
+        self.watches.get(at).is_none_or(Option::is_none)
+    }
+
+    /// Somebody waits at this poller until then, or nobody.
+    pub(super) fn set_watch(&mut self, at: usize, until: Option<Instant>) {
+        if self.watches.len() <= at {
+            self.watches.resize(at + 1, None);
+        }
+        if let Some(watch) = self.watches.get_mut(at) {
+            *watch = until;
+        }
+    }
+
     /// Whether no session is left and none can come.
     pub(super) fn is_over(&self) -> bool {
         self.closed && self.taken == 0

@@ -57,6 +57,9 @@ pub enum Side {
     Server,
 }
 
+/// No poller watches the socket.
+const NOWHERE: u8 = 0;
+
 const ASLEEP: u8 = 0;
 const WAITS_FOR_SOURCE: u8 = 1;
 const WAITS_FOR_SINK: u8 = 2;
@@ -71,7 +74,8 @@ const BEGINS: u8 = 8;
 pub struct Seat {
     pub(super) carried: Box<dyn Carried>,
     halves: [AtomicU8; 2],
-    is_watched: [AtomicBool; 2],
+    /// The poller that watches each socket, counted from one; zero while none does.
+    pollers: [AtomicU8; 2],
     is_room_watched: [AtomicBool; 2],
     /// Beside bytes, something else may be there to be read: the end of the stream, an error.
     is_odd: [AtomicBool; 2],
@@ -83,38 +87,54 @@ pub struct Seat {
 impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
         let halves = [AtomicU8::new(RUNS_WIDE), AtomicU8::new(ASLEEP)];
-        let [is_watched, is_room_watched, is_odd, is_hung] = Default::default();
-        Seat { carried, halves, is_watched, is_room_watched, is_odd, is_hung, place }
+        let [is_room_watched, is_odd, is_hung] = Default::default();
+        Seat { carried, halves, pollers: Default::default(), is_room_watched, is_odd, is_hung, place }
     }
 
-    /// Has the poller watch a socket of the session, if it does not yet. A half must do so before it waits for the socket.
+    /// Has a poller watch a socket of the session, if none does yet. A half must do so each time before it waits for the socket: it
+    /// goes to another poller if there are more or less of them now.
     pub fn watch(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
-        if !self.is_watched(side) {
-            self.place.watch(side, socket.as_fd(), false)?;
-            side.of(&self.is_watched).store(true, SeqCst);
-        }
-        Ok(())
+        self.register(side, socket, false)
     }
 
     /// The same before it waits for room to write, too. Apart, because most sockets always have room, and to say so would wake a
     /// thread for nothing.
     pub fn watch_room(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
-        if !side.of(&self.is_room_watched).load(SeqCst) {
-            self.place.watch(side, socket.as_fd(), true)?;
-            side.of(&self.is_watched).store(true, SeqCst);
-            side.of(&self.is_room_watched).store(true, SeqCst);
+        self.register(side, socket, true)
+    }
+
+    fn register(&self, side: Side, socket: &impl AsFd, wants_room: bool) -> io::Result<()> {
+        let (poller, is_room_watched) = (side.of(&self.pollers), side.of(&self.is_room_watched));
+        let (now, then) = (poller.load(SeqCst).checked_sub(1).map(usize::from), self.place.poller());
+        let has_room = is_room_watched.load(SeqCst);
+        let is_enough = now.is_some() && (has_room || !wants_room);
+        if is_enough && now == Some(then) {
+            return Ok(());
+        }
+        match self.place.watch(then, side, socket.as_fd(), has_room || wants_room) {
+            // where it is, it is watched, too
+            Err(_) if is_enough => return Ok(()),
+            result => result?,
+        }
+        // only now: news of both are welcome, news of none would be lost
+        if let Some(now) = now.filter(|now| *now != then) {
+            self.place.forget(now, socket.as_fd());
+        }
+        poller.store(then as u8 + 1, SeqCst);
+        if wants_room {
+            is_room_watched.store(true, SeqCst);
         }
         Ok(())
     }
 
     /// Whether news of this socket may have come before.
     pub fn is_watched(&self, side: Side) -> bool {
-        side.of(&self.is_watched).load(SeqCst)
+        side.of(&self.pollers).load(SeqCst) != NOWHERE
     }
 
     /// The socket of this side was closed, and another one may come.
     pub fn forget(&self, side: Side) {
-        side.of(&self.is_watched).store(false, SeqCst);
+        side.of(&self.pollers).store(NOWHERE, SeqCst);
         side.of(&self.is_room_watched).store(false, SeqCst);
         side.of(&self.is_odd).store(false, SeqCst);
         side.of(&self.is_hung).store(false, SeqCst);

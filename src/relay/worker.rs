@@ -9,7 +9,8 @@ use nix::sys::epoll::EpollEvent;
 
 use super::Direction;
 use super::crew::Step;
-use super::poller::{self, News};
+use super::load::Shift;
+use super::poller::{self, Event, News};
 use super::pool::{BUFFER, Inner, Space};
 use super::seat::{Next, Seat, Side};
 use super::seats::Seats;
@@ -18,17 +19,14 @@ use super::seats::Seats;
 /// others no more than its turn.
 const BATCH: usize = 64;
 
+/// The same for a poller that was closed: sockets leave it as they have news.
+const FEW: usize = 8;
+
 /// Alarms sounded at once before the poller is asked.
 const ALARMS: usize = 8;
 
 /// How often a half goes on because of news that came meanwhile, before others have their turn.
 const TURNS: usize = 4;
-
-/// A thread that has had no pause for so long calls for another one.
-const LONG: Duration = Duration::from_millis(10);
-
-/// A wait of more than this was one: the call alone takes a few microseconds.
-const PAUSE: Duration = Duration::from_micros(10);
 
 /// What a thread needs to run sessions.
 pub struct Worker {
@@ -49,35 +47,36 @@ impl Worker {
     }
 
     fn work(&mut self) {
-        let mut rested = Instant::now();
+        let (mut at, mut shift) = (0, Shift::new(Instant::now()));
         loop {
             self.do_what_waits();
-            let limit = match self.pool.step() {
+            let limit = match self.pool.step(at) {
                 Step::Alarm => {
                     self.sound_alarms();
                     Duration::ZERO
                 }
                 Step::Poll => Duration::ZERO,
-                Step::Watch(limit) => limit,
+                Step::Watch(there, limit) => {
+                    at = there;
+                    limit
+                }
                 Step::Again => {
-                    rested = Instant::now();
+                    shift = Shift::new(Instant::now());
                     continue;
                 }
                 Step::End => return,
             };
             let mut events = [EpollEvent::empty(); BATCH];
             let began = Instant::now();
-            let count = self.pool.poller.wait(&mut events, limit);
+            let count = self.pool.pollers.wait(at, &mut events, limit);
+            let now = Instant::now();
             let had_watch = limit > Duration::ZERO;
-            if had_watch && self.pool.leave_watch(limit, count == 0) {
+            if had_watch && self.pool.leave_watch(at, limit, count == 0) {
                 return;
             }
-            let now = Instant::now();
-            if had_watch && now - began > PAUSE {
-                rested = now;
-            } else if now - rested > LONG {
-                rested = now;
-                self.pool.help_tired();
+            let waited = if had_watch { now - began } else { Duration::ZERO };
+            if let Some(load) = shift.note(waited, now, self.pool.pollers.open() as u32) {
+                self.pool.suit(at, load);
             }
             self.spread(events.get(..count).unwrap_or_default());
         }
@@ -99,7 +98,7 @@ impl Worker {
     fn call_for_the_rest(&self) {
         let has_more = self.pool.could_start(&self.pool.state.lock());
         if has_more {
-            self.pool.help();
+            let _ = self.pool.help();
         }
     }
 
@@ -118,12 +117,25 @@ impl Worker {
 
     /// Runs what the news concern.
     fn spread(&mut self, events: &[EpollEvent]) {
-        for (mark, news) in events.iter().filter_map(poller::read) {
-            let (number, side) = Seats::read_mark(mark);
-            let Some(seat) = self.pool.seats.find(number) else { continue };
-            // the news of the others must not be lost with a session that panics at its end
-            let _ = catch_unwind(AssertUnwindSafe(|| self.tell(seat, side, news)));
+        for event in events {
+            match poller::read(event) {
+                Event::Call => {}
+                Event::Poller(other) => self.look_at(other),
+                Event::Socket(mark, news) => {
+                    let (number, side) = Seats::read_mark(mark);
+                    let Some(seat) = self.pool.seats.find(number) else { continue };
+                    // the news of the others must not be lost with a session that panics at its end
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.tell(seat, side, news)));
+                }
+            }
         }
+    }
+
+    /// Runs what has come to a poller that nobody watches any more; what is left then is told of again.
+    fn look_at(&mut self, other: usize) {
+        let mut events = [EpollEvent::empty(); FEW];
+        let count = self.pool.pollers.wait(other, &mut events, Duration::ZERO);
+        self.spread(events.get(..count).unwrap_or_default());
     }
 
     fn tell(&mut self, seat: Arc<Seat>, side: Side, news: News) {
@@ -161,7 +173,7 @@ impl Worker {
         let is_alone = self.pool.ready.is_empty();
         self.pool.ready.push((seat.clone(), half));
         if !is_alone {
-            self.pool.help();
+            let _ = self.pool.help();
         }
     }
 }

@@ -80,7 +80,7 @@ impl Carried for Told {
 /// From an accept thread to a session's first step, and word of it: on that thread itself, or on a thread of the pool that waits.
 #[divan::bench(args = ["here", "in the pool"])]
 fn hand_over(bencher: Bencher, place: &str) {
-    let pool = Pool::new(Limits { threads: 2, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 0 }).unwrap();
+    let pool = Pool::new(Limits { threads: 2, pollers: 2, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 0 }).unwrap();
     let (tell, told) = unbounded();
     let mut hand = pool.hand();
     // the first one starts a thread

@@ -54,7 +54,7 @@ impl TestDaemon {
     pub fn start(xml: &str) -> TestDaemon {
         TestDaemon::with_limits(
             xml,
-            Limits { threads: 4, sessions: 400, queue: 400, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+            Limits { threads: 4, pollers: 2, sessions: 400, queue: 400, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
         )
     }
 

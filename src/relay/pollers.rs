@@ -1,0 +1,234 @@
+//! The pollers of a pool. One is open at first; while its threads have no rest another is opened, up to one for each processor, and
+//! closed again when fewer will do ([`super::load`] judges that). Two threads with a poller each do more than two at one: neither
+//! wakes for what the other has in its hands. With little to do, one that has all the news does it with fewer wake-ups.
+//!
+//! A socket is registered with the open poller that its session's number falls to. When another number of them is open, it moves
+//! when its flow parks the next time. What never moves is not lost: a poller that is closed is itself a member of the first one.
+//!
+//! The one lock here is held while pollers are opened and closed, across calls that do not wait; nothing on the way of a byte takes
+//! it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use nix::sys::epoll::EpollEvent;
+use parking_lot::Mutex;
+
+use super::limits::MOST_POLLERS;
+use super::poller::Poller;
+
+/// All that were ever needed.
+pub struct Pollers {
+    made: [OnceLock<Poller>; MOST_POLLERS],
+    open: AtomicUsize,
+    /// How many may be open.
+    most: Mutex<usize>,
+}
+
+impl Pollers {
+    /// With one that is open.
+    pub fn new(most: usize) -> io::Result<Pollers> {
+        let pollers =
+            Pollers { made: [const { OnceLock::new() }; MOST_POLLERS], open: AtomicUsize::new(1), most: Mutex::new(most) };
+        pollers.make(0)?;
+        Ok(pollers)
+    }
+
+    /// How many are open: those with lower numbers than this.
+    pub fn open(&self) -> usize {
+        self.open.load(SeqCst)
+    }
+
+    /// The one for the session of this number, now.
+    pub fn of(&self, session: usize) -> usize {
+        session % self.open()
+    }
+
+    /// Opens another one, if there may be one more; tells whether it has.
+    pub fn grow(&self) -> bool {
+        let most = self.most.lock();
+        let open = self.open();
+        if open >= *most || self.make(open).is_err() {
+            return false;
+        }
+        if let (Some(first), Some(next)) = (self.get(0), self.get(open)) {
+            first.release(next);
+        }
+        self.open.store(open + 1, SeqCst);
+        true
+    }
+
+    /// Closes the last one, unless it is the only one. Whoever watches it may do so until there is something else to do.
+    pub fn shrink(&self) {
+        self.close_last(&self.most.lock());
+    }
+
+    /// Changes the limit.
+    pub fn set_most(&self, new: usize) {
+        let mut most = self.most.lock();
+        *most = new;
+        while self.open() > new.max(1) && self.close_last(&most) {}
+    }
+
+    /// Registers a socket with this one; see [`Poller::watch`].
+    pub fn watch(&self, at: usize, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
+        self.get(at).ok_or(io::ErrorKind::NotFound)?.watch(socket, mark, room)
+    }
+
+    /// Takes a socket away from this one.
+    pub fn forget(&self, at: usize, socket: BorrowedFd<'_>) {
+        if let Some(poller) = self.get(at) {
+            poller.forget(socket);
+        }
+    }
+
+    /// Waits at this one; see [`Poller::wait`].
+    pub fn wait(&self, at: usize, events: &mut [EpollEvent], limit: Duration) -> usize {
+        self.get(at).map_or(0, |poller| poller.wait(events, limit))
+    }
+
+    /// Makes one thread return that waits at this one, or the next one that would.
+    pub fn call(&self, at: usize) {
+        if let Some(poller) = self.get(at) {
+            poller.call();
+        }
+    }
+
+    /// The same at each of them.
+    pub fn call_all(&self) {
+        self.made.iter().filter_map(OnceLock::get).for_each(Poller::call);
+    }
+
+    fn close_last(&self, _most: &usize) -> bool {
+        let last = self.open() - 1;
+        let (Some(first), Some(poller), true) = (self.get(0), self.get(last), last > 0) else { return false };
+        // before nobody is bound to watch it
+        if first.adopt(poller, last).is_err() {
+            return false;
+        }
+        self.open.store(last, SeqCst);
+        true
+    }
+
+    fn make(&self, number: usize) -> io::Result<()> {
+        let place = self.made.get(number).ok_or(io::ErrorKind::NotFound)?;
+        if place.get().is_none() {
+            // under the lock, so that nobody else has set it meanwhile
+            let _ = place.set(Poller::new()?);
+        }
+        Ok(())
+    }
+
+    fn get(&self, number: usize) -> Option<&Poller> {
+        self.made.get(number)?.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::super::load::Load;
+    use super::super::poller::{self, Event, News};
+    use super::super::pool::{Limits, Pool, Space};
+    use super::super::seat::{Carried, Next, Seat};
+    use super::super::{Direction, Meter, Relay};
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    /// The first event that comes to a poller; a call if there is none.
+    fn event(pollers: &Pollers, at: usize, limit: Duration) -> Event {
+        let mut events = [EpollEvent::empty()];
+        let count = pollers.wait(at, &mut events, limit);
+        events.first().filter(|_| count == 1).map_or(Event::Call, poller::read)
+    }
+
+    #[test]
+    fn there_is_one_at_first_and_there_are_never_more_than_allowed() {
+        let pollers = Pollers::new(2).unwrap();
+        assert_eq!([pollers.open(), pollers.of(7)], [1, 0]);
+        assert_eq!([pollers.grow(), pollers.grow()], [true, false]);
+        assert_eq!([pollers.open(), pollers.of(6), pollers.of(7)], [2, 0, 1]);
+        pollers.set_most(1);
+        assert_eq!((pollers.open(), pollers.grow()), (1, false));
+        pollers.shrink();
+        assert_eq!(pollers.open(), 1);
+    }
+
+    #[test]
+    fn what_is_left_at_a_poller_that_is_closed_is_news_of_the_first_one() {
+        const LONG: Duration = Duration::from_secs(20);
+        let pollers = Pollers::new(2).unwrap();
+        let (socket, mut other) = pair();
+        assert!(pollers.grow());
+        pollers.watch(1, socket.as_fd(), 42, false).unwrap();
+        pollers.shrink();
+        other.write_all(b"x").unwrap();
+        assert!(matches!(event(&pollers, 0, LONG), Event::Poller(1)));
+        assert!(matches!(event(&pollers, 1, Duration::ZERO), Event::Socket(42, News::EPOLLIN)));
+        // and not any more when it is open again
+        assert!(pollers.grow());
+        other.write_all(b"x").unwrap();
+        assert!(matches!(event(&pollers, 1, LONG), Event::Socket(42, _)));
+        assert!(matches!(event(&pollers, 0, Duration::ZERO), Event::Call));
+    }
+
+    /// A relay that nothing but news of its sockets rouses.
+    struct Alone(Relay);
+
+    impl Carried for Alone {
+        fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
+            seat.begin_other();
+            self.0.go(half, seat, space)
+        }
+
+        fn look(&self) -> Duration {
+            Duration::from_secs(600)
+        }
+    }
+
+    #[test]
+    fn no_news_are_lost_while_pollers_are_opened_and_closed() {
+        let limits = Limits { threads: 4, pollers: 3, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 1 << 20 };
+        let pool = Pool::new(limits).unwrap();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let ((mut client, near), (server, far)) = (pair(), pair());
+                let relay = Relay::new(near, server, Duration::MAX, Arc::new(Meter::default()));
+                pool.submit(Box::new(Alone(relay)));
+                thread::spawn(move || io::copy(&mut &far, &mut &far));
+                client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                thread::spawn(move || {
+                    for i in 0..2000_u32 {
+                        let mut answer = [0; 4];
+                        client.write_all(&i.to_le_bytes()).unwrap();
+                        client.read_exact(&mut answer).unwrap();
+                        assert_eq!(u32::from_le_bytes(answer), i);
+                    }
+                })
+            })
+            .collect();
+        let mut opened = 0;
+        while !clients.iter().all(|client| client.is_finished()) {
+            for load in [Load::Full, Load::Full, Load::Little, Load::Little] {
+                pool.0.suit(pool.0.pollers.open() - 1, load);
+                opened = opened.max(pool.0.pollers.open());
+                thread::yield_now();
+            }
+        }
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        assert_eq!(opened, 3);
+    }
+}
