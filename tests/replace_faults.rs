@@ -37,8 +37,8 @@ fn speaking(then: &str) -> String {
          import json, socket, sys, time\n\
          old = socket.socket(fileno=0)\n\
          kept = []\n\
-         def hear():\n    text, files, _, _ = socket.recv_fds(old, 65536, 8)\n    kept.extend(files)\n    return json.loads(text)['kind']\n\
-         def say(**message): old.send(json.dumps(message).encode())\n\
+         def hear():\n    text, files, _, _ = socket.recv_fds(old, 65536, 8)\n    kept.extend(files)\n    message = json.loads(text)\n    return message if isinstance(message, str) else next(iter(message))\n\
+         def say(kind, **of): old.send(json.dumps({{kind: of}} if of else kind).encode())\n\
          def until(kind):\n    while hear() != kind: pass\n\
          {then}\n"
     )
@@ -96,19 +96,19 @@ fn one_that_is_killed_or_refuses_at_any_step_is_as_if_it_had_never_been() {
     if !installed("python3") {
         return;
     }
-    let ready = "until('end'); say(kind='ready', takes=[])";
+    let ready = "until('end'); say('ready', takes=[])";
     try_out(|balancer, load| {
         for (then, reason) in [
             ("hear(); sys.exit(4)", "exit status: 4"),
             ("until('end'); import os; os.kill(os.getpid(), 9)", "signal: 9"),
-            ("until('end'); say(kind='failed', reason='I am tired')", "I am tired"),
-            ("say(kind='failed', reason='I do not even listen'); sys.exit(1)", "I do not even listen"),
+            ("until('end'); say('failed', reason='I am tired')", "I am tired"),
+            ("say('failed', reason='I do not even listen'); sys.exit(1)", "I do not even listen"),
             ("until('end'); old.send(b'{nonsense'); time.sleep(60)", "does not understand"),
-            ("until('end'); say(kind='serving'); time.sleep(60)", "before its time"),
+            ("until('end'); say('serving'); time.sleep(60)", "before its time"),
             (&format!("{ready}; until('go'); import os; os.kill(os.getpid(), 9)"), "signal: 9"),
             (&format!("{ready}; until('go'); old.close(); time.sleep(60)"), "has ended early"),
-            (&format!("{ready}; until('go'); say(kind='failed', reason='no thread')"), "no thread"),
-            (&format!("say(kind='unheard-of', x=1); {ready}; until('go'); say(kind='ready', takes=[]); time.sleep(60)"), "twice"),
+            (&format!("{ready}; until('go'); say('failed', reason='no thread')"), "no thread"),
+            (&format!("say('unheard-of', x=1); {ready}; until('go'); say('ready', takes=[]); time.sleep(60)"), "twice"),
         ] {
             balancer.install(&speaking(then));
             let said = balancer.fails();
@@ -124,7 +124,7 @@ fn one_that_hangs_while_clients_wait_for_it_loses_them_after_five_seconds_to_the
         return;
     }
     try_out(|balancer, load| {
-        balancer.install(&speaking("until('end'); say(kind='ready', takes=[]); until('go'); time.sleep(60)"));
+        balancer.install(&speaking("until('end'); say('ready', takes=[]); until('go'); time.sleep(60)"));
         let said = balancer.fails();
         assert!(said.contains("not ready within 5 s"), "{said}");
         load.check();

@@ -23,7 +23,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// What the old program says.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Old {
     /// First of all.
     Hello { protocol: u32 },
@@ -52,14 +52,11 @@ pub enum Old {
     Go,
     /// The old one has left the service to the new one.
     Done,
-    /// Something that a later version has added.
-    #[serde(other)]
-    Unknown,
 }
 
 /// What the new program says.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum New {
     /// Everything is prepared. The addresses that it goes on to listen on, of those that were handed over.
     Ready { takes: Vec<String> },
@@ -67,9 +64,6 @@ pub enum New {
     Failed { reason: String },
     /// It accepts clients.
     Serving,
-    /// Something that a later version has added.
-    #[serde(other)]
-    Unknown,
 }
 
 /// Says something.
@@ -78,11 +72,24 @@ pub fn say(channel: &Channel, message: &impl Serialize, descriptor: Option<Borro
     channel.send(&bytes, descriptor.as_slice())
 }
 
-/// What the other one says next; `None` when the time is up.
+/// What the other one says next; `None` when the time is up. What this version does not know is skipped.
 pub fn hear<T: DeserializeOwned>(channel: &Channel, limit: Duration) -> io::Result<Option<(T, Option<OwnedFd>)>> {
-    let Some(packet) = channel.receive(limit)? else { return Ok(None) };
-    let message = serde_json::from_slice(&packet.bytes).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
-    Ok(Some((message, packet.descriptors.into_iter().next())))
+    let deadline = Instant::now() + limit;
+    loop {
+        let Some(packet) = channel.receive(deadline.saturating_duration_since(Instant::now()))? else { return Ok(None) };
+        if let Some(message) = understand(&packet.bytes)? {
+            return Ok(Some((message, packet.descriptors.into_iter().next())));
+        }
+    }
+}
+
+/// `None` for what a later version has added.
+fn understand<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<Option<T>> {
+    match serde_json::from_slice(bytes) {
+        Ok(message) => Ok(Some(message)),
+        Err(e) if e.is_data() => Ok(None),
+        Err(e) => Err(io::Error::new(ErrorKind::InvalidData, e)),
+    }
 }
 
 #[cfg(test)]
@@ -91,11 +98,12 @@ mod tests {
 
     #[test]
     fn what_a_later_version_has_added_is_skipped() {
-        let read = |text: &str| serde_json::from_str::<Old>(text).unwrap();
-        assert_eq!(read(r#"{"kind":"session","id":5,"bytes":[1,2]}"#), Old::Unknown);
-        assert_eq!(read(r#"{"kind":"hello","protocol":1,"version":"9"}"#), Old::Hello { protocol: 1 });
-        let state = r#"{"kind":"state","state":{"of":"weather","rain":true}}"#;
-        assert_eq!(read(state), Old::State { state: Heritage::Unknown });
-        assert_eq!(serde_json::from_str::<New>(r#"{"kind":"tired","of":{}}"#).unwrap(), New::Unknown);
+        let read = |text: &str| understand::<Old>(text.as_bytes()).unwrap();
+        assert_eq!(read(r#"{"session":{"id":5,"bytes":[1,2]}}"#), None);
+        assert_eq!(read(r#""silence""#), None);
+        assert_eq!(read(r#"{"hello":{"protocol":1,"version":"9"}}"#), Some(Old::Hello { protocol: 1 }));
+        assert_eq!(read(r#"{"state":{"state":{"weather":{"rain":true}}}}"#), None);
+        assert_eq!(read(r#""end""#), Some(Old::End));
+        assert!(understand::<Old>(br#"{"hello":"#).is_err());
     }
 }

@@ -173,7 +173,6 @@ fn wait(channel: &Channel, limit: Duration, is_called_off: &mut dyn FnMut() -> b
     while Instant::now() < deadline {
         match hear(channel, LOOK)? {
             Some((New::Failed { reason }, _)) => return Err(Trouble::Failed(reason)),
-            Some((New::Unknown, _)) => {}
             Some((message, _)) => return Ok(message),
             None if is_called_off() => return Err(Trouble::CalledOff),
             None => {}

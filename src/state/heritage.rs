@@ -13,7 +13,7 @@ use super::{Director, Fate, Health, Host, Operator, Reason};
 
 /// One piece; a whole state would not fit into a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "of", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are those of the state")]
 pub enum Heritage {
     /// The number of the last session, so that numbers go on.
@@ -22,9 +22,6 @@ pub enum Heritage {
     Service { service: String, served: u64, unserved: u64 },
     /// A host.
     Host(Box<HostHeritage>),
-    /// A kind that a later version has added.
-    #[serde(other)]
-    Unknown,
 }
 
 /// What is known of a host. Times are milliseconds before or after now: two processes share no clock that can be written down.
@@ -109,7 +106,6 @@ impl Director {
                     host.inherit(&left);
                 }
             }
-            Heritage::Unknown => {}
         }
     }
 }
