@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use super::pipe::Pipe;
 use super::pool::{BUFFER, LEAST, Space};
-use super::progress::Progress;
+use super::progress::{Progress, Rest};
 use super::seat::{For, Next, Seat, Side};
 use super::{Direction, End, Relay};
 use nix::errno::Errno;
@@ -80,25 +81,30 @@ impl Flow<'_> {
         if progress.is_at_end {
             return self.watch();
         }
-        if !progress.held.is_empty() {
-            let sent = self.deliver(&progress.held)?;
-            progress.held.drain(..sent);
-            if !progress.held.is_empty() {
+        if let Some(rest) = progress.rest.take() {
+            progress.rest = self.deliver_rest(rest)?;
+            if progress.rest.is_some() {
                 return self.wait_for_room();
             }
-            (progress.held, progress.part) = (Vec::new(), None);
-        }
-        if progress.pipe.as_ref().is_some_and(|pipe| pipe.holds() > 0) && !self.empty_pipe(progress)? {
-            return self.wait_for_room();
         }
         // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
         if self.direction == Direction::ToClient && !self.seat.is_watched(self.source_side) {
             return self.wait_for_bytes();
         }
-        let next = self.pass_on(progress, space);
-        // an empty pipe is of more use to others
-        progress.pipe.take_if(|pipe| pipe.holds() == 0);
-        next
+        self.pass_on(progress, space)
+    }
+
+    /// What it has read before; what is left of that, if it is not all.
+    fn deliver_rest(&self, mut rest: Box<Rest>) -> Result<Option<Box<Rest>>, Over> {
+        let is_all = match &mut *rest {
+            Rest::Bytes { bytes, .. } => {
+                let sent = self.deliver(bytes)?;
+                bytes.drain(..sent);
+                bytes.is_empty()
+            }
+            Rest::Piped(pipe) => self.empty(pipe)?,
+        };
+        Ok(if is_all { None } else { Some(rest) })
     }
 
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
@@ -109,14 +115,14 @@ impl Flow<'_> {
             if share < whole || progress.is_bulk() {
                 self.seat.place.relieve();
             }
-            let spliced = if progress.is_bulk() { self.fill_pipe(progress)? } else { 0 };
-            if spliced > 0 {
-                if !self.empty_pipe(progress)? {
+            if progress.is_bulk() {
+                share = self.splice(progress, share)?;
+                if progress.rest.is_some() {
                     return self.wait_for_room();
                 }
-                self.leave_if_cut()?;
-                share = share.saturating_sub(spliced);
-                continue;
+                if share == 0 {
+                    break;
+                }
             }
             let most = if self.seat.place.purse().has_room() { BUFFER } else { LEAST };
             let room = space.spare_capacity_mut();
@@ -130,8 +136,7 @@ impl Flow<'_> {
                     share = share.saturating_sub(bytes.len().max(whole / LEAST_READS));
                     let sent = self.deliver(bytes)?;
                     if sent < bytes.len() {
-                        progress.held = bytes.get(sent..).unwrap_or_default().to_vec();
-                        progress.part = Some(self.seat.place.purse().hold(progress.held.len()));
+                        self.keep(bytes.get(sent..).unwrap_or_default(), progress);
                         return self.wait_for_room();
                     }
                     if bytes.len() < most && !self.seat.is_odd(self.source_side) {
@@ -150,24 +155,39 @@ impl Flow<'_> {
         Ok(Next::Yield)
     }
 
-    /// Reads by splice; tells how much that brought. If nothing, a plain read has the last word: splice tells neither an empty
-    /// source from one whose next byte is urgent, nor that one from the end of the stream.
-    fn fill_pipe(&self, progress: &mut Progress) -> Result<usize, Over> {
-        if progress.pipe.is_none() {
-            progress.pipe = self.seat.place.pipes().lend();
-        }
-        let Some(pipe) = &mut progress.pipe else { return Ok(0) };
+    fn keep(&self, bytes: &[u8], progress: &mut Progress) {
+        let _part = Some(self.seat.place.purse().hold(bytes.len()));
+        progress.rest = Some(Box::new(Rest::Bytes { bytes: bytes.to_vec(), _part }));
+    }
+
+    /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a plain read has the last word: splice
+    /// tells neither an empty source from one whose next byte is urgent, nor that one from the end of the stream.
+    fn splice(&self, progress: &mut Progress, mut share: usize) -> Result<usize, Over> {
         if !std::mem::replace(&mut progress.never_blocks, true) {
             // splice knows no flag for it
             progress.is_plain = [self.source, self.sink].iter().any(|socket| socket.set_nonblocking(true).is_err());
-            return Ok(0);
         }
-        match pipe.fill(self.source) {
-            Ok(0) => Ok(0),
-            Ok(count) => {
-                progress.note_read(count);
-                Ok(count)
+        let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
+        while progress.is_bulk() && share > 0 {
+            let count = self.fill(&mut pipe, progress)?;
+            if count == 0 {
+                break;
             }
+            progress.note_read(count);
+            share = share.saturating_sub(count);
+            if !self.empty(&mut pipe)? {
+                progress.rest = Some(Box::new(Rest::Piped(pipe)));
+                break;
+            }
+            self.leave_if_cut()?;
+        }
+        Ok(share)
+    }
+
+    /// Reads by splice; tells how much that brought.
+    fn fill(&self, pipe: &mut Pipe, progress: &mut Progress) -> Result<usize, Over> {
+        match pipe.fill(self.source) {
+            Ok(count) => Ok(count),
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOMEM | Errno::EPERM) => {
                 progress.is_plain = true;
                 Ok(0)
@@ -180,8 +200,7 @@ impl Flow<'_> {
     }
 
     /// Writes what is in the pipe, as much as there is room for; tells whether that was all.
-    fn empty_pipe(&self, progress: &mut Progress) -> Result<bool, Over> {
-        let Some(pipe) = &mut progress.pipe else { return Ok(true) };
+    fn empty(&self, pipe: &mut Pipe) -> Result<bool, Over> {
         let mut is_wide = false;
         while pipe.holds() > 0 {
             match pipe.empty(self.sink) {

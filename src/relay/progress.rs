@@ -13,15 +13,19 @@ const SMALL: usize = BUFFER / 16;
 /// After so many big reads a flow goes on by splice. For less it does not pay.
 const BIG_ENOUGH: u8 = 4;
 
-/// How far a flow is. Without bytes that its sink has no room for, it holds nothing.
+/// What a flow has read and its sink has not taken yet.
+pub enum Rest {
+    /// Read into memory, with its part of what the pool may hold.
+    Bytes { bytes: Vec<u8>, _part: Option<Part> },
+    /// Read by splice: a borrowed pipe with bytes in it.
+    Piped(Pipe),
+}
+
+/// How far a flow is. Small, since each run of the flow takes it up and lays it down; nearly always there is no rest.
 #[derive(Default)]
 pub struct Progress {
-    /// What was read and the sink has not taken yet.
-    pub held: Vec<u8>,
-    /// What of that counts for the limit of the pool.
-    pub part: Option<Part>,
-    /// The same, by splice; borrowed while the flow runs, and kept while there are bytes in it.
-    pub pipe: Option<Pipe>,
+    /// What goes first.
+    pub rest: Option<Box<Rest>>,
     /// Big reads without a small one in between.
     big: u8,
     /// The sockets are in the mode that splice needs.
@@ -34,8 +38,9 @@ pub struct Progress {
 
 impl Progress {
     /// A flow that has read so much before it began.
-    pub fn holding(held: Vec<u8>) -> Progress {
-        Progress { held, ..Progress::default() }
+    pub fn holding(bytes: Vec<u8>) -> Progress {
+        let rest = (!bytes.is_empty()).then(|| Box::new(Rest::Bytes { bytes, _part: None }));
+        Progress { rest, ..Progress::default() }
     }
 
     /// A read has brought so much.

@@ -34,7 +34,7 @@ pub struct Session {
 struct Search {
     client: TcpStream,
     traffic: Arc<Traffic>,
-    ticket: Ticket,
+    ticket: Box<Ticket>,
     hunt: Option<Hunt>,
     /// With `<replay>`: what the client has sent so far.
     kept: Option<Kept>,
@@ -47,7 +47,7 @@ struct Search {
 struct Running {
     relay: Arc<Relay>,
     _lease: Lease,
-    ticket: Ticket,
+    ticket: Box<Ticket>,
 }
 
 impl Session {
@@ -58,7 +58,7 @@ impl Session {
         let look =
             LOOK.min(service.connect_limit() / MOST_ADDRESSES as u32).min(service.idle_limit() / 4).max(Duration::from_millis(1));
         let kept = service.replay_limit().map(Kept::new);
-        let ticket = Ticket::new(&traffic.director.roster, service, peer, listen);
+        let ticket = Box::new(Ticket::new(&traffic.director.roster, service, peer, listen));
         let search = Search { client, traffic, ticket, hunt: None, kept, asked: None };
         Session { search: Mutex::new(Some(Box::new(search))), running: OnceLock::new(), look }
     }
