@@ -168,6 +168,21 @@ fn a_session_leaves_one_log_line_with_pairs_in_fixed_order() {
 }
 
 #[test]
+fn the_time_in_the_log_is_that_of_the_zone() {
+    for (zone, offset) in [("ABC-5:45", "+05:45"), ("ABC3:30", "-03:30"), ("UTC0", "+00:00")] {
+        let folder = Folder::new();
+        let mut command = Command::new(PROGRAM);
+        command.env("TZ", zone).arg("-c").arg(folder.write("zone.xml", &one_service("random", &[], "")));
+        let program = Program::spawn(command, folder);
+        let line = program.wait_for("state=open");
+        let time = line.split(' ').next().unwrap();
+        let read = chrono::DateTime::parse_from_rfc3339(time).unwrap_or_else(|e| panic!("{time}: {e}"));
+        assert!(time.ends_with(offset), "{time}");
+        assert!((chrono::Utc::now() - read.to_utc()).num_seconds().abs() < 60, "{time}");
+    }
+}
+
+#[test]
 fn every_ending_has_its_name_in_the_log() {
     let (refuse, reset, silent) = (Backend::refuse(), Backend::reset_after(1), Backend::silent());
     let session = |host: &Backend, inside: &str, act: &dyn Fn(SocketAddr)| {

@@ -82,7 +82,7 @@ impl Arguments<'_> {
     }
 
     fn read<T>(&self, name: &str, read: impl Fn(&str) -> std::result::Result<T, String>) -> Result<T> {
-        read(self.get(name).unwrap_or_default()).map_err(|why| Refusal::Bad(format!("{name}: {why}")))
+        read(self.get(name).unwrap_or_default()).map_err(|why| blame(name, &why))
     }
 
     /// The same for a parameter that may be left out.
@@ -123,7 +123,7 @@ impl Arguments<'_> {
     fn host(&self) -> Result<HostConfig> {
         let address: Address = self.read("ip", value::host_address)?;
         let default = address.to_string();
-        let name = value::name(self.get("name").unwrap_or(&default)).map_err(|why| Refusal::Bad(format!("name: {why}")))?;
+        let name = value::name(self.get("name").unwrap_or(&default)).map_err(|why| blame("name", &why))?;
         Ok(HostConfig { name, address })
     }
 
@@ -222,6 +222,10 @@ impl Arguments<'_> {
         };
         Ok(Change::SetHost { service, group, host, wish })
     }
+}
+
+fn blame(parameter: &str, why: &str) -> Refusal {
+    Refusal::Bad(format!("{parameter}: {why}"))
 }
 
 /// Where the admin pages are to be, or `none`.

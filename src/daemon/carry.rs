@@ -239,7 +239,7 @@ fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
             kept.len() == before
         });
     }
-    kept.sort_by_key(|(place, _)| *place);
+    kept.sort_unstable_by_key(|(place, _)| *place);
     kept.into_iter().map(|(_, listener)| listener).collect()
 }
 

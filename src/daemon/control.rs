@@ -112,7 +112,7 @@ impl Control for Levers {
 
     fn shutdown(&self) -> Result<String, Refusal> {
         // the same way as from outside: sessions may finish
-        raise(Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {e}")))?;
+        raise(Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
         Ok("stopping".into())
     }
 

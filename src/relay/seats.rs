@@ -6,47 +6,37 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use slab::Slab;
 
 use super::seat::{Seat, Side};
 
-/// Places, by number.
+/// Places, by number. One is empty, and not free yet, while a session that is over is still in somebody's hands.
 #[derive(Default)]
-pub struct Seats(RwLock<Book>);
-
-#[derive(Default)]
-struct Book {
-    seats: Vec<Option<Arc<Seat>>>,
-    /// Numbers of empty places. The one left last is taken first, so that the numbers stay low.
-    free: Vec<usize>,
-}
+pub struct Seats(RwLock<Slab<Option<Arc<Seat>>>>);
 
 impl Seats {
     /// Makes a session that is told its number, and lets it sit there.
     pub fn sit(&self, make: impl FnOnce(usize) -> Seat) -> Arc<Seat> {
-        let mut book = self.0.write();
-        let number = book.free.pop().unwrap_or(book.seats.len());
-        let seat = Arc::new(make(number));
-        match book.seats.get_mut(number) {
-            Some(place) => *place = Some(seat.clone()),
-            None => book.seats.push(Some(seat.clone())),
-        }
+        let mut seats = self.0.write();
+        let place = seats.vacant_entry();
+        let seat = Arc::new(make(place.key()));
+        place.insert(Some(seat.clone()));
         seat
     }
 
     /// The session of a number.
     pub fn find(&self, number: usize) -> Option<Arc<Seat>> {
-        self.0.read().seats.get(number)?.clone()
+        self.0.read().get(number)?.clone()
     }
 
     /// The session is over: its number means nobody from now on. It ends when the last thread has let go of it.
     pub fn rise(&self, seat: &Arc<Seat>) {
-        let _gone =
-            self.0.write().seats.get_mut(seat.place.number).and_then(|place| place.take_if(|there| Arc::ptr_eq(there, seat)));
+        let _gone = self.0.write().get_mut(seat.place.number).and_then(|place| place.take_if(|there| Arc::ptr_eq(there, seat)));
     }
 
     /// The number is free again.
     pub fn leave(&self, number: usize) {
-        self.0.write().free.push(number);
+        self.0.write().try_remove(number);
     }
 
     /// The mark of a socket at the poller.

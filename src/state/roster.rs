@@ -1,13 +1,13 @@
 //! Who is connected: every session from accept to its log line. A stop waits for them or ends them, a drain ends some, and the
 //! admin pages show them. Owns one lock, around the book; nothing is ended while it is held.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use slab::Slab;
 
 use super::{Group, Host, Service};
 use crate::relay::{End, Relay};
@@ -22,7 +22,7 @@ pub struct Roster {
 #[derive(Default)]
 struct Book {
     last_id: u64,
-    open: HashMap<u64, Line>,
+    open: Slab<Line>,
 }
 
 /// What the roster knows of a session.
@@ -67,6 +67,8 @@ impl Link {
 /// A session's place in the roster; dropping it strikes the session out.
 pub struct Entry {
     id: u64,
+    /// Where its line is in the book.
+    place: usize,
     roster: Arc<Roster>,
 }
 
@@ -76,8 +78,8 @@ impl Roster {
         let mut book = self.book.lock();
         book.last_id += 1;
         let id = book.last_id;
-        book.open.insert(id, Line { id, service, client, accepted: Instant::now(), link: None });
-        Entry { id, roster: self.clone() }
+        let place = book.open.insert(Line { id, service, client, accepted: Instant::now(), link: None });
+        Entry { id, place, roster: self.clone() }
     }
 
     /// How many sessions are open, waiting ones included.
@@ -98,7 +100,7 @@ impl Roster {
 
     /// The open sessions, in the order of their arrival.
     pub fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> = self.book.lock().open.values().cloned().collect();
+        let mut lines: Vec<Line> = self.book.lock().open.iter().map(|(_, line)| line.clone()).collect();
         lines.sort_unstable_by_key(|line| line.id);
         lines
     }
@@ -130,7 +132,7 @@ impl Entry {
     /// The session is connected: it can be seen and ended from outside now.
     pub fn connected(&self, link: Link) {
         let relay = link.relay();
-        if let Some(line) = self.roster.book.lock().open.get_mut(&self.id) {
+        if let Some(line) = self.roster.book.lock().open.get_mut(self.place) {
             line.link = Some(link);
         }
         // after the entry: a stop either finds the session in the book or is seen here
@@ -144,6 +146,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.roster.book.lock().open.remove(&self.id);
+        // dropped without the lock
+        let _line = self.roster.book.lock().open.try_remove(self.place);
     }
 }

@@ -4,10 +4,10 @@
 
 use std::time::SystemTime;
 
-use chrono::{DateTime, Local, SecondsFormat};
 use serde::Serialize;
 
 use super::{Director, Fate, Group, Health, Host, Operator, Sample, Service};
+use crate::system::date::Date;
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -207,5 +207,5 @@ pub fn events(director: &Director) -> Vec<EventView> {
 }
 
 fn local(time: SystemTime) -> String {
-    DateTime::<Local>::from(time).to_rfc3339_opts(SecondsFormat::Secs, false)
+    Date::of(time).to_string()
 }

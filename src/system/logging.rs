@@ -7,9 +7,9 @@ use std::io;
 use std::panic;
 use std::sync::Arc;
 
-use chrono::{Local, SecondsFormat};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::date::Clock;
 use super::sink::{Sink, Target};
 
 /// A share in the sink for fern, which wants to own what it writes to.
@@ -34,13 +34,13 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
     let with_time = !matches!(target, Target::Syslog(_));
     let sink = Arc::new(Sink::open(target)?);
     let output: Box<dyn Log> = Box::new(Shared(sink.clone()));
+    let clock = Clock::default();
     fern::Dispatch::new()
         .level(level)
         .format(move |out, message, record| {
             let level = name(record.level());
             if with_time {
-                let now = Local::now().to_rfc3339_opts(SecondsFormat::Millis, false);
-                out.finish(format_args!("{now} {level} {message}"));
+                out.finish(format_args!("{} {level} {message}", clock.now()));
             } else {
                 out.finish(format_args!("{level} {message}"));
             }

@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod channel;
+pub mod date;
 pub mod inherited;
 pub mod limits;
 pub mod local;

@@ -5,18 +5,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek};
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use super::raw;
 
 /// A pid file with its lock. Dropping it removes the file if it is this process's own.
 pub struct PidFile {
     path: PathBuf,
-    // not to be dropped: nix would unlock the file for the successor, too; the end of the process closes it
-    file: ManuallyDrop<Flock<File>>,
+    file: File,
     is_ours: bool,
 }
 
@@ -28,11 +26,10 @@ impl PidFile {
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
-            let file = options.open(&path)?;
-            let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
+            let file = locked(options.open(&path)?)?;
             // its last owner may have removed it between our open and our lock
             if is_at(&file, &path) {
-                let mut pidfile = PidFile { path, file: ManuallyDrop::new(file), is_ours: false };
+                let mut pidfile = PidFile { path, file, is_ours: false };
                 pidfile.name(std::process::id())?;
                 return Ok(pidfile);
             }
@@ -42,8 +39,7 @@ impl PidFile {
     /// The file of a predecessor, by its descriptor. It goes on to be the predecessor's before [`PidFile::name`].
     pub fn inherit(path: &Path, descriptor: OwnedFd) -> io::Result<PidFile> {
         let path = std::path::absolute(path)?;
-        let file = Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock).map_err(|(file, e)| held_by(file, e))?;
-        Ok(PidFile { path, file: ManuallyDrop::new(file), is_ours: false })
+        Ok(PidFile { path, file: locked(File::from(descriptor))?, is_ours: false })
     }
 
     /// The process that is the service from now on; the file is ours to remove if that is this process. The number is replaced
@@ -78,10 +74,16 @@ fn is_at(file: &File, path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(same)
 }
 
-fn held_by(mut file: File, error: nix::Error) -> io::Error {
-    match (error, read(&mut file)) {
-        (nix::Error::EWOULDBLOCK, Ok(pid)) => io::Error::new(ErrorKind::AddrInUse, format!("process {pid} holds it")),
-        (other, _) => other.into(),
+/// The file with our lock on it, until it and all copies of its descriptor are closed.
+fn locked(mut file: File) -> io::Result<File> {
+    match raw::lock(&file, true) {
+        Ok(()) => Ok(file),
+        Err(e) => Err(match read(&mut file) {
+            Ok(pid) if e.kind() == ErrorKind::WouldBlock => {
+                io::Error::new(ErrorKind::AddrInUse, format!("process {pid} holds it"))
+            }
+            _ => e,
+        }),
     }
 }
 
@@ -109,10 +111,10 @@ impl Held {
     /// Opens a file that a process holds; one that is not locked names nobody who lives.
     pub fn open(path: &Path) -> io::Result<Held> {
         let file = File::open(path)?;
-        match Flock::lock(file.try_clone()?, FlockArg::LockSharedNonblock) {
-            Err((_, nix::Error::EWOULDBLOCK)) => Ok(Held(file)),
-            Err((_, e)) => Err(e.into()),
-            Ok(_) => Err(io::Error::new(ErrorKind::NotFound, "no running process holds it")),
+        match raw::lock(&file, false) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Held(file)),
+            Err(e) => Err(e),
+            Ok(()) => Err(io::Error::new(ErrorKind::NotFound, "no running process holds it")),
         }
     }
 

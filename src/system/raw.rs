@@ -1,5 +1,6 @@
 //! The system calls that no safe crate offers, and one symbol: the only file of the program with unsafe code.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -28,6 +29,35 @@ pub fn unacknowledged(socket: &TcpStream) -> io::Result<usize> {
     // SAFETY: SIOCOUTQ (the same request as TIOCOUTQ) writes one int, to a place that lives through the call
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+}
+
+/// flock(2): locks a file for us alone, or to share with others, until all copies of this descriptor are closed. An error of the kind
+/// `WouldBlock` says that somebody else has it. nix unlocks the file for a successor, too, and panics where it cannot.
+pub fn lock(file: &File, alone: bool) -> io::Result<()> {
+    let kind = if alone { libc::LOCK_EX } else { libc::LOCK_SH };
+    // SAFETY: flock takes two numbers and touches no memory
+    let result = unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Seconds since 1970 as the C library counts them: 32 bits in some.
+pub type Seconds = libc::time_t;
+
+/// localtime_r(3): a second as the clock on the wall shows it; `None` for a year beyond all counting. The rules of the zone are read
+/// anew if they have changed.
+pub fn local_time(seconds: Seconds) -> Option<libc::tm> {
+    unsafe extern "C" {
+        fn tzset();
+    }
+    let mut time = MaybeUninit::uninit();
+    // SAFETY: both functions lock what they share, and read the environment, which nobody changes once there are threads;
+    // localtime_r reads one number and writes to a place of the right size, both of which live through the call
+    let is_known = unsafe {
+        tzset();
+        !libc::localtime_r(&raw const seconds, time.as_mut_ptr()).is_null()
+    };
+    // SAFETY: localtime_r has filled it in whenever it returns where it is
+    is_known.then(|| unsafe { time.assume_init() })
 }
 
 /// fork(2). Must be called while the process has one thread; both sides may then go on as usual.

@@ -136,7 +136,7 @@ mod tests {
         fn names(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut names: Vec<String> = entries.collect();
-            names.sort();
+            names.sort_unstable();
             names
         }
     }

@@ -14,11 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use std::time::SystemTime;
+
 use log::{Level, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd;
 use parking_lot::RwLock;
+
+use super::date::Date;
 
 /// Where syslog daemons listen.
 const SYSLOG_SOCKET: &str = "/dev/log";
@@ -197,7 +201,7 @@ impl Output {
                 }
             }
             Output::Syslog(socket) => {
-                let now = chrono::Local::now().format("%b %e %H:%M:%S");
+                let now = Date::of(SystemTime::now()).for_syslog();
                 let priority = FACILITY * 8 + severity(level);
                 let message = format!("<{priority}>{now} tcpdirector[{}]: {}", std::process::id(), line.trim_end_matches('\n'));
                 socket.send(message.as_bytes()).map(drop)

@@ -141,7 +141,7 @@ pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
     let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
     let mut held = Held::open(pidfile).map_err(cannot)?;
     let (old, written) = held.holder().map_err(cannot)?;
-    kill(Pid::from_raw(old), Signal::SIGUSR2).map_err(|e| format!("process {old} cannot be told: {e}"))?;
+    kill(Pid::from_raw(old), Signal::SIGUSR2).map_err(|e| format!("process {old} cannot be told: {}", io::Error::from(e)))?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         thread::sleep(LOOK);

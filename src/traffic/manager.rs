@@ -97,7 +97,7 @@ impl Manager {
             }
         }
         // the most overdue first, so that those at the end of the file get their turn
-        waiting.sort_by_key(|(due, ..)| *due);
+        waiting.sort_unstable_by_key(|(due, ..)| *due);
         for (due, service, group, host) in waiting {
             if due > now {
                 next = next.min(due);

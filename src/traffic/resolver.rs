@@ -9,8 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use crossbeam::select;
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::report;
@@ -37,7 +36,7 @@ const LOOK_UP_STACK: usize = 256 * 1024;
 type Found = (String, io::Result<Vec<SocketAddr>>);
 
 /// Starts the thread, and waits at most `patience` for the first answers if there is a name. `wake` wakes the manager; the thread
-/// ends when the sender of `stop` is gone.
+/// ends within a second after the sender of `stop` is gone.
 pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, patience: Duration) -> io::Result<()> {
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
@@ -97,21 +96,15 @@ struct Resolver {
 
 impl Resolver {
     fn live(&mut self, stop: &Receiver<()>, ready: &Sender<()>) {
-        loop {
+        while stop.try_recv() != Err(TryRecvError::Disconnected) {
             self.start_due();
             if self.running == 0 {
                 let _ = ready.try_send(());
             }
-            select! {
-                recv(self.told) -> found => {
-                    if let Ok((name, result)) = found {
-                        self.running -= 1;
-                        self.note(&name, result);
-                        self.looked_up.insert(name, Some(Instant::now()));
-                    }
-                }
-                recv(stop) -> _ => return,
-                default(LOOK) => {}
+            if let Ok((name, result)) = self.told.recv_timeout(LOOK) {
+                self.running -= 1;
+                self.note(&name, result);
+                self.looked_up.insert(name, Some(Instant::now()));
             }
         }
     }
