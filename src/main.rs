@@ -24,7 +24,7 @@ use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
-use tcpdirector::system::process::{self, Identity};
+use tcpdirector::system::process::{self, Code, Identity};
 use tcpdirector::system::sink::{Sink, Target};
 use tcpdirector::system::successor::{self, Origin};
 use tcpdirector::system::terminal;
@@ -45,7 +45,7 @@ const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
     // before anything opens a descriptor or changes the folder
-    let (inherited, origin) = (Inherited::from_systemd(), Origin::remember());
+    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
-            let birth = Birth { origin, inherited, predecessor: predecessor.as_ref() };
+            let birth = Birth { code, origin, inherited, predecessor: predecessor.as_ref() };
             match run(&cli, birth) {
                 Ok(stay) => {
                     // nothing more is to be said between the two
@@ -176,8 +176,9 @@ fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
     Budget::new(config, Limits::read()).map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
 }
 
-/// What this process was born with: the way to be started again, and what others have opened for it.
+/// What this process was born with: its code, the way to be started again, and what others have opened for it.
 struct Birth<'a> {
+    code: Code,
     origin: Origin,
     inherited: Inherited,
     predecessor: Option<&'a Predecessor>,
@@ -185,7 +186,7 @@ struct Birth<'a> {
 
 /// Starts the balancer, in the place of a predecessor if there is one.
 fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
-    let Birth { origin, inherited, predecessor } = birth;
+    let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
     let background = match cli.daemon && predecessor.is_none() {
         true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
@@ -223,6 +224,8 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
     }
     notify::ready(&daemon.status());
     let origin = (!cli.demo).then_some(origin);
+    // as a kernel does with its own: a fifth of what is resident was of use to the start alone
+    code.give_back();
     Ok(Stay { daemon, signals, sink, origin, pidfile })
 }
 

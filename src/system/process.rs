@@ -1,5 +1,5 @@
-//! The process: going to the background, giving up root. All of it is called by `main`, and only the fork has to come before all
-//! threads: the C library gives up root for every thread.
+//! The process: going to the background, giving up root, letting go of what only the start has needed. All of it is called by `main`,
+//! and only the fork has to come before all threads: the C library gives up root for every thread.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
 use super::raw;
+pub use super::raw::Code;
 
 /// The child's end of a program that goes to the background.
 pub struct Background {

@@ -1,9 +1,10 @@
 //! The system calls that no safe crate offers, and one symbol: the only file of the program with unsafe code.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -58,6 +59,33 @@ pub fn local_time(seconds: Seconds) -> Option<libc::tm> {
     };
     // SAFETY: localtime_r has filled it in whenever it returns where it is
     is_known.then(|| unsafe { time.assume_init() })
+}
+
+/// The machine code that the loader has mapped: that of the program and of the libraries that it is linked to.
+pub struct Code(Vec<Range<usize>>);
+
+impl Code {
+    /// What is mapped now. Must be called before anything loads a library that might be unloaded later, and before all threads.
+    pub fn mapped() -> Code {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let read = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            let (start, end) = words.next()?.split_once('-')?;
+            let is_code = words.next() == Some("r-xp") && words.next_back()?.starts_with('/');
+            let address = |text| usize::from_str_radix(text, 16).ok();
+            Some(address(start)?..address(end)?).filter(|_| is_code)
+        };
+        Code(maps.lines().filter_map(read).collect())
+    }
+
+    /// Takes its pages out of this process; those that are needed come back from the page cache as they are touched.
+    pub fn give_back(&self) {
+        for range in &self.0 {
+            // SAFETY: these are private mappings of files that cannot be written to, so no page has other contents than its file, and
+            // the loader never unmaps what a program is linked to, so that nothing else has come to be there
+            unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
+        }
+    }
 }
 
 /// fork(2). Must be called while the process has one thread; both sides may then go on as usual.
