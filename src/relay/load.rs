@@ -8,7 +8,8 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// What is to follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// More than three quarters of the time: another thread would find something to do.
+    /// More than seven eighths of the time: another thread would find something to do. With three quarters, new connections alone were
+    /// enough to bring one, which cost them 3 % more processor time for nothing.
     Full,
     /// So little that one thread less would be busy for less than three fifths of the time, if all have the same to do.
     Little,
@@ -36,7 +37,7 @@ impl Shift {
         }
         let busy = whole.saturating_sub(self.waited);
         *self = Shift::new(now);
-        if busy * 4 > whole * 3 {
+        if busy * 8 > whole * 7 {
             Some(Load::Full)
         } else if busy * threads * 5 < whole * 3 * (threads - 1) {
             Some(Load::Little)
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn who_is_busy_nearly_all_the_time_needs_help() {
-        assert_eq!([74, 76, 100].map(|busy| judge(busy, 1)), [None, Some(Load::Full), Some(Load::Full)]);
+        assert_eq!([87, 88, 100].map(|busy| judge(busy, 1)), [None, Some(Load::Full), Some(Load::Full)]);
     }
 
     #[test]
