@@ -1,7 +1,7 @@
 //! The rules that pick a host: given what each candidate carries, say which one is next.
 //!
-//! Knows no host, no lock and no socket: `state::group` calls [`Scheduler::pick`] under its own mutex, with a closure that
-//! tells the load of the candidate at an index. All rules go by configuration order, so a sequence can be predicted.
+//! Knows no host, no lock and no socket: `state::group` calls [`Scheduler::pick`] under its own mutex, with closures that tell
+//! about a candidate. All rules go by configuration order, so a sequence can be predicted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -78,28 +78,44 @@ impl Scheduler {
         self.rule
     }
 
-    /// Picks one of `count` candidates; `load` tells what the candidate at an index carries, or `None` for one that must not
-    /// be picked. `None` when there is none to pick.
-    pub fn pick(&mut self, count: usize, load: impl Fn(usize) -> Option<Load>) -> Option<usize> {
-        let turn = (0..count).map(|step| (self.next + step) % count).filter_map(|i| Some((i, load(i)?)));
-        let picked = match self.rule {
-            Rule::Random => throw(count, &load).or_else(|| {
-                let able = turn.clone().count();
-                if able == 0 { None } else { turn.clone().nth(fastrand::usize(..able)) }
+    /// Picks one of the candidates: `load` tells what one carries, and `is_able` whether it may be picked, which is asked of no more of
+    /// them than has to be. `None` when there is none to pick.
+    pub fn pick<T>(&mut self, candidates: &[T], load: impl Fn(&T) -> Load, is_able: impl Fn(&T) -> bool) -> Option<usize> {
+        let (behind, ahead) = candidates.split_at_checked(self.next).unwrap_or((candidates, &[]));
+        // the candidates from the next one on, and those before it, each part with the index of its first
+        let turn = [(behind.len(), ahead), (0, behind)];
+        let index = match self.rule {
+            Rule::Random => throw(candidates, &is_able).or_else(|| {
+                let able: Vec<usize> = (0..).zip(candidates).filter(|(_, one)| is_able(one)).map(|(index, _)| index).collect();
+                fastrand::choice(able)
             }),
-            Rule::RoundRobin => turn.clone().next(),
-            // `min_by_key` keeps the first of equals, and the turn starts behind the last pick: so ties rotate
-            Rule::LeastConns => turn.clone().min_by_key(|(_, load)| load.open),
-            Rule::LeastConnsRr => turn.clone().min_by_key(|(_, load)| (load.open, load.last_pick)),
-        };
-        let (index, _) = picked?;
+            Rule::RoundRobin => turn.iter().find_map(|(first, part)| Some(first + part.iter().position(&is_able)?)),
+            // the first of equals is kept, and the turn starts behind the last pick: so ties rotate
+            Rule::LeastConns => least(turn, |one| load(one).open, is_able),
+            Rule::LeastConnsRr => least(turn, |one| (load(one).open, load(one).last_pick), is_able),
+        }?;
         self.next = index + 1;
         Some(index)
     }
 }
 
 /// Throws dice until they show one that can be picked: each of those is as likely as the others, and nobody has to be counted.
-fn throw(count: usize, load: impl Fn(usize) -> Option<Load>) -> Option<(usize, Load)> {
-    let mut throws = (0..THROWS).filter(|_| count > 0).map(|_| fastrand::usize(..count));
-    throws.find_map(|index| Some((index, load(index)?)))
+fn throw<T>(candidates: &[T], is_able: impl Fn(&T) -> bool) -> Option<usize> {
+    let mut throws = (0..THROWS).filter(|_| !candidates.is_empty()).map(|_| fastrand::usize(..candidates.len()));
+    throws.find(|index| candidates.get(*index).is_some_and(&is_able))
+}
+
+/// The first of those that carry least. Whether one is able is a question of more time than what it carries, and is asked only of
+/// those that carry less than the best one so far.
+fn least<T, K: Ord>(turn: [(usize, &[T]); 2], carried: impl Fn(&T) -> K, is_able: impl Fn(&T) -> bool) -> Option<usize> {
+    let mut best: Option<(K, usize)> = None;
+    for (first, part) in turn {
+        for (index, one) in (first..).zip(part) {
+            let key = carried(one);
+            if best.as_ref().is_none_or(|(least, _)| key < *least) && is_able(one) {
+                best = Some((key, index));
+            }
+        }
+    }
+    best.map(|(_, index)| index)
 }

@@ -131,6 +131,22 @@ fn a_failure_older_than_the_hosts_return_proves_nothing() {
     assert!(host.is_up());
 }
 
+#[test]
+fn whether_a_host_is_able_is_asked_of_few() {
+    let asked = std::cell::Cell::new(0);
+    for rule in [Rule::RoundRobin, Rule::LeastConns, Rule::LeastConnsRr] {
+        asked.set(0);
+        let mut scheduler = Scheduler::new(rule);
+        let is_able = |_: &u64| {
+            asked.set(asked.get() + 1);
+            true
+        };
+        let all: Vec<u64> = (0..1000).collect();
+        assert!(scheduler.pick(&all, |one| Load { open: 3, last_pick: *one }, is_able).is_some());
+        assert_eq!(asked.get(), 1, "{rule}");
+    }
+}
+
 /// One step of a life of a group.
 #[derive(Debug, Clone)]
 enum Step {
@@ -179,13 +195,17 @@ proptest! {
     fn a_scheduler_picks_an_able_candidate_or_none_when_there_is_none(
         able in prop::collection::vec(prop::option::of(0..5_usize), 0..20), rule in 0..4_usize, turns in 1..30_usize,
     ) {
-        let mut scheduler = Scheduler::new(Rule::ALL[rule].1);
+        let rule = Rule::ALL[rule].1;
+        let mut scheduler = Scheduler::new(rule);
         for turn in 0..turns {
-            let load = |i: usize| able[i].map(|open| Load { open, last_pick: turn as u64 });
-            match scheduler.pick(able.len(), load) {
-                Some(i) => prop_assert!(able[i].is_some()),
-                None => prop_assert!(able.iter().all(Option::is_none)),
+            // one that cannot be picked carries nothing, and so least
+            let load = |one: &Option<usize>| Load { open: one.unwrap_or(0), last_pick: turn as u64 };
+            let picked = scheduler.pick(&able, load, Option::is_some).map(|i| able[i]);
+            match rule {
+                Rule::LeastConns | Rule::LeastConnsRr => prop_assert_eq!(picked.flatten(), able.iter().copied().flatten().min()),
+                _ => prop_assert!(picked != Some(None)),
             }
+            prop_assert_eq!(picked.is_none(), able.iter().all(Option::is_none));
         }
     }
 }

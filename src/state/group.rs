@@ -76,11 +76,9 @@ impl Group {
     pub fn pick(&self, tried: &[Arc<Host>]) -> Option<Lease> {
         let mut members = self.members.lock();
         let Members { hosts, scheduler, picks } = &mut *members;
-        let index = scheduler.pick(hosts.len(), |i| {
-            let member = hosts.get(i)?;
-            let may_be_picked = member.host.is_available() && !tried.iter().any(|host| Arc::ptr_eq(host, &member.host));
-            may_be_picked.then(|| Load { open: member.host.open(), last_pick: member.last_pick })
-        })?;
+        let load = |member: &Member| Load { open: member.host.open(), last_pick: member.last_pick };
+        let is_tried = |member: &Member| tried.iter().any(|host| Arc::ptr_eq(host, &member.host));
+        let index = scheduler.pick(hosts, load, |member| member.host.is_available() && !is_tried(member))?;
         let member = hosts.get_mut(index)?;
         *picks += 1;
         member.last_pick = *picks;
