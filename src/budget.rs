@@ -118,7 +118,8 @@ impl Budget {
             + PROBES_AT_ONCE
             + MOST_ADDRESSES
             + admin
-            + POLLER_DESCRIPTORS * self.pool.pollers
+            // those of pollers that a reload has closed, too
+            + POLLER_DESCRIPTORS * self.machine.cores.clamp(1, MOST_POLLERS)
             + RESERVED_DESCRIPTORS;
         2 * (self.pool.sessions as u64 + self.pool.pipes as u64) + self.pool.queue as u64 + ours as u64
     }

@@ -7,7 +7,8 @@
 //! when several things wait. All decisions are made under the lock of the pool's state. A thread that only polls may hear a call that was
 //! meant for the one that has the watch: so it looks at everything that a call can be about before it rests.
 //!
-//! As long as there is any thread, one of them has the watch or runs something, and comes by here after that.
+//! As long as there is any thread, each open poller is looked at: by a thread that has the watch there, by those that have other work and
+//! poll in turn where nobody has, or at the latest after a second by one that has the watch elsewhere.
 
 use std::io;
 use std::sync::Arc;
@@ -17,24 +18,28 @@ use parking_lot::MutexGuard;
 
 use super::load::Load;
 use super::pool::{Inner, STACK, State};
+use super::watches::NEGLECT;
 use super::worker::Worker;
 use crate::system::thread;
 
 /// How long the thread that has the watch waits for something to do before it ends.
 const IDLE_LIFE: Duration = Duration::from_secs(10);
 
-/// How long a thread rests before it looks whether anybody has the watch: the others may hang in a write to a log that is stuck.
-const REST: Duration = Duration::from_secs(1);
+/// How long a thread rests before it looks whether anybody has the watch at each poller.
+const REST: Duration = NEGLECT;
 
 /// How often a thread rests before it ends: sooner than the one that has the watch.
 const RESTS: usize = 5;
 
+/// How long a poller stays open at least: all sockets of a poller are looked at when it is closed, and those with news move.
+const STAY: Duration = Duration::from_secs(5);
+
 /// What a thread is to do when it has run what it had.
 pub(super) enum Step {
-    /// Sound the alarms that are due.
-    Alarm,
-    /// Look for news, without waiting: there is other work.
-    Poll,
+    /// Sound the alarms that are due, and look for news at this poller, without waiting.
+    Alarm(Option<usize>),
+    /// Look for news at this poller, without waiting: there is other work. At none if somebody waits at each.
+    Poll(Option<usize>),
     /// Wait for news at this poller, for no longer than so.
     Watch(usize, Duration),
     /// Look for work: somebody has called.
@@ -44,37 +49,38 @@ pub(super) enum Step {
 }
 
 impl Inner {
-    /// What the calling thread of the pool is to do now, and if it is to wait, preferably at the poller where it was before. Rests here
-    /// if there is nothing.
+    /// What the calling thread of the pool is to do now, which has last looked at this poller. Rests here if there is nothing.
     pub(super) fn step(&self, before: usize) -> Step {
         let mut state = self.state.lock();
         if state.threads > state.limits.threads || state.is_over() {
             self.end(state);
             return Step::End;
         }
-        let now = Instant::now();
+        let (now, open) = (Instant::now(), self.pollers.open());
         // before the work: there may always be some
-        if state.clock.is_due(now) {
-            return Step::Alarm;
+        let is_due = state.clock.is_due(now);
+        if is_due || !self.ready.is_empty() || self.could_start(&state) {
+            let at = state.watches.next_free(before, open);
+            at.into_iter().for_each(|at| state.watches.look(at, now));
+            return if is_due { Step::Alarm(at) } else { Step::Poll(at) };
         }
-        if !self.ready.is_empty() || self.could_start(&state) {
-            return Step::Poll;
-        }
-        let open = self.pollers.open();
-        let Some(at) = [before].into_iter().chain(0..open).find(|at| *at < open && state.has_no_watch(*at)) else {
+        let Some(at) = state.watches.vacant(before, open, now) else {
             // a call for an alarm may have been heard by one that only polled
             self.call_for_alarm(&state);
             return self.rest(state);
         };
-        let until = state.clock.next().map_or(now + IDLE_LIFE, |alarm| alarm.min(now + IDLE_LIFE));
-        state.set_watch(at, Some(until));
+        // whoever has another one that is free now may hang
+        let is_other_free = state.watches.next_free(at, open).is_some_and(|other| other != at);
+        let most = now + if is_other_free { NEGLECT } else { IDLE_LIFE };
+        let until = state.clock.next().map_or(most, |alarm| alarm.min(most));
+        state.watches.begin(at, until, now);
         Step::Watch(at, until - now)
     }
 
     /// The thread that had the watch has something to do; or, after having waited `in_vain`, may have to end. Tells whether it does.
-    pub(super) fn leave_watch(&self, at: usize, limit: Duration, in_vain: bool) -> bool {
+    pub(super) fn leave_watch(&self, at: usize, limit: Duration, in_vain: bool, now: Instant) -> bool {
         let mut state = self.state.lock();
-        state.set_watch(at, None);
+        state.watches.look(at, now);
         let ends = in_vain && limit == IDLE_LIFE && state.taken == 0 && self.ready.is_empty() && !self.could_start(&state);
         if ends {
             self.end(state);
@@ -84,7 +90,7 @@ impl Inner {
 
     fn rest(&self, mut state: MutexGuard<'_, State>) -> Step {
         for _ in 0..RESTS {
-            if !self.called.wait_for(&mut state, REST).timed_out() || (0..self.pollers.open()).any(|at| state.has_no_watch(at)) {
+            if !self.called.wait_for(&mut state, REST).timed_out() || state.watches.next_free(0, self.pollers.open()).is_some() {
                 return Step::Again;
             }
         }
@@ -95,11 +101,16 @@ impl Inner {
         Step::End
     }
 
-    /// The calling thread ends. Another one may have to end, too, or to take the watch.
+    /// The calling thread ends. Another one may have to end, too, or to take the watch; and there is to be a thread for each poller.
     fn end(&self, mut state: MutexGuard<'_, State>) {
         state.threads -= 1;
         self.call(&state);
         self.called.notify_one();
+        let has_too_many = self.pollers.open() > state.threads;
+        drop(state);
+        if has_too_many {
+            self.pollers.shrink();
+        }
     }
 
     /// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another. If all hang, sessions wait
@@ -110,15 +121,14 @@ impl Inner {
 
     /// Has a thread at a poller look at queues and limits. Without one, those that run will look.
     pub(super) fn call(&self, state: &State) {
-        if let Some(at) = state.watches.iter().position(Option::is_some) {
+        if let Some(at) = state.watches.watched() {
             self.pollers.call(at);
         }
     }
 
     /// Has a thread at a poller wake in time for the next alarm.
     fn call_for_alarm(&self, state: &State) {
-        let mut watches = state.watches.iter().flatten();
-        if state.clock.next().is_some_and(|next| watches.all(|until| next < *until)) {
+        if state.clock.next().is_some_and(|next| state.watches.are_beyond(next)) {
             self.call(state);
         }
     }
@@ -138,13 +148,19 @@ impl Inner {
                 if self.help().is_err() {
                     return self.pollers.shrink();
                 }
+                let mut state = self.state.lock();
+                state.grown = Some(Instant::now());
                 // and one to spare
-                let state = self.state.lock();
                 if state.threads < self.few(&state) {
                     let _ = self.start(state);
                 }
             }
-            Load::Little if at + 1 == self.pollers.open() => self.pollers.shrink(),
+            Load::Little if at + 1 == self.pollers.open() => {
+                let has_stayed = self.state.lock().grown.is_none_or(|grown| grown.elapsed() > STAY);
+                if has_stayed {
+                    self.pollers.shrink();
+                }
+            }
             _ => {}
         }
     }
@@ -153,7 +169,7 @@ impl Inner {
     /// is there to be waited for.
     pub(super) fn relieve(&self, at: usize) {
         let state = self.state.lock();
-        if state.taken > 1 && state.has_no_watch(at) {
+        if state.taken > 1 && state.watches.is_free(at) {
             self.called.notify_one();
         }
     }
@@ -174,7 +190,7 @@ impl Inner {
         }
         self.call(&state);
         // otherwise all who do not rest are busy
-        if state.watches.iter().any(Option::is_some) || self.called.notify_one() { Ok(()) } else { self.start(state) }
+        if state.watches.watched().is_some() || self.called.notify_one() { Ok(()) } else { self.start(state) }
     }
 
     /// Starts a thread, if there may be one more.

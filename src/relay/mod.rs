@@ -28,6 +28,7 @@ mod progress;
 mod purse;
 pub mod seat;
 mod seats;
+mod watches;
 mod worker;
 
 use std::fmt;

@@ -1,5 +1,5 @@
 //! A readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket is registered once in its life,
-//! or twice if somebody has to wait for room in it, and no message costs another call. Beside the sockets it holds one event
+//! or twice if somebody has to wait for room in it, and again when it moves to another poller, and no message costs another call. Beside the sockets it holds one event
 //! counter, which wakes a thread for other work.
 //!
 //! Edge-triggered means: something is told once, when it happens. Who stops reading before the socket says that there is nothing

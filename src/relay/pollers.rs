@@ -3,7 +3,8 @@
 //! wakes for what the other has in its hands. With little to do, one that has all the news does it with fewer wake-ups.
 //!
 //! A socket is registered with the open poller that its session's number falls to. When another number of them is open, it moves
-//! when its flow parks the next time. What never moves is not lost: a poller that is closed is itself a member of the first one.
+//! when its flow parks the next time. What never moves is not lost: a poller that is closed is itself a member of the first one,
+//! and each open one is looked at (`super::crew` tells by whom).
 //!
 //! The one lock here is held while pollers are opened and closed, across calls that do not wait; nothing on the way of a byte takes
 //! it.
@@ -110,6 +111,8 @@ impl Pollers {
             return false;
         }
         self.open.store(last, SeqCst);
+        // whoever waits there is of more use elsewhere
+        poller.call();
         true
     }
 
@@ -133,7 +136,9 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
     use std::thread;
+    use std::time::Instant;
 
     use super::super::load::Load;
     use super::super::poller::{self, Event, News};
@@ -148,11 +153,16 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// The first event that comes to a poller; a call if there is none.
-    fn event(pollers: &Pollers, at: usize, limit: Duration) -> Event {
+    /// The first event that comes to a poller and is no call.
+    fn event(pollers: &Pollers, at: usize, limit: Duration) -> Option<Event> {
         let mut events = [EpollEvent::empty()];
-        let count = pollers.wait(at, &mut events, limit);
-        events.first().filter(|_| count == 1).map_or(Event::Call, poller::read)
+        while pollers.wait(at, &mut events, limit) == 1 {
+            match events.first().map(poller::read) {
+                Some(Event::Call) => {}
+                event => return event,
+            }
+        }
+        None
     }
 
     #[test]
@@ -176,13 +186,13 @@ mod tests {
         pollers.watch(1, socket.as_fd(), 42, false).unwrap();
         pollers.shrink();
         other.write_all(b"x").unwrap();
-        assert!(matches!(event(&pollers, 0, LONG), Event::Poller(1)));
-        assert!(matches!(event(&pollers, 1, Duration::ZERO), Event::Socket(42, News::EPOLLIN)));
+        assert!(matches!(event(&pollers, 0, LONG), Some(Event::Poller(1))));
+        assert!(matches!(event(&pollers, 1, Duration::ZERO), Some(Event::Socket(42, News::EPOLLIN))));
         // and not any more when it is open again
         assert!(pollers.grow());
         other.write_all(b"x").unwrap();
-        assert!(matches!(event(&pollers, 1, LONG), Event::Socket(42, _)));
-        assert!(matches!(event(&pollers, 0, Duration::ZERO), Event::Call));
+        assert!(matches!(event(&pollers, 1, LONG), Some(Event::Socket(42, _))));
+        assert!(event(&pollers, 0, Duration::ZERO).is_none());
     }
 
     /// A relay that nothing but news of its sockets rouses.
@@ -199,36 +209,87 @@ mod tests {
         }
     }
 
+    fn pool(threads: usize, pollers: usize) -> Pool {
+        Pool::new(Limits { threads, pollers, sessions: 99, queue: 99, pipes: 0, pipe_size: 0, held: 1 << 20 }).unwrap()
+    }
+
+    /// A session that is relayed to an echo, and its client, who waits for no more than 20 s.
+    fn relay() -> (Alone, TcpStream) {
+        let ((client, near), (server, far)) = (pair(), pair());
+        thread::spawn(move || io::copy(&mut &far, &mut &far));
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (Alone(Relay::new(near, server, Duration::MAX, Arc::new(Meter::default()))), client)
+    }
+
+    fn say(mut client: &TcpStream, word: u32) {
+        let mut answer = [0; 4];
+        client.write_all(&word.to_le_bytes()).unwrap();
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(u32::from_le_bytes(answer), word);
+    }
+
     #[test]
     fn no_news_are_lost_while_pollers_are_opened_and_closed() {
-        let limits = Limits { threads: 4, pollers: 3, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 1 << 20 };
-        let pool = Pool::new(limits).unwrap();
+        let pool = pool(4, 3);
         let clients: Vec<_> = (0..8)
             .map(|_| {
-                let ((mut client, near), (server, far)) = (pair(), pair());
-                let relay = Relay::new(near, server, Duration::MAX, Arc::new(Meter::default()));
-                pool.submit(Box::new(Alone(relay)));
-                thread::spawn(move || io::copy(&mut &far, &mut &far));
-                client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                thread::spawn(move || {
-                    for i in 0..2000_u32 {
-                        let mut answer = [0; 4];
-                        client.write_all(&i.to_le_bytes()).unwrap();
-                        client.read_exact(&mut answer).unwrap();
-                        assert_eq!(u32::from_le_bytes(answer), i);
-                    }
-                })
+                let (relay, client) = relay();
+                pool.submit(Box::new(relay));
+                thread::spawn(move || (0..2000).for_each(|word| say(&client, word)))
             })
             .collect();
         let mut opened = 0;
         while !clients.iter().all(|client| client.is_finished()) {
-            for load in [Load::Full, Load::Full, Load::Little, Load::Little] {
-                pool.0.suit(pool.0.pollers.open() - 1, load);
+            for _ in 0..2 {
+                pool.0.suit(0, Load::Full);
                 opened = opened.max(pool.0.pollers.open());
+                thread::yield_now();
+            }
+            for _ in 0..2 {
+                pool.0.pollers.shrink();
                 thread::yield_now();
             }
         }
         clients.into_iter().for_each(|client| client.join().unwrap());
         assert_eq!(opened, 3);
+    }
+
+    /// A session that can always go on, until it is told not to.
+    struct Busy(Arc<AtomicBool>);
+
+    impl Carried for Busy {
+        fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+            if self.0.load(SeqCst) { Next::Over } else { Next::Yield }
+        }
+
+        fn look(&self) -> Duration {
+            Duration::from_secs(600)
+        }
+    }
+
+    #[test]
+    fn sessions_of_every_poller_are_served_though_others_never_pause() {
+        for (threads, pollers) in [(3, 2), (3, 1), (5, 4)] {
+            let (pool, is_over) = (pool(threads, pollers), Arc::new(AtomicBool::new(false)));
+            for _ in 0..threads {
+                pool.submit(Box::new(Busy(is_over.clone())));
+            }
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while pool.0.pollers.open() < pollers {
+                assert!(Instant::now() < deadline, "{} pollers are open", pool.0.pollers.open());
+                thread::yield_now();
+            }
+            let clients: Vec<TcpStream> = (0..2 * pollers)
+                .map(|_| {
+                    let (relay, client) = relay();
+                    pool.submit(Box::new(relay));
+                    client
+                })
+                .collect();
+            for word in 0..20 {
+                clients.iter().for_each(|client| say(client, word));
+            }
+            is_over.store(true, SeqCst);
+        }
     }
 }

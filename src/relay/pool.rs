@@ -24,6 +24,7 @@ use super::pollers::Pollers;
 use super::purse::Purse;
 use super::seat::{Carried, Seat, Side};
 use super::seats::Seats;
+use super::watches::Watches;
 use super::worker::Worker;
 
 /// How long an accept thread rests when the system gives no thread and none is running.
@@ -55,8 +56,9 @@ pub(super) struct State {
     /// Sessions that have a place.
     pub(super) taken: usize,
     pub(super) clock: Clock,
-    /// Until when the thread at each poller sleeps at most; `None` while there is none.
-    pub(super) watches: Vec<Option<Instant>>,
+    pub(super) watches: Watches,
+    /// When a poller was last opened beside another.
+    pub(super) grown: Option<Instant>,
     pub(super) last_id: usize,
     closed: bool,
 }
@@ -109,8 +111,16 @@ impl Pool {
     /// A pool without any thread yet. Fails when the system gives no poller.
     pub fn new(limits: Limits) -> io::Result<Pool> {
         let limits = limits.at_least_one();
-        let state =
-            State { limits, threads: 0, taken: 0, clock: Clock::default(), watches: Vec::new(), last_id: 0, closed: false };
+        let state = State {
+            limits,
+            threads: 0,
+            taken: 0,
+            clock: Clock::default(),
+            watches: Watches::default(),
+            grown: None,
+            last_id: 0,
+            closed: false,
+        };
         Ok(Pool(Arc::new(Inner {
             pollers: Pollers::new(limits.pollers)?,
             seats: Seats::default(),
@@ -270,21 +280,6 @@ impl Inner {
 }
 
 impl State {
-    /// Whether nobody waits at this poller.
-    pub(super) fn has_no_watch(&self, at: usize) -> bool {
-        self.watches.get(at).is_none_or(Option::is_none)
-    }
-
-    /// Somebody waits at this poller until then, or nobody.
-    pub(super) fn set_watch(&mut self, at: usize, until: Option<Instant>) {
-        if self.watches.len() <= at {
-            self.watches.resize(at + 1, None);
-        }
-        if let Some(watch) = self.watches.get_mut(at) {
-            *watch = until;
-        }
-    }
-
     /// Whether no session is left and none can come.
     pub(super) fn is_over(&self) -> bool {
         self.closed && self.taken == 0

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Direction;
 use super::poller::News;
 use super::pool::{Place, Space};
@@ -77,6 +79,8 @@ pub struct Seat {
     /// The poller that watches each socket, counted from one; zero while none does.
     pollers: [AtomicU8; 2],
     is_room_watched: [AtomicBool; 2],
+    /// Held while a socket is registered or moved.
+    moving: Mutex<()>,
     /// Beside bytes, something else may be there to be read: the end of the stream, an error.
     is_odd: [AtomicBool; 2],
     /// The connection is, or was for a moment, over in both directions, or has failed.
@@ -88,7 +92,7 @@ impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
         let halves = [AtomicU8::new(RUNS_WIDE), AtomicU8::new(ASLEEP)];
         let [is_room_watched, is_odd, is_hung] = Default::default();
-        Seat { carried, halves, pollers: Default::default(), is_room_watched, is_odd, is_hung, place }
+        Seat { carried, halves, pollers: Default::default(), is_room_watched, moving: Mutex::default(), is_odd, is_hung, place }
     }
 
     /// Has a poller watch a socket of the session, if none does yet. A half must do so each time before it waits for the socket: it
@@ -104,27 +108,38 @@ impl Seat {
     }
 
     fn register(&self, side: Side, socket: &impl AsFd, wants_room: bool) -> io::Result<()> {
-        let (poller, is_room_watched) = (side.of(&self.pollers), side.of(&self.is_room_watched));
-        let (now, then) = (poller.load(SeqCst).checked_sub(1).map(usize::from), self.place.poller());
-        let has_room = is_room_watched.load(SeqCst);
-        let is_enough = now.is_some() && (has_room || !wants_room);
-        if is_enough && now == Some(then) {
+        let there = self.place.poller();
+        if self.registered(side, wants_room) == Some(there) {
             return Ok(());
         }
-        match self.place.watch(then, side, socket.as_fd(), has_room || wants_room) {
-            // where it is, it is watched, too
-            Err(_) if is_enough => return Ok(()),
-            result => result?,
-        }
-        // only now: news of both are welcome, news of none would be lost
-        if let Some(now) = now.filter(|now| *now != then) {
-            self.place.forget(now, socket.as_fd());
-        }
-        poller.store(then as u8 + 1, SeqCst);
-        if wants_room {
-            is_room_watched.store(true, SeqCst);
-        }
+        // the two halves of a session have both sockets in common; nobody else waits for this, and epoll_ctl does not wait
+        let _one_at_a_time = self.moving.lock();
+        let here = self.registered(side, false);
+        let wants_room = wants_room || side.of(&self.is_room_watched).load(SeqCst);
+        let at = match (self.place.watch(there, side, socket.as_fd(), wants_room), here) {
+            (Ok(()), Some(here)) if here != there => {
+                // only now: news of both are welcome, news of none would be lost
+                self.place.forget(here, socket.as_fd());
+                there
+            }
+            (Ok(()), _) => there,
+            // where it is, it can be watched, too
+            (Err(_), Some(here)) => {
+                self.place.watch(here, side, socket.as_fd(), wants_room)?;
+                here
+            }
+            (Err(e), None) => return Err(e),
+        };
+        side.of(&self.is_room_watched).store(wants_room, SeqCst);
+        side.of(&self.pollers).store(at as u8 + 1, SeqCst);
         Ok(())
+    }
+
+    /// The poller that watches this socket, for room, too, if that is wanted.
+    fn registered(&self, side: Side, for_room: bool) -> Option<usize> {
+        let is_enough = !for_room || side.of(&self.is_room_watched).load(SeqCst);
+        let at = side.of(&self.pollers).load(SeqCst).checked_sub(1);
+        at.filter(|_| is_enough).map(usize::from)
     }
 
     /// Whether news of this socket may have come before.

@@ -50,16 +50,13 @@ impl Worker {
         let (mut at, mut shift) = (0, Shift::new(Instant::now()));
         loop {
             self.do_what_waits();
-            let limit = match self.pool.step(at) {
-                Step::Alarm => {
+            let (place, limit) = match self.pool.step(at) {
+                Step::Alarm(place) => {
                     self.sound_alarms();
-                    Duration::ZERO
+                    (place, Duration::ZERO)
                 }
-                Step::Poll => Duration::ZERO,
-                Step::Watch(there, limit) => {
-                    at = there;
-                    limit
-                }
+                Step::Poll(place) => (place, Duration::ZERO),
+                Step::Watch(place, limit) => (Some(place), limit),
                 Step::Again => {
                     shift = Shift::new(Instant::now());
                     continue;
@@ -68,10 +65,11 @@ impl Worker {
             };
             let mut events = [EpollEvent::empty(); BATCH];
             let began = Instant::now();
-            let count = self.pool.pollers.wait(at, &mut events, limit);
+            let count = place.map_or(0, |place| self.pool.pollers.wait(place, &mut events, limit));
             let now = Instant::now();
+            at = place.unwrap_or(at);
             let had_watch = limit > Duration::ZERO;
-            if had_watch && self.pool.leave_watch(at, limit, count == 0) {
+            if had_watch && self.pool.leave_watch(at, limit, count == 0, now) {
                 return;
             }
             let waited = if had_watch { now - began } else { Duration::ZERO };

@@ -92,7 +92,8 @@ pub struct Clock(Mutex<Arc<Second>>);
 
 #[derive(Default)]
 struct Second {
-    number: u64,
+    /// Since 1970; `None` before the first one.
+    number: Option<u64>,
     head: String,
     zone: String,
 }
@@ -111,12 +112,12 @@ impl Clock {
 
     fn at(&self, time: SystemTime) -> Moment {
         let since = since_1970(time);
-        let (number, millis) = (since.as_secs(), since.subsec_millis());
+        let (number, millis) = (Some(since.as_secs()), since.subsec_millis());
         let last = self.0.lock().clone();
         if last.number == number {
             return Moment { second: last, millis };
         }
-        let date = Date::of_seconds(number);
+        let date = Date::of_seconds(since.as_secs());
         let second = Arc::new(Second { number, head: date.head(), zone: date.zone() });
         *self.0.lock() = second.clone();
         Moment { second, millis }
@@ -163,8 +164,9 @@ mod tests {
     #[test]
     fn a_clock_tells_each_moment_by_its_own_second() {
         let clock = Clock::default();
-        let told = [(5, 7), (5, 999), (6, 0), (5, 1)].map(|(seconds, millis)| clock.at(time(seconds, millis)).to_string());
-        let expected = [(5, "007"), (5, "999"), (6, "000"), (5, "001")];
+        let told =
+            [(0, 1), (5, 7), (5, 999), (6, 0), (5, 1)].map(|(seconds, millis)| clock.at(time(seconds, millis)).to_string());
+        let expected = [(0, "001"), (5, "007"), (5, "999"), (6, "000"), (5, "001")];
         for (told, (seconds, millis)) in told.iter().zip(expected) {
             let date = Date::of(time(seconds, 0));
             assert_eq!(*told, format!("{}.{millis}{}", date.head(), date.zone()));

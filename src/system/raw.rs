@@ -45,7 +45,7 @@ pub fn lock(file: &File, alone: bool) -> io::Result<()> {
 pub type Seconds = libc::time_t;
 
 /// localtime_r(3): a second as the clock on the wall shows it; `None` for a year beyond all counting. The rules of the zone are read
-/// anew if they have changed.
+/// anew if `TZ`, or by glibc /etc/localtime, has changed.
 pub fn local_time(seconds: Seconds) -> Option<libc::tm> {
     unsafe extern "C" {
         fn tzset();
@@ -81,8 +81,9 @@ impl Code {
     /// Takes its pages out of this process; those that are needed come back from the page cache as they are touched.
     pub fn give_back(&self) {
         for range in &self.0 {
-            // SAFETY: these are private mappings of files that cannot be written to, so no page has other contents than its file, and
-            // the loader never unmaps what a program is linked to, so that nothing else has come to be there
+            // SAFETY: these are private mappings of files that this program cannot write to and does not relocate, so no page has
+            // other contents than its file (but for the breakpoints of a debugger, which it has to set anew), and the loader never
+            // unmaps what a program is linked to, so that nothing else has come to be there
             unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
         }
     }
