@@ -5,7 +5,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
@@ -22,6 +22,8 @@ const SPACE: usize = 16 * 1024;
 pub struct Exchange {
     /// Whose it is.
     pub client: u64,
+    /// Who is to answer it.
+    pub path: PathBuf,
     /// When it has failed at the latest.
     pub deadline: Instant,
     stream: UnixStream,
@@ -43,9 +45,9 @@ pub enum Progress {
 
 impl Exchange {
     /// Connects, which succeeds at once or never.
-    pub fn start(path: &Path, client: u64, request: Vec<u8>, bodyless: bool, now: Instant) -> io::Result<Exchange> {
-        let stream = crate::system::local::connect_now(path)?;
-        Ok(Exchange { client, deadline: now + PATIENCE, stream, request, sent: 0, answer: Vec::new(), bodyless })
+    pub fn start(path: PathBuf, client: u64, request: Vec<u8>, bodyless: bool, now: Instant) -> io::Result<Exchange> {
+        let stream = crate::system::local::connect_now(&path)?;
+        Ok(Exchange { client, path, deadline: now + PATIENCE, stream, request, sent: 0, answer: Vec::new(), bodyless })
     }
 
     /// What to wait for.

@@ -210,8 +210,8 @@ impl Front {
                 return self.drop_who_owes_most();
             }
         };
+        self.backend.rebuild(&exchange.path, why);
         self.end_exchange(|client| client.refuse(refused, now));
-        self.backend.rebuild(why);
     }
 
     /// Tells the client what came of its request, if it is still there.
@@ -232,12 +232,13 @@ impl Front {
             let Some(client) = self.clients.iter_mut().find(|client| client.id == number) else { return };
             let Some((request, bodyless)) = client.take_request(now) else { return };
             self.last.clone_from(&client.address);
-            match Exchange::start(&self.backend.path(), number, request, bodyless, now) {
+            let path = self.backend.path();
+            match Exchange::start(path.clone(), number, request, bodyless, now) {
                 Ok(exchange) => self.exchange = Some(exchange),
                 Err(e) if socket::is_our_shortage(&e) => client.refuse(Refused(503, "this machine is short of something"), now),
                 Err(e) => {
                     client.refuse(Refused(502, "the admin pages cannot be reached just now: try again"), now);
-                    self.backend.rebuild(&e.to_string());
+                    self.backend.rebuild(&path, &e.to_string());
                 }
             }
             self.go_on(true, now);

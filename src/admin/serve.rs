@@ -6,7 +6,7 @@
 use std::io::{self, Cursor, Read};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -57,8 +57,11 @@ impl Backend {
         self.path.lock().clone()
     }
 
-    /// Has the server replaced, because something is wrong with it.
-    pub fn rebuild(&self, why: &str) {
+    /// Has the server at `path` replaced, because something is wrong with it; not the one that has replaced it already.
+    pub fn rebuild(&self, path: &Path, why: &str) {
+        if self.path() != path {
+            return;
+        }
         log::warn!("admin state=restarted reason={}", value(why));
         self.wake();
     }
@@ -178,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn ask(path: &std::path::Path) -> io::Result<String> {
+    fn ask(path: &Path) -> io::Result<String> {
         use std::io::Write;
         let mut stream = UnixStream::connect(path)?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
@@ -187,15 +190,25 @@ mod tests {
         Ok(answer)
     }
 
+    /// Also when a test fails, or its scope would never end.
+    struct StopOnDrop<'a>(&'a Backend);
+
+    impl Drop for StopOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+
     #[test]
-    fn a_new_server_takes_over_in_another_place_when_the_old_one_is_given_up() {
+    fn a_new_server_takes_over_in_another_place_when_the_old_one_is_given_up_and_is_not_given_up_with_it() {
         let place = Place::open().unwrap();
         let backend = Backend::new(&place);
         let first = backend.path();
         thread::scope(|scope| {
             scope.spawn(|| backend.live(place, &|_: &Request| Response::text(200, "here")));
+            let _end = StopOnDrop(&backend);
             assert!(ask(&first).unwrap().ends_with("here"));
-            backend.rebuild("the test wants it");
+            backend.rebuild(&first, "the test wants it");
             let deadline = Instant::now() + Duration::from_secs(10);
             while backend.path() == first {
                 assert!(Instant::now() < deadline, "there is no new server");
@@ -203,7 +216,8 @@ mod tests {
             }
             let second = backend.path();
             assert!(ask(&second).unwrap().ends_with("here") && !first.exists());
-            backend.stop();
+            backend.rebuild(&first, "one more request that the first one has not answered");
+            assert!(ask(&second).unwrap().ends_with("here") && backend.path() == second);
         });
         assert!(!backend.path().exists());
     }
