@@ -7,13 +7,16 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use parking_lot::Mutex;
 use tcpdirector::system::limits::{Limits, raise_descriptors};
 use tcpdirector::system::socket::listen;
 
 use crate::common::backend::Backend;
 use crate::common::program::Program;
 use crate::common::{connect, one_service, until};
+
+/// Held by a test that takes thousands of the descriptors of this process: there are not enough for two.
+pub static THOUSANDS: Mutex<()> = Mutex::new(());
 
 /// Echoes for so many clients on one thread, once all have come and until all have gone.
 pub fn echo_for(sessions: usize) -> std::net::SocketAddr {
@@ -48,6 +51,7 @@ fn still_there(mut client: &TcpStream) -> bool {
 
 #[test]
 fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
+    let _turn = THOUSANDS.lock();
     let machine = Limits::read();
     raise_descriptors().unwrap();
     // two descriptors for each session, here and in the program, and some to spare for the other tests of this process
@@ -56,7 +60,7 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
         return eprintln!("skipped: this machine allows {} descriptors", machine.descriptors);
     }
     let program = Program::start(&one_service("leastconns", &[echo_for(sessions)], "<timeout idle=\"100s\"/>"));
-    let before = program.status("VmRSS");
+    let before = program.status("RssAnon");
     let mut clients: Vec<TcpStream> = (0..sessions).map(|_| connect(program.address())).collect();
     for round in 0..2 {
         for (i, client) in clients.iter_mut().enumerate() {
@@ -72,7 +76,7 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     // beside the pool: main, signals, manager, resolver, and one for the address
     let (threads, limit) = (program.status("Threads"), (machine.cores + 1).clamp(2, 64) + 5);
     assert!(threads <= limit, "{threads} threads, and {limit} are allowed");
-    let each = (program.status("VmRSS") - before) as f64 / sessions as f64;
+    let each = (program.status("RssAnon") - before) as f64 / sessions as f64;
     eprintln!("{sessions} sessions, {threads} threads, {each:.2} kB of resident memory each");
     assert!(each < 2.0, "a session takes {each:.2} kB of resident memory");
     drop(clients);
@@ -86,7 +90,7 @@ fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
     let flood = Backend::with(|mut client| while client.write_all(&[7; 100_000]).is_ok() {});
     let pool = "<pool memory=\"4M\"/></pdconfig>";
     let program = Program::start(&one_service("random", &[flood.address()], "").replace("</pdconfig>", pool));
-    let before = program.status("VmRSS");
+    let before = program.status("RssAnon");
     // with 64 KiB held for each it would be 12 MB
     let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(program.address())).collect();
     until("all are connected", || flood.accepted() == READERS);
@@ -96,7 +100,7 @@ fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
         thread::sleep(Duration::from_millis(300));
         last > 0 && ticks == last
     });
-    let grown = program.status("VmRSS") - before;
+    let grown = program.status("RssAnon") - before;
     assert!(grown <= 4096, "{READERS} readers that stop take {grown} kB");
     drop(readers);
 }

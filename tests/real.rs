@@ -202,13 +202,13 @@ fn a_client_that_does_not_read_costs_no_memory_and_stops_nobody() {
     let server = Server::nginx(free_address(), &format!("root {};", files.path("").display()));
     let program = balance(&[server.address()]);
     assert_eq!(curl(program.address(), "/small"), "small");
-    let before = program.status("VmRSS");
+    let before = program.status("RssAnon");
 
     let mut client = connect(program.address());
     client.write_all(b"GET /huge HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(client.peek(&mut [0]).unwrap(), 1, "the answer has begun");
     until_at_rest(&[program.pid(), server.pid()]);
-    let during = program.status("VmRSS");
+    let during = program.status("RssAnon");
     eprintln!("a client that does not read: from {before} to {during} kB");
     assert!(during < before + 1024, "from {before} to {during} kB");
 

@@ -169,7 +169,8 @@ impl Program {
         fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<usize>().ok()).sum()
     }
 
-    /// A number from /proc/PID/status, such as `VmRSS` in kilobytes or `Threads`.
+    /// A number from /proc/PID/status, such as `Threads`, or `RssAnon` in kilobytes: its own memory, without the pages of its file,
+    /// which come and go.
     pub fn status(&self, key: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(&format!("{key}:"))).expect("the kernel tells");
