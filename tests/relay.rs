@@ -74,6 +74,20 @@ fn a_server_may_speak_first() {
 }
 
 #[test]
+fn a_server_that_speaks_first_does_not_wait_until_the_client_has_spoken() {
+    let backend = Backend::banner("220 hello\r\n");
+    let daemon = through(&backend);
+    // a handshake that waits for the client's first bytes takes 0.2 s; the fastest of a few shows it on a busy machine, too
+    let greeted = |_| {
+        let start = Instant::now();
+        assert_eq!(daemon.connect().read(&mut [0; 64]).unwrap(), 11);
+        start.elapsed()
+    };
+    let fastest = (0..5).map(greeted).min().unwrap();
+    assert!(fastest < Duration::from_millis(150), "the fastest greeting of five took {fastest:?}");
+}
+
+#[test]
 fn half_close_by_the_client_keeps_the_answer() {
     let backend = Backend::sink();
     let daemon = through(&backend);

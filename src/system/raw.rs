@@ -32,6 +32,14 @@ pub fn unacknowledged(socket: &TcpStream) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
 }
 
+/// Bytes that have come and that nobody has read yet (SIOCINQ, tcp(7)).
+pub fn unread(socket: &TcpStream) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCINQ (the same request as FIONREAD) writes one int, to a place that lives through the call
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+}
+
 /// flock(2): locks a file for us alone, or to share with others, until all copies of this descriptor are closed. An error of the kind
 /// `WouldBlock` says that somebody else has it. nix unlocks the file for a successor, too, and panics where it cannot.
 pub fn lock(file: &File, alone: bool) -> io::Result<()> {

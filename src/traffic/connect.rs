@@ -84,7 +84,8 @@ impl Hunt {
         let lease = self.group.pick(&self.tried);
         let lease = lease.ok_or(if self.is_short { Ending::Shortage } else { Ending::NoHost })?;
         self.tried.push(lease.host().clone());
-        Ok(Attempt::new(lease, self.service.connect_limit()))
+        let bytes_at_hand = socket::unread(client).is_ok_and(|count| count > 0);
+        Ok(Attempt::new(lease, self.service.connect_limit(), bytes_at_hand))
     }
 }
 
@@ -94,6 +95,8 @@ struct Attempt {
     began: Instant,
     deadline: Instant,
     addresses: std::vec::IntoIter<SocketAddr>,
+    /// The client has said something.
+    bytes_at_hand: bool,
     /// One that is being tried, and until when.
     open: Option<(Connecting, Instant)>,
     theirs: Option<Reason>,
@@ -109,10 +112,10 @@ enum Outcome {
 }
 
 impl Attempt {
-    fn new(lease: Lease, limit: Duration) -> Attempt {
+    fn new(lease: Lease, limit: Duration, bytes_at_hand: bool) -> Attempt {
         let began = Instant::now();
         let addresses = lease.host().resolved().into_iter();
-        Attempt { lease, began, deadline: began + limit, addresses, open: None, theirs: None, ours: None }
+        Attempt { lease, began, deadline: began + limit, addresses, bytes_at_hand, open: None, theirs: None, ours: None }
     }
 
     fn step(&mut self, seat: &Seat) -> Outcome {
@@ -144,7 +147,7 @@ impl Attempt {
             let Some(address) = self.addresses.next() else { return self.failed() };
             let now = Instant::now();
             let share = self.deadline.saturating_duration_since(now) / remaining;
-            match Connecting::start(address) {
+            match Connecting::start(address, self.bytes_at_hand) {
                 Ok(connecting) => self.open = Some((connecting, now + share.max(Duration::from_millis(1)))),
                 Err(e) => self.note(e),
             }

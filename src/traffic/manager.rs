@@ -133,7 +133,7 @@ impl Manager {
             host.failed(Reason::NoAddress, began);
         }
         for address in addresses {
-            match Connecting::start(address) {
+            match Connecting::start(address, false) {
                 Ok(connecting) => {
                     let (service, group, host) = (service.clone(), group.clone(), host.clone());
                     self.probes.push(Probe { service, group, host, connecting, began });
