@@ -26,17 +26,19 @@ pub fn receive<'a>(socket: &TcpStream, space: &'a mut [MaybeUninit<u8>]) -> io::
 
 /// Bytes that were written to the socket and that the other side has not acknowledged (SIOCOUTQ, tcp(7)).
 pub fn unacknowledged(socket: &TcpStream) -> io::Result<usize> {
-    let mut count: libc::c_int = 0;
-    // SAFETY: SIOCOUTQ (the same request as TIOCOUTQ) writes one int, to a place that lives through the call
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+    queued(socket, libc::TIOCOUTQ)
 }
 
 /// Bytes that have come and that nobody has read yet (SIOCINQ, tcp(7)).
 pub fn unread(socket: &TcpStream) -> io::Result<usize> {
+    queued(socket, libc::FIONREAD)
+}
+
+/// For sockets SIOCOUTQ and SIOCINQ are the same requests as TIOCOUTQ and FIONREAD.
+fn queued(socket: &TcpStream, request: libc::Ioctl) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: SIOCINQ (the same request as FIONREAD) writes one int, to a place that lives through the call
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    // SAFETY: either request writes one int, to a place that lives through the call
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut count) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
 }
 
