@@ -5,13 +5,10 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::pipe::Pipe;
 use super::pool::{BUFFER, LEAST, Space};
 use super::progress::{Progress, Rest};
 use super::seat::{For, Next, Seat, Side};
 use super::{Direction, End, Relay};
-use nix::errno::Errno;
-
 use crate::system::socket;
 
 /// How much a flow moves in a row before others have their turn. With four times as much, small requests beside four bulk streams took
@@ -22,56 +19,39 @@ const SHARE: usize = 1 << 20;
 /// The smallest reads in a row before others have their turn.
 const LEAST_READS: usize = 256;
 
-/// One flow's view of its relay: where it reads, where it writes, and whom to blame on which side.
-struct Flow<'a> {
-    relay: &'a Relay,
-    seat: &'a Seat,
-    direction: Direction,
-    source: &'a TcpStream,
-    source_side: Side,
-    sink: &'a TcpStream,
-    sink_side: Side,
-    source_reset: End,
-    sink_reset: End,
-    /// This flow has passed the end of stream on to its sink.
-    sink_told: &'a AtomicBool,
-    /// The other flow has passed the end of stream on to our source.
-    source_told: &'a AtomicBool,
+/// One flow's view of its relay.
+pub(super) struct Flow<'a> {
+    pub(super) relay: &'a Relay,
+    pub(super) seat: &'a Seat,
+    pub(super) direction: Direction,
+    /// Where it reads.
+    pub(super) source: Party<'a>,
+    /// Where it writes.
+    pub(super) sink: Party<'a>,
+}
+
+/// One of the two that a relay connects.
+pub(super) struct Party<'a> {
+    pub(super) stream: &'a TcpStream,
+    side: Side,
+    /// How the relay ends if this one resets.
+    pub(super) reset: End,
+    /// The end of the other one's stream was passed on to this one.
+    told: &'a AtomicBool,
 }
 
 /// The flow is over; why is noted in the relay.
-struct Over;
+pub(super) struct Over;
 
 /// Goes on with the flow.
 pub fn go(relay: &Relay, direction: Direction, seat: &Seat, progress: &mut Progress, space: &mut Space) -> Next {
-    let flow = match direction {
-        Direction::ToServer => Flow {
-            relay,
-            seat,
-            direction,
-            source: &relay.client,
-            source_side: Side::Client,
-            sink: &relay.server,
-            sink_side: Side::Server,
-            source_reset: End::ResetByClient,
-            sink_reset: End::ResetByServer,
-            sink_told: &relay.server_told,
-            source_told: &relay.client_told,
-        },
-        Direction::ToClient => Flow {
-            relay,
-            seat,
-            direction,
-            source: &relay.server,
-            source_side: Side::Server,
-            sink: &relay.client,
-            sink_side: Side::Client,
-            source_reset: End::ResetByServer,
-            sink_reset: End::ResetByClient,
-            sink_told: &relay.client_told,
-            source_told: &relay.server_told,
-        },
+    let client = Party { stream: &relay.client, side: Side::Client, reset: End::ResetByClient, told: &relay.client_told };
+    let server = Party { stream: &relay.server, side: Side::Server, reset: End::ResetByServer, told: &relay.server_told };
+    let (source, sink) = match direction {
+        Direction::ToServer => (client, server),
+        Direction::ToClient => (server, client),
     };
+    let flow = Flow { relay, seat, direction, source, sink };
     flow.go(progress, space).unwrap_or(Next::Over)
 }
 
@@ -88,7 +68,7 @@ impl Flow<'_> {
             }
         }
         // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
-        if self.direction == Direction::ToClient && !self.seat.is_watched(self.source_side) {
+        if self.direction == Direction::ToClient && !self.seat.is_watched(self.source.side) {
             return self.wait_for_bytes();
         }
         self.pass_on(progress, space)
@@ -128,7 +108,7 @@ impl Flow<'_> {
             let room = space.spare_capacity_mut();
             let most = room.len().min(most);
             let room = room.get_mut(..most).unwrap_or_default();
-            match socket::receive(self.source, room) {
+            match socket::receive(self.source.stream, room) {
                 Ok([]) => return self.finish(progress),
                 Ok(bytes) => {
                     progress.note_read(bytes.len());
@@ -139,14 +119,14 @@ impl Flow<'_> {
                         self.keep(bytes.get(sent..).unwrap_or_default(), progress);
                         return self.wait_for_room();
                     }
-                    if bytes.len() < most && !self.seat.is_odd(self.source_side) {
+                    if bytes.len() < most && !self.seat.is_odd(self.source.side) {
                         return self.wait_for_bytes();
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return self.wait_for_bytes(),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.relay.cut(self.source_reset);
+                    self.relay.cut(self.source.reset);
                     return Err(Over);
                 }
             }
@@ -160,73 +140,12 @@ impl Flow<'_> {
         progress.rest = Some(Box::new(Rest::Bytes { bytes: bytes.to_vec(), _part }));
     }
 
-    /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a plain read has the last word: splice
-    /// tells neither an empty source from one whose next byte is urgent, nor that one from the end of the stream.
-    fn splice(&self, progress: &mut Progress, mut share: usize) -> Result<usize, Over> {
-        if !std::mem::replace(&mut progress.never_blocks, true) {
-            // splice knows no flag for it
-            progress.is_plain = [self.source, self.sink].iter().any(|socket| socket.set_nonblocking(true).is_err());
-        }
-        let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
-        while progress.is_bulk() && share > 0 {
-            let count = self.fill(&mut pipe, progress)?;
-            if count == 0 {
-                break;
-            }
-            progress.note_read(count);
-            share = share.saturating_sub(count);
-            if !self.empty(&mut pipe)? {
-                progress.rest = Some(Box::new(Rest::Piped(pipe)));
-                break;
-            }
-            self.leave_if_cut()?;
-        }
-        Ok(share)
-    }
-
-    /// Reads by splice; tells how much that brought.
-    fn fill(&self, pipe: &mut Pipe, progress: &mut Progress) -> Result<usize, Over> {
-        match pipe.fill(self.source) {
-            Ok(count) => Ok(count),
-            Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOMEM | Errno::EPERM) => {
-                progress.is_plain = true;
-                Ok(0)
-            }
-            Err(_) => {
-                self.relay.cut(self.source_reset);
-                Err(Over)
-            }
-        }
-    }
-
-    /// Writes what is in the pipe, as much as there is room for; tells whether that was all.
-    fn empty(&self, pipe: &mut Pipe) -> Result<bool, Over> {
-        let mut is_wide = false;
-        while pipe.holds() > 0 {
-            match pipe.empty(self.sink) {
-                Ok(count @ 1..) => self.relay.note_bytes(self.direction, count),
-                Err(Errno::EAGAIN) if is_wide => return Ok(false),
-                // room that comes after the next try will be told of
-                Err(Errno::EAGAIN) => {
-                    self.seat.widen(self.direction);
-                    is_wide = true;
-                }
-                Err(Errno::EINTR) => {}
-                _ => {
-                    self.relay.fail(self.sink_reset);
-                    return Err(Over);
-                }
-            }
-        }
-        Ok(true)
-    }
-
     /// Writes as much as there is room for; tells how much that was.
     fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
         let mut sent = 0;
         let mut is_wide = false;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            match socket::send_now(self.sink, rest) {
+            match socket::send_now(self.sink.stream, rest) {
                 Ok(count) => {
                     self.relay.note_bytes(self.direction, count);
                     sent += count;
@@ -240,7 +159,7 @@ impl Flow<'_> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     // no cut: what the dead side had sent before is read and delivered by the other flow first
-                    self.relay.fail(self.sink_reset);
+                    self.relay.fail(self.sink.reset);
                     return Err(Over);
                 }
             }
@@ -254,27 +173,27 @@ impl Flow<'_> {
         if self.relay.has_failed() {
             return Err(Over);
         }
-        if self.source_told.load(SeqCst) {
+        if self.source.told.load(SeqCst) {
             // both have ended, and both sockets are about to be closed, which tells the sink
-            self.sink_told.store(true, SeqCst);
+            self.sink.told.store(true, SeqCst);
             return Err(Over);
         }
         // told in between, it was closed in good order
-        if socket::is_closed(self.source) && !self.source_told.load(SeqCst) {
-            self.relay.cut(self.source_reset);
+        if socket::is_closed(self.source.stream) && !self.source.told.load(SeqCst) {
+            self.relay.cut(self.source.reset);
             return Err(Over);
         }
         progress.is_at_end = true;
-        self.sink_told.store(true, SeqCst);
+        self.sink.told.store(true, SeqCst);
         // it fails only when the connection is gone, and then the other flow finds out
-        let _ = self.sink.shutdown(Shutdown::Write);
+        let _ = self.sink.stream.shutdown(Shutdown::Write);
         self.watch()
     }
 
     /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
     /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
     fn watch(&self) -> Result<Next, Over> {
-        if self.source_told.load(SeqCst) || self.relay.has_failed() {
+        if self.source.told.load(SeqCst) || self.relay.has_failed() {
             return Err(Over);
         }
         self.leave_if_reset()?;
@@ -283,8 +202,8 @@ impl Flow<'_> {
 
     /// A source that is gone was reset, unless it was closed in both directions in good order.
     fn leave_if_reset(&self) -> Result<(), Over> {
-        if self.seat.is_hung(self.source_side) && socket::is_gone(self.source) && !self.source_told.load(SeqCst) {
-            self.relay.cut(self.source_reset);
+        if self.seat.is_hung(self.source.side) && socket::is_gone(self.source.stream) && !self.source.told.load(SeqCst) {
+            self.relay.cut(self.source.reset);
             return Err(Over);
         }
         Ok(())
@@ -292,15 +211,15 @@ impl Flow<'_> {
 
     /// Parks until there is something to read.
     fn wait_for_bytes(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.seat.watch(self.source_side, self.source))?;
+        self.leave_if_short(self.seat.watch(self.source.side, self.source.stream))?;
         Ok(Next::Wait(For::Source))
     }
 
     /// Parks until there is room to write; meanwhile the source may be reset.
     fn wait_for_room(&self) -> Result<Next, Over> {
         self.leave_if_reset()?;
-        self.leave_if_short(self.seat.watch(self.source_side, self.source))?;
-        self.leave_if_short(self.seat.watch_room(self.sink_side, self.sink))?;
+        self.leave_if_short(self.seat.watch(self.source.side, self.source.stream))?;
+        self.leave_if_short(self.seat.watch_room(self.sink.side, self.sink.stream))?;
         Ok(Next::Wait(For::Sink))
     }
 
@@ -311,7 +230,7 @@ impl Flow<'_> {
         })
     }
 
-    fn leave_if_cut(&self) -> Result<(), Over> {
+    pub(super) fn leave_if_cut(&self) -> Result<(), Over> {
         if self.relay.is_cut.load(SeqCst) { Err(Over) } else { Ok(()) }
     }
 }

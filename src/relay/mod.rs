@@ -28,6 +28,7 @@ mod progress;
 mod purse;
 pub mod seat;
 mod seats;
+mod splice;
 mod watches;
 mod worker;
 
