@@ -15,7 +15,7 @@ use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
 use tcpdirector::system::inherited::Inherited;
 
 use crate::common::program::{Folder, PROGRAM};
-use crate::common::{connect, pattern, read_all, until};
+use crate::common::{DEADLINE, connect, pattern, read_all, until};
 
 pub const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -42,8 +42,12 @@ fn described(request: &Request) -> String {
 }
 
 fn start() -> Admin {
+    start_with(pages)
+}
+
+fn start_with(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Admin {
     let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
-    admin::start(listeners, Arc::new(pages)).unwrap()
+    admin::start(listeners, Arc::new(handler)).unwrap()
 }
 
 fn address(admin: &Admin) -> SocketAddr {
@@ -294,12 +298,16 @@ fn stopping_delivers_the_last_answer_and_leaves_nothing_behind() {
             .collect::<Vec<_>>()
     };
     let before = ours();
-    let mut admin = start();
+    let (asked, is_asked) = crossbeam::channel::bounded(1);
+    let mut admin = start_with(move |request| {
+        asked.send(()).unwrap();
+        pages(request)
+    });
     let new: Vec<_> = ours().into_iter().filter(|path| !before.contains(path)).collect();
     let target = address(&admin);
     let _silent = connect(target);
     let last = thread::spawn(move || ask(target, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"));
-    thread::sleep(Duration::from_millis(100));
+    is_asked.recv_timeout(DEADLINE).expect("the last request has come");
     let start = Instant::now();
     admin.stop();
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::backend::{Backend, checksum};
-use crate::common::{TestDaemon, ends_by_reset, exchange, one_service, pattern, read_all, reset, until};
+use crate::common::{DEADLINE, TestDaemon, ends_by_reset, exchange, one_service, pattern, read_all, reset, until};
 
 fn through(backend: &Backend) -> TestDaemon {
     TestDaemon::start(&one_service("roundrobin", &[backend.address()], ""))
@@ -286,13 +286,14 @@ fn a_client_that_reads_slowly_is_not_idle_and_loses_nothing() {
 
 #[test]
 fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
-    let (send, receive) = crossbeam::channel::bounded(1);
+    let ((told, is_told), (send, receive)) = (crossbeam::channel::bounded(1), crossbeam::channel::bounded(1));
     let backend = Backend::with(move |mut client| {
         let _ = client.read_to_end(&mut Vec::new());
+        told.send(()).unwrap();
         // nothing is read any more, so the reset shows when something is written
         let began = Instant::now();
         let mut is_reset = false;
-        while !is_reset && began.elapsed() < crate::common::DEADLINE {
+        while !is_reset && began.elapsed() < DEADLINE {
             is_reset = tcpdirector::system::socket::is_closed(&client);
             thread::sleep(Duration::from_millis(5));
         }
@@ -301,8 +302,7 @@ fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
     let daemon = through(&backend);
     let client = daemon.connect();
     client.shutdown(Shutdown::Write).unwrap();
-    until("the server has been told", || backend.accepted() == 1);
-    thread::sleep(Duration::from_millis(100));
+    is_told.recv_timeout(DEADLINE).expect("the server has been told");
     reset(client);
     assert!(receive.recv().unwrap(), "the server never heard of it");
     daemon.settle();
