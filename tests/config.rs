@@ -85,6 +85,7 @@ fn the_sample_loads_and_shows_every_part_of_a_configuration() {
     let web = &config.services[0];
     assert_eq!((web.name.as_str(), web.enabled.as_str(), web.listens.len(), web.groups.len()), ("web", "main", 2, 2));
     assert_eq!((web.connect, web.idle), (Duration::from_secs(3), Duration::from_secs(30 * 60)));
+    assert_eq!((web.half, web.dead), (Some(Duration::from_secs(5 * 60)), Some(Duration::from_secs(60))));
     assert_eq!(web.groups[0].hosts[2].name, "host.2");
     assert_eq!(config.admin.unwrap().users.len(), 2);
     assert_eq!(config.logging.as_deref(), Some("/var/log/tcpdirector.log"));

@@ -289,6 +289,15 @@ fn what_says_the_same_in_other_words_keeps_its_words() {
         changed(&file, |config| config.services[0].idle = Duration::from_secs(1)),
         ["-    <timeout connect='5000ms' idle='60m'/>", "+    <timeout connect=\"5000ms\" idle=\"1s\"/>"]
     );
+    let file = file.replace("idle='60m'", "half='0' dead='1500ms'");
+    assert_eq!(changed(&file, |config| config.services[0].dead = Some(Duration::from_secs(2))), [""; 0]);
+    assert_eq!(
+        changed(&file, |config| config.services[0].half = Some(Duration::from_secs(9))),
+        [
+            "-    <timeout connect='5000ms' half='0' dead='1500ms'/>",
+            "+    <timeout connect=\"5000ms\" half=\"9s\" dead=\"1500ms\"/>"
+        ]
+    );
     assert_eq!(
         changed(SAMPLE, |config| config.checktime = Duration::from_secs(90)),
         ["-    <checktime time=\"2m\"/>", "+    <checktime time=\"90\"/>"]

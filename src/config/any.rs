@@ -31,6 +31,11 @@ fn time(least: u64) -> impl Strategy<Value = Duration> {
     millis.prop_map(Duration::from_millis)
 }
 
+/// The limit of what is dead.
+fn dead() -> impl Strategy<Value = Option<Duration>> {
+    option::of(prop_oneof![Just(120), 1..64_801_u64].prop_map(Duration::from_secs))
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     proptest::sample::select(Rule::ALL.map(|(_, rule)| rule).to_vec())
 }
@@ -52,11 +57,13 @@ fn group() -> impl Strategy<Value = GroupConfig> {
 
 fn service() -> impl Strategy<Value = ServiceConfig> {
     let replay = option::of((1..65_537_usize).prop_map(|bytes| NonZeroUsize::new(bytes).unwrap()));
-    let parts = (name(), vec(address(0..4), 1..4), vec(group(), 1..4), any::<prop::sample::Index>(), time(1), time(1), replay);
-    parts.prop_map(|(name, listens, groups, enabled, connect, idle, replay)| {
+    let groups = (vec(group(), 1..4), any::<prop::sample::Index>());
+    let limits = (time(1), time(1), option::of(time(1)), dead());
+    let parts = (name(), vec(address(0..4), 1..4), groups, limits, replay);
+    parts.prop_map(|(name, listens, (groups, enabled), (connect, idle, half, dead), replay)| {
         let groups = unique(groups, |group| group.name.clone());
         let enabled = enabled.get(&groups).name.clone();
-        ServiceConfig { name, listens, groups, enabled, connect, idle, replay }
+        ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay }
     })
 }
 

@@ -119,10 +119,15 @@ impl Way {
     fn service(&mut self, wanted: &ServiceConfig) {
         let Some(present) = self.now_service(&wanted.name).cloned() else { return };
         let service = || wanted.name.clone();
-        let connect = (present.connect != wanted.connect).then_some(wanted.connect);
-        let idle = (present.idle != wanted.idle).then_some(wanted.idle);
-        if connect.is_some() || idle.is_some() {
-            self.take(Change::SetTimeout { service: service(), connect, idle });
+        let limits = |service: &ServiceConfig| (service.connect, service.idle, service.half, service.dead);
+        if limits(&present) != limits(wanted) {
+            self.take(Change::SetTimeout {
+                service: service(),
+                connect: (present.connect != wanted.connect).then_some(wanted.connect),
+                idle: (present.idle != wanted.idle).then_some(wanted.idle),
+                half: (present.half != wanted.half).then_some(wanted.half),
+                dead: (present.dead != wanted.dead).then_some(wanted.dead),
+            });
         }
         if present.replay != wanted.replay {
             self.take(Change::SetReplay { service: service(), bytes: wanted.replay });
@@ -356,6 +361,17 @@ mod tests {
                 "/delGroup?service=web&group=blue",
             ]
         );
+    }
+
+    #[test]
+    fn a_limit_that_is_off_or_said_no_more_is_a_change_of_its_own() {
+        let with = |timeout: &str| service(":80", "").replace("</service>", &format!("{timeout}</service>"));
+        let (plain, set) = (with(""), with("<timeout half='5m' dead='1m'/>"));
+        assert_eq!(urls(&plain, &set), ["/setTimeout?service=web&half=5m&dead=1m"]);
+        assert_eq!(urls(&set, &plain), ["/setTimeout?service=web&half=0&dead=2m"]);
+        assert_eq!(urls(&set, &with("<timeout half='5m' dead='0'/>")), ["/setTimeout?service=web&dead=0"]);
+        assert_eq!(urls(&plain, &with("<timeout half='0' dead='120s'/>")), [""; 0]);
+        assert_eq!(urls(&set, &with("<timeout half='5m' dead='59001ms'/>")), [""; 0]);
     }
 
     #[test]

@@ -87,8 +87,14 @@ pub enum Change {
     AddListen { service: String, listen: Address },
     /// One address less; its sessions go on.
     DelListen { service: String, listen: Address, force: bool },
-    /// The limits of the service's sessions from now on.
-    SetTimeout { service: String, connect: Option<Duration>, idle: Option<Duration> },
+    /// The limits of the service's sessions from now on; `Some(None)` takes one away.
+    SetTimeout {
+        service: String,
+        connect: Option<Duration>,
+        idle: Option<Duration>,
+        half: Option<Option<Duration>>,
+        dead: Option<Option<Duration>>,
+    },
     /// How much of what a client sends is kept until a host answers.
     SetReplay { service: String, bytes: Option<NonZeroUsize> },
     /// An empty group.

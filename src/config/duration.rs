@@ -9,15 +9,26 @@ use std::time::Duration;
 /// The units with their length in milliseconds, longest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const YEAR: Duration = Duration::from_secs(8760 * 3600);
+/// Any duration but for a few.
+const ANY: RangeInclusive<Duration> = Duration::from_millis(1)..=YEAR;
+/// Linux counts the waits of keepalive in seconds, up to 32767; the first one is half of all.
+const DEAD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(18 * 3600);
 
 /// Reads a duration from 1ms to 8760h; the error says what is wrong and how it should look.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    if is_number(text) {
-        return Err(format!("`{text}` has no unit: write ms, s, m or h behind the number, as in `5s`"));
-    }
-    let read = number_and_unit(text)
-        .ok_or_else(|| format!("`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`"))?;
-    within(text, read, Duration::from_millis(1)..=YEAR)
+    within(text, with_unit(text)?, ANY)
+}
+
+/// Reads the `half` of a `<timeout>`: a duration, or `0` for no limit of its own.
+pub fn parse_half(text: &str) -> Result<Option<Duration>, String> {
+    unless_off(text, ANY)
+}
+
+/// Reads the `dead` of a `<timeout>`, from 1s to 18h, rounded up to whole seconds, or `0` for no limit.
+pub fn parse_dead(text: &str) -> Result<Option<Duration>, String> {
+    let limit = unless_off(text, DEAD)?;
+    let seconds = |limit: Duration| limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    Ok(limit.map(|limit| Duration::from_secs(seconds(limit))))
 }
 
 /// Reads the time of a `checktime`, from 1s to 8760h: whole seconds without a unit, or a duration.
@@ -35,6 +46,25 @@ pub fn format(duration: Duration) -> String {
     let exact = |(_, length): &&(&str, u64)| millis > 0 && millis % u128::from(*length) == 0;
     let (unit, length) = UNITS.iter().find(exact).unwrap_or(&("ms", 1));
     format!("{}{unit}", millis / u128::from(*length))
+}
+
+/// Writes a limit as [`parse_half`] and [`parse_dead`] read it.
+pub fn format_limit(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| "0".to_owned(), format)
+}
+
+fn unless_off(text: &str, range: RangeInclusive<Duration>) -> Result<Option<Duration>, String> {
+    if text == "0" {
+        return Ok(None);
+    }
+    within(text, with_unit(text)?, range).map(Some).map_err(|why| format!("{why}, or 0"))
+}
+
+fn with_unit(text: &str) -> Result<Duration, String> {
+    if is_number(text) {
+        return Err(format!("`{text}` has no unit: write ms, s, m or h behind the number, as in `5s`"));
+    }
+    number_and_unit(text).ok_or_else(|| format!("`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`"))
 }
 
 fn number_and_unit(text: &str) -> Option<Duration> {
@@ -57,7 +87,7 @@ fn within(text: &str, duration: Duration, range: RangeInclusive<Duration>) -> Re
     if range.contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("`{text}` is out of range: it must be from {} to 8760h", format(*range.start())))
+    Err(format!("`{text}` is out of range: it must be from {} to {}", format(*range.start()), format(*range.end())))
 }
 
 #[cfg(test)]
@@ -89,6 +119,36 @@ mod tests {
     fn a_duration_is_from_a_millisecond_to_a_year() {
         for text in ["0ms", "0h", "8761h", "31536001s", "18446744073709551616ms", "18446744073709551615h"] {
             assert_eq!(parse(text), Err(format!("`{text}` is out of range: it must be from 1ms to 8760h")));
+        }
+    }
+
+    #[test]
+    fn a_limit_may_be_off_in_one_way() {
+        for parse in [parse_half, parse_dead] {
+            assert_eq!(parse("0"), Ok(None));
+            assert_eq!(parse("2m"), Ok(Some(Duration::from_secs(120))));
+            for text in ["00", "1", "30"] {
+                assert!(parse(text).is_err_and(|message| message.contains("has no unit")), "{text}");
+            }
+            for text in ["", "-1", "-1s", "off", "no", "1.5s"] {
+                assert!(parse(text).is_err_and(|message| message.contains("is not a duration")), "{text}");
+            }
+        }
+        assert_eq!(parse_half("1ms"), Ok(Some(Duration::from_millis(1))));
+        for text in ["0s", "8761h"] {
+            let message = format!("`{text}` is out of range: it must be from 1ms to 8760h, or 0");
+            assert_eq!(parse_half(text), Err(message));
+        }
+    }
+
+    #[test]
+    fn the_dead_are_found_in_whole_seconds_up_to_what_the_kernel_can_count() {
+        for (text, seconds) in [("1s", 1), ("1000ms", 1), ("1001ms", 2), ("1999ms", 2), ("2m", 120), ("18h", 64_800)] {
+            assert_eq!(parse_dead(text), Ok(Some(Duration::from_secs(seconds))), "{text}");
+        }
+        for text in ["0ms", "0h", "500ms", "999ms", "64801s", "64800001ms", "19h", "18446744073709551615h"] {
+            let message = format!("`{text}` is out of range: it must be from 1s to 18h, or 0");
+            assert_eq!(parse_dead(text), Err(message));
         }
     }
 
@@ -126,6 +186,8 @@ mod tests {
         for millis in (1..5_000).chain((0..200).map(|n| n * 30_000 + 1_000)) {
             let duration = Duration::from_millis(millis);
             assert_eq!(parse(&format(duration)), Ok(duration));
+            assert_eq!(parse_half(&format_limit(Some(duration))), Ok(Some(duration)));
         }
+        assert_eq!(parse_half(&format_limit(None)), Ok(None));
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::duration;
 use super::language;
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
-    ServiceConfig, UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig,
+    PoolConfig, ServiceConfig, UserConfig,
 };
 use super::value;
 
@@ -74,23 +74,26 @@ impl Item {
 }
 
 fn service(config: &ServiceConfig) -> Item {
-    let ServiceConfig { name, listens, groups, enabled, connect, idle, replay } = config;
+    let ServiceConfig { name, listens, groups, enabled, replay, .. } = config;
     let mut items: Vec<Item> = listens.iter().map(|listen| Item::new("listen").field("ip", listen)).collect();
     items.extend(groups.iter().map(group));
     items.push(Item { implied: groups.len() == 1, ..Item::new("enable").field("group", enabled) });
-    items.push(timeout(*connect, *idle));
+    items.push(timeout(config));
     items.extend(replay.map(|bytes| Item::new("replay").field("bytes", bytes)));
     Item { items, ..Item::new("service").field("name", name) }
 }
 
-fn timeout(connect: Duration, idle: Duration) -> Item {
-    let (known_connect, known_idle) = (connect == DEFAULT_CONNECT, idle == DEFAULT_IDLE);
-    let item = Item::new("timeout").field_unless(known_connect, "connect", duration::format(connect)).field_unless(
-        known_idle,
-        "idle",
-        duration::format(idle),
-    );
-    Item { implied: known_connect && known_idle, ..item }
+fn timeout(config: &ServiceConfig) -> Item {
+    let ServiceConfig { connect, idle, half, dead, .. } = *config;
+    let limits = [
+        ("connect", connect == DEFAULT_CONNECT, duration::format(connect)),
+        ("idle", idle == DEFAULT_IDLE, duration::format(idle)),
+        ("half", half.is_none(), duration::format_limit(half)),
+        ("dead", dead == DEFAULT_DEAD, duration::format_limit(dead)),
+    ];
+    let add = |item: Item, (name, implied, text)| item.field_unless(implied, name, text);
+    let item = limits.into_iter().fold(Item::new("timeout"), add);
+    Item { implied: item.fields.iter().all(|field| field.implied), ..item }
 }
 
 fn group(config: &GroupConfig) -> Item {

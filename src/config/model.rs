@@ -13,6 +13,8 @@ use crate::scheduler::Rule;
 pub const DEFAULT_CONNECT: Duration = Duration::from_secs(5);
 /// How long a session may be silent in both directions, where a service does not say.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
+/// How long a peer may give no sign of life, where a service does not say.
+pub const DEFAULT_DEAD: Option<Duration> = Some(Duration::from_secs(120));
 /// How long a failed host rests before it is tried again, where the file does not say (the original's value).
 pub const DEFAULT_CHECKTIME: Duration = Duration::from_secs(120);
 
@@ -51,6 +53,10 @@ pub struct ServiceConfig {
     pub connect: Duration,
     /// The limit for silence in both directions.
     pub idle: Duration,
+    /// The same for a session of which one side has ended; `None`: the idle time alone holds.
+    pub half: Option<Duration>,
+    /// How long a peer may give no sign of life, in whole seconds; `None`: for ever.
+    pub dead: Option<Duration>,
     /// How much of what a client sends is kept until a host answers, to be sent again to another host; `None`: nothing is.
     pub replay: Option<NonZeroUsize>,
 }

@@ -19,7 +19,7 @@ impl Change {
         ("delService", &["service", "force?"]),
         ("addListen", &["service", "listen"]),
         ("delListen", &["service", "listen", "force?"]),
-        ("setTimeout", &["service", "connect?", "idle?"]),
+        ("setTimeout", &["service", "connect?", "idle?", "half?", "dead?"]),
         ("setReplay", &["service", "bytes?"]),
         ("newGroup", &["service", "group", "scheduler"]),
         ("delGroup", &["service", "group"]),
@@ -185,9 +185,14 @@ impl Arguments<'_> {
             "addListen" => Ok(Change::AddListen { service, listen: self.read("listen", str::parse)? }),
             "delListen" => Ok(Change::DelListen { service, listen: self.read("listen", str::parse)?, force: self.force()? }),
             "setTimeout" => {
-                self.some_of(&["connect", "idle"])?;
-                let (connect, idle) = (self.maybe("connect", duration::parse)?, self.maybe("idle", duration::parse)?);
-                Ok(Change::SetTimeout { service, connect, idle })
+                self.some_of(&["connect", "idle", "half", "dead"])?;
+                Ok(Change::SetTimeout {
+                    service,
+                    connect: self.maybe("connect", duration::parse)?,
+                    idle: self.maybe("idle", duration::parse)?,
+                    half: self.maybe("half", duration::parse_half)?,
+                    dead: self.maybe("dead", duration::parse_dead)?,
+                })
             }
             "setReplay" => Ok(Change::SetReplay { service, bytes: self.maybe("bytes", value::replay)? }),
             _ => self.of_group(path, service, self.text("group")?),

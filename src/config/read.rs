@@ -13,8 +13,8 @@ use std::path::Path;
 use super::address::{Address, AdminListen};
 use super::error::{Mistake, Mistakes};
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
-    ServiceConfig, UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig,
+    PoolConfig, ServiceConfig, UserConfig,
 };
 use super::xml::{Document, Element, MAX_SIZE};
 use super::{duration, language, value, xml};
@@ -111,6 +111,8 @@ impl Reading {
         let enabled = self.enabled(element);
         let connect = self.last(element, "timeout", "connect", duration::parse);
         let idle = self.last(element, "timeout", "idle", duration::parse);
+        let half = self.last(element, "timeout", "half", duration::parse_half);
+        let dead = self.last(element, "timeout", "dead", duration::parse_dead);
         let replay = self.last(element, "replay", "bytes", value::replay);
         Some(ServiceConfig {
             name: name?,
@@ -119,6 +121,8 @@ impl Reading {
             enabled: enabled?,
             connect: connect.unwrap_or(DEFAULT_CONNECT),
             idle: idle.unwrap_or(DEFAULT_IDLE),
+            half: half.flatten(),
+            dead: dead.unwrap_or(DEFAULT_DEAD),
             replay,
         })
     }
@@ -273,7 +277,7 @@ mod tests {
 
     const GOOD: &str = "<?xml version=\"1.0\"?>\n<!DOCTYPE pdconfig SYSTEM \"pythondirector.dtd\">\n<pdconfig>
 <service name=\"wéb\"><listen ip='127.0.0.1:8000'/><group name=\"a\" scheduler=\"random\"><!-- é --><host name='b' ip='c:1'/></group>
-<group name='d' scheduler='leastconns'/><enable group='d'/><timeout connect='1s'/></service><admin listen='*:7001' secure='no'>
+<group name='d' scheduler='leastconns'/><enable group='d'/><timeout connect='1s' half='5m' dead='2s'/></service><admin listen='*:7001' secure='no'>
 <user name='u' password='rom0wh951j8Sg' access='full'/></admin><logging file='l'/><checktime time='120'/><pool threads='2'/></pdconfig>";
 
     fn good(source: &str) -> Config {
@@ -314,10 +318,11 @@ mod tests {
     fn a_file_becomes_plain_values() {
         let Config { services, admin, logging, checktime, pool, grace } = good(GOOD);
         assert_eq!(services.len(), 1);
-        let ServiceConfig { name, listens, groups, enabled, connect, idle, replay } = &services[0];
+        let ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay } = &services[0];
         assert_eq!((name.as_str(), enabled.as_str()), ("wéb", "d"));
         assert_eq!(listens, &["127.0.0.1:8000".parse().unwrap()]);
         assert_eq!((*connect, *idle, *replay), (Duration::from_secs(1), DEFAULT_IDLE, None));
+        assert_eq!((*half, *dead), (Some(Duration::from_secs(300)), Some(Duration::from_secs(2))));
         assert_eq!(
             groups.iter().map(|group| (group.name.as_str(), group.rule)).collect::<Vec<_>>(),
             [("a", Rule::Random), ("d", Rule::LeastConns)]
@@ -340,6 +345,25 @@ mod tests {
         assert_eq!((config.admin, config.logging, config.checktime), (None, None, DEFAULT_CHECKTIME));
         assert_eq!(config.pool, PoolConfig::default());
         assert_eq!((config.services[0].connect, config.services[0].idle), (DEFAULT_CONNECT, DEFAULT_IDLE));
+        assert_eq!((config.services[0].half, config.services[0].dead), (None, DEFAULT_DEAD));
+    }
+
+    #[test]
+    fn a_limit_may_be_off_and_half_may_be_more_than_idle() {
+        let config = good(&service("<timeout idle='1s' half='1h' dead='0'/>"));
+        assert_eq!((config.services[0].half, config.services[0].dead), (Some(Duration::from_secs(3600)), None));
+        assert_eq!(good(&service("<timeout half='0'/>")).services[0].half, None);
+    }
+
+    #[test]
+    fn each_wrong_limit_has_its_place() {
+        assert_eq!(
+            mistakes(&service("<timeout half='-1' dead='500ms'/>")),
+            [
+                "1:44: `-1` is not a duration: write a whole number and ms, s, m or h, as in `5s`",
+                "1:54: `500ms` is out of range: it must be from 1s to 18h, or 0",
+            ]
+        );
     }
 
     #[test]

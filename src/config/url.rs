@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::change::{Change, HostKey, Item, Wish};
-use super::duration::format;
+use super::duration::{format, format_limit};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::value::format_bytes;
 use crate::system::logging::value;
@@ -44,8 +44,10 @@ impl Change {
             Change::DelService { service, force } => ("delService", of(service).force(*force)),
             Change::AddListen { service, listen } => ("addListen", of(service).with("listen", listen)),
             Change::DelListen { service, listen, force } => ("delListen", of(service).with("listen", listen).force(*force)),
-            Change::SetTimeout { service, connect, idle } => {
-                ("setTimeout", of(service).maybe("connect", &connect.map(format)).maybe("idle", &idle.map(format)))
+            Change::SetTimeout { service, connect, idle, half, dead } => {
+                let query = of(service).maybe("connect", &connect.map(format)).maybe("idle", &idle.map(format));
+                let (half, dead) = (half.map(format_limit), dead.map(format_limit));
+                ("setTimeout", query.maybe("half", &half).maybe("dead", &dead))
             }
             Change::SetReplay { service, bytes } => ("setReplay", of(service).maybe("bytes", bytes)),
             Change::NewGroup { service, group, rule } => ("newGroup", of(service).with("group", group).with("scheduler", rule)),

@@ -121,7 +121,7 @@ mod tests {
         </group>
         <group name="next" scheduler="random"/>
         <enable group="main"/>
-        <timeout connect="1500ms"/>
+        <timeout connect="1500ms" half="90s" dead="0"/>
     </service>
     <service name="b">
         <listen ip="*:1"/>
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_has_its_default_is_not_written() {
         let text = "<pdconfig><service name='s'><listen ip=':1'/><group name='g' scheduler='random'><host name='host.0' ip='a:1'/>\
-                    </group><timeout connect='5s' idle='60m'/></service><admin listen='*:2' secure='no'/><pool/></pdconfig>";
+                    </group><timeout connect='5s' idle='60m' half='0' dead='120s'/></service><admin listen='*:2' secure='no'/><pool/></pdconfig>";
         let written = to_xml(&config(text), true);
         assert!(written.contains("<host ip=\"a:1\"/>") && written.contains("    <admin listen=\"*:2\"/>\n"), "{written}");
         assert!(!written.contains("timeout") && !written.contains("pool"), "{written}");

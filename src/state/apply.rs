@@ -84,6 +84,8 @@ fn is_not_the_last(service: &Service, group: &Arc<Group>, host: &Arc<Host>) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
@@ -151,11 +153,29 @@ mod tests {
         let config = any_one();
         let director = Director::new(&config);
         let service = config.services.first().map(|service| service.name.clone()).unwrap_or_default();
-        let good = Change::SetTimeout { service, connect: Some(std::time::Duration::from_millis(7)), idle: None };
+        let connect = Some(Duration::from_millis(7));
+        let good = Change::SetTimeout { service, connect, idle: None, half: None, dead: None };
         let bad = Change::DelService { service: "nobody".to_owned(), force: false };
         assert!(apply(&director, &[good.clone(), bad]).is_err());
         assert_eq!(director.config(), config);
         assert!(apply(&director, &[good]).is_ok() && director.config() != config);
+    }
+
+    #[test]
+    fn the_next_session_finds_the_limits_that_were_set_last() {
+        let director = Director::new(&any_one());
+        let service = director.service("s").expect("it is there");
+        let limits = || (service.idle_limit().as_secs(), service.half_limit().as_secs(), service.dead_limit());
+        assert_eq!(limits(), (3600, 3600, Some(Duration::from_secs(120))));
+        for (url, expected) in [
+            ("/setTimeout?service=s&half=5m&dead=1500ms", (3600, 300, Some(Duration::from_secs(2)))),
+            ("/setTimeout?service=s&idle=1m", (60, 60, Some(Duration::from_secs(2)))),
+            ("/setTimeout?service=s&idle=10m&dead=0", (600, 300, None)),
+            ("/setTimeout?service=s&half=0&dead=18h", (600, 600, Some(Duration::from_secs(64_800)))),
+        ] {
+            assert!(apply(&director, &[read(url)]).is_ok());
+            assert_eq!(limits(), expected, "{url}");
+        }
     }
 
     fn any_one() -> Config {

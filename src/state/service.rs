@@ -31,12 +31,15 @@ struct Terms {
     listens: Vec<Address>,
     connect: Duration,
     idle: Duration,
+    half: Option<Duration>,
+    dead: Option<Duration>,
     replay: Option<NonZeroUsize>,
 }
 
 impl Terms {
     fn new(config: &ServiceConfig) -> Terms {
-        Terms { listens: config.listens.clone(), connect: config.connect, idle: config.idle, replay: config.replay }
+        let ServiceConfig { connect, idle, half, dead, replay, .. } = *config;
+        Terms { listens: config.listens.clone(), connect, idle, half, dead, replay }
     }
 }
 
@@ -98,8 +101,9 @@ impl Service {
         let groups = self.groups().iter().map(|group| group.config()).collect();
         let enabled = self.enabled().name().to_owned();
         let terms = self.terms.read();
-        let Terms { connect, idle, replay, .. } = *terms;
-        ServiceConfig { name: self.name.clone(), listens: terms.listens.clone(), groups, enabled, connect, idle, replay }
+        let Terms { connect, idle, half, dead, replay, .. } = *terms;
+        let (name, listens) = (self.name.clone(), terms.listens.clone());
+        ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay }
     }
 
     /// Its name, unique in the configuration.
@@ -140,6 +144,17 @@ impl Service {
     /// The limit for silence in a session.
     pub fn idle_limit(&self) -> Duration {
         self.terms.read().idle
+    }
+
+    /// The limit for silence in a session of which one side has ended: never more than any other has.
+    pub fn half_limit(&self) -> Duration {
+        let terms = self.terms.read();
+        terms.half.map_or(terms.idle, |half| half.min(terms.idle))
+    }
+
+    /// How long a client or a host may give no sign of life, in whole seconds; `None`: for ever.
+    pub fn dead_limit(&self) -> Option<Duration> {
+        self.terms.read().dead
     }
 
     /// How much of what a client sends is kept until a host answers.

@@ -22,7 +22,9 @@ impl Change {
             Change::DelService { service, force } => service::delete(config, service, *force),
             Change::AddListen { service, listen } => service::add_listen(config, service, listen),
             Change::DelListen { service, listen, force } => service::delete_listen(config, service, listen, *force),
-            Change::SetTimeout { service, connect, idle } => service::set_timeout(config, service, *connect, *idle),
+            Change::SetTimeout { service, connect, idle, half, dead } => {
+                service::set_timeout(config, service, *connect, *idle, *half, *dead)
+            }
             Change::SetReplay { service, bytes } => service::set_replay(config, service, *bytes),
             Change::NewGroup { service, group, rule } => group::add(config, service, group, *rule),
             Change::DelGroup { service, group } => group::delete(config, service, group),

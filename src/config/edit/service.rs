@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::super::address::{Address, AdminListen};
-use super::super::model::{AdminConfig, Config, DEFAULT_CONNECT, DEFAULT_IDLE, GroupConfig, ServiceConfig};
+use super::super::model::{AdminConfig, Config, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_IDLE, GroupConfig, ServiceConfig};
 use super::{Refusal, Result, find_service};
 use crate::scheduler::Rule;
 
@@ -20,6 +20,8 @@ pub fn add(config: &mut Config, name: &str, listen: &Address, group: &str, rule:
         enabled: group.to_owned(),
         connect: DEFAULT_CONNECT,
         idle: DEFAULT_IDLE,
+        half: None,
+        dead: DEFAULT_DEAD,
         replay: None,
     });
     Ok(format!("service {name} added on {listen}"))
@@ -52,9 +54,17 @@ pub fn delete_listen(config: &mut Config, service: &str, listen: &Address, force
     Ok(format!("service {service} does not listen on {listen} any more"))
 }
 
-pub fn set_timeout(config: &mut Config, name: &str, connect: Option<Duration>, idle: Option<Duration>) -> Result<String> {
+pub fn set_timeout(
+    config: &mut Config,
+    name: &str,
+    connect: Option<Duration>,
+    idle: Option<Duration>,
+    half: Option<Option<Duration>>,
+    dead: Option<Option<Duration>>,
+) -> Result<String> {
     let service = find_service(config, name)?;
     (service.connect, service.idle) = (connect.unwrap_or(service.connect), idle.unwrap_or(service.idle));
+    (service.half, service.dead) = (half.unwrap_or(service.half), dead.unwrap_or(service.dead));
     Ok(format!("timeout of {name} set"))
 }
 
