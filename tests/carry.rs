@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
 use tcpdirector::relay::seat::{Carried, For, Next, Seat};
-use tcpdirector::relay::{Direction, Meter, Relay};
+use tcpdirector::relay::{Direction, Meter, Relay, Timeouts};
 
 use crate::common::{DEADLINE, until};
 use crate::pool::BadEnd;
@@ -122,7 +122,7 @@ fn what_a_client_says_beyond_a_first_message_is_left_to_the_pool() {
     until("all of it is there", || near_client.peek(&mut [0; SIZE]).unwrap() == SIZE);
     let (pool, mut hand) = pool();
     let (tell, turns) = bounded(100);
-    let relay = Relay::new(near_client, near_server, DEADLINE, Arc::new(Meter::default()));
+    let relay = Relay::new(near_client, near_server, Timeouts::idle(DEADLINE), Arc::new(Meter::default()));
     pool.carry(Box::new(Telling { relay, tell }), &mut hand);
     let (first, moved) = turns.recv_timeout(DEADLINE).unwrap();
     assert!(first == thread::current().id() && (1000..SIZE as u64 / 2).contains(&moved), "{moved} bytes were moved");

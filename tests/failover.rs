@@ -1,12 +1,12 @@
 //! Which host a client reaches when some fail, and who is blamed for it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use tcpdirector::state::{Fate, Health, Reason};
 
 use crate::common::backend::Backend;
-use crate::common::{TestDaemon, ask, connect, ends_by_reset, is_turned_away, one_service, read_all, until};
+use crate::common::{DEADLINE, TestDaemon, ask, connect, ends_by_reset, is_turned_away, one_service, read_all, until};
 
 const FAST: &str = "<timeout connect=\"300ms\"/>";
 
@@ -84,12 +84,34 @@ fn an_empty_group_closes_its_clients() {
 fn a_client_that_has_gone_while_a_host_was_tried_bothers_no_other_host() {
     let (bad, good) = (Backend::black_hole(), Backend::named("good"));
     let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
-    let mut client = daemon.connect();
-    client.write_all(b"never mind").unwrap();
+    let client = daemon.connect();
     until("the session is under way", || daemon.daemon.open_sessions() == 1);
     crate::common::reset(client);
     daemon.settle();
     assert_eq!(good.accepted(), 0);
+}
+
+#[test]
+fn what_a_client_has_said_before_it_went_reaches_the_next_host() {
+    let (bad, (good, heard)) = (Backend::black_hole(), listening());
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let mut client = daemon.connect();
+    client.write_all(b"last words").unwrap();
+    until("the session is under way", || daemon.daemon.open_sessions() == 1);
+    crate::common::reset(client);
+    assert_eq!(heard.recv_timeout(DEADLINE), Ok((b"last words".to_vec(), true)));
+    daemon.settle();
+}
+
+/// A host that says nothing, and what it has heard of each client, and whether that ended by a reset.
+fn listening() -> (Backend, crossbeam::channel::Receiver<(Vec<u8>, bool)>) {
+    let (tell, heard) = crossbeam::channel::unbounded();
+    let backend = Backend::with(move |mut client| {
+        let mut bytes = Vec::new();
+        let is_reset = client.read_to_end(&mut bytes).is_err_and(|e| e.kind() == ErrorKind::ConnectionReset);
+        let _ = tell.send((bytes, is_reset));
+    });
+    (backend, heard)
 }
 
 #[test]
@@ -216,8 +238,12 @@ fn with_replay_a_client_reaches_the_next_host_when_the_first_one_ends_without_a_
     for resets in [true, false] {
         let (bad, good) = (speechless(resets), Backend::sink());
         let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
-        for _ in 0..5 {
-            let answer = crate::common::exchange(daemon.connect(), b"the question");
+        for round in 1..=5 {
+            let mut client = daemon.connect();
+            client.write_all(b"the question").unwrap();
+            until("it has come to the good host", || good.accepted() == round);
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let answer = read_all(client);
             assert!(answer.starts_with(b"12 "), "{:?}", String::from_utf8_lossy(&answer));
         }
         assert!(bad.accepted() >= 2, "the bad host was not even asked");
@@ -275,14 +301,50 @@ fn replay_changes_nothing_for_hosts_that_answer() {
 }
 
 #[test]
-fn with_replay_and_no_host_that_answers_the_client_is_closed() {
-    let (bad, worse) = (speechless(true), speechless(false));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), worse.address()], REPLAY));
-    let mut client = daemon.connect();
-    client.write_all(b"the question").unwrap();
-    assert!(ends_by_reset(&client));
-    assert_eq!((bad.accepted(), worse.accepted()), (1, 1));
+fn with_replay_and_no_host_that_answers_a_session_ends_as_the_last_one_ended_it() {
+    for last_resets in [true, false] {
+        let (bad, worse) = (speechless(!last_resets), speechless(last_resets));
+        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), worse.address()], REPLAY));
+        let mut client = daemon.connect();
+        client.write_all(b"the question").unwrap();
+        let mut answer = Vec::new();
+        let is_reset = client.read_to_end(&mut answer).is_err();
+        assert_eq!((is_reset, answer.len()), (last_resets, 0));
+        assert_eq!((bad.accepted(), worse.accepted()), (1, 1));
+        daemon.settle();
+        let meters: Vec<u64> = daemon.hosts().iter().map(|host| host.meter().to_server()).collect();
+        assert_eq!(meters, [12, 12]);
+    }
+}
+
+#[test]
+fn with_replay_the_end_of_a_host_that_has_heard_a_client_out_is_an_answer() {
+    let hosts = [listening(), listening()];
+    let [first, second] = hosts.each_ref().map(|(host, _)| host.address());
+    let daemon = TestDaemon::start(&one_service("roundrobin", &[first, second], REPLAY));
+    assert_eq!(crate::common::exchange(daemon.connect(), b"a line of the log"), b"");
+    // and one that looks whether the port is open
+    assert_eq!(crate::common::exchange(daemon.connect(), b""), b"");
     daemon.settle();
+    let [first, second] = hosts.map(|(_, heard)| heard.try_iter().collect::<Vec<_>>());
+    assert_eq!(first, [(b"a line of the log".to_vec(), false)]);
+    assert_eq!(second, [(Vec::new(), false)]);
+}
+
+#[test]
+fn a_client_of_a_host_that_takes_connections_and_resets_them_reaches_another_one_and_nobody_is_blamed() {
+    let (bad, good) = (Backend::with(crate::common::reset), Backend::banner("welcome"));
+    for replay in ["", REPLAY] {
+        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], replay));
+        let asked = bad.accepted();
+        for _ in 0..20 {
+            let mut greeting = [0; 7];
+            daemon.connect().read_exact(&mut greeting).unwrap();
+            assert_eq!(&greeting, b"welcome");
+        }
+        assert!(bad.accepted() >= asked + 10 && daemon.hosts()[0].is_up());
+        daemon.settle();
+    }
 }
 
 #[test]

@@ -216,7 +216,9 @@ fn hosts_that_go_and_come_back_are_in_the_log_with_the_reason() {
     assert!(is_turned_away(program.address()));
     let line = program.wait_for("state=down reason");
     assert!(line.contains(" warn host service=web group=main host=h0 server="), "{line}");
-    assert!(line.ends_with("state=down reason=\"connection refused\""), "{line}");
+    assert!(line.ends_with("state=down reason=\"connection refused\" session=1"), "{line}");
+    let line = program.wait_for("session id=1");
+    assert!(line.contains(&format!(" host=h0 server={address} tries=1 tried=h0:refused ")), "{line}");
     program.wait_for("group service=web group=main state=down");
     drop(gone);
     let back = Backend::named_at(address, "back");

@@ -1,6 +1,6 @@
 //! What happens to bytes, ends of stream and resets on their way through a relay.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -309,17 +309,28 @@ fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
 }
 
 #[test]
-fn a_reset_while_the_server_reads_nothing_ends_the_session() {
-    let (send, receive) = crossbeam::channel::bounded::<()>(1);
-    let backend = Backend::with(move |client| {
-        let _ = receive.recv();
-        drop(client);
+fn what_a_client_was_told_had_arrived_reaches_a_server_that_reads_late() {
+    let (go_on, may_go_on) = crossbeam::channel::bounded::<()>(1);
+    let (tell, told) = crossbeam::channel::bounded(1);
+    let backend = Backend::with(move |mut client| {
+        let _ = may_go_on.recv();
+        let (mut bytes, mut space) = (0, vec![0; 65_536]);
+        let is_reset = loop {
+            match client.read(&mut space) {
+                Ok(0) => break false,
+                Ok(count) => bytes += count,
+                Err(e) => break e.kind() == ErrorKind::ConnectionReset,
+            }
+        };
+        tell.send((bytes, is_reset)).unwrap();
     });
     let daemon = through(&backend);
     let mut client = daemon.connect();
-    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    while client.write_all(&[0; 65_536]).is_ok() {}
+    // what the kernel holds for a server that does not read
+    client.write_all(&vec![0; 1_000_000]).unwrap();
+    until("all has arrived", || tcpdirector::system::socket::unacknowledged(&client).is_ok_and(|count| count == 0));
     reset(client);
+    go_on.send(()).unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok((1_000_000, true)));
     daemon.settle();
-    drop(send);
 }

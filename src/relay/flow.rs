@@ -3,13 +3,15 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
+use super::party::{Loss, Party};
 use super::pool::{BUFFER, LEAST, Space};
 use super::progress::{Progress, Rest};
-use super::seat::{For, Next, Seat, Side};
+use super::seat::{For, Next, Seat};
 use super::{Direction, End, Relay};
 use crate::system::socket;
+use crate::system::tcp_info::{State, TcpInfo};
 
 /// How much a flow moves in a row before others have their turn. With four times as much, small requests beside four bulk streams took
 /// three times as long, and the bulk went no faster. On an accept thread it is what its small buffer holds: whoever has more to say is
@@ -25,19 +27,9 @@ pub(super) struct Flow<'a> {
     pub(super) seat: &'a Seat,
     pub(super) direction: Direction,
     /// Where it reads.
-    pub(super) source: Party<'a>,
+    pub(super) source: &'a Party,
     /// Where it writes.
-    pub(super) sink: Party<'a>,
-}
-
-/// One of the two that a relay connects.
-pub(super) struct Party<'a> {
-    pub(super) stream: &'a TcpStream,
-    side: Side,
-    /// How the relay ends if this one resets.
-    pub(super) reset: End,
-    /// The end of the other one's stream was passed on to this one.
-    told: &'a AtomicBool,
+    pub(super) sink: &'a Party,
 }
 
 /// The flow is over; why is noted in the relay.
@@ -45,11 +37,9 @@ pub(super) struct Over;
 
 /// Goes on with the flow.
 pub fn go(relay: &Relay, direction: Direction, seat: &Seat, progress: &mut Progress, space: &mut Space) -> Next {
-    let client = Party { stream: &relay.client, side: Side::Client, reset: End::ResetByClient, told: &relay.client_told };
-    let server = Party { stream: &relay.server, side: Side::Server, reset: End::ResetByServer, told: &relay.server_told };
     let (source, sink) = match direction {
-        Direction::ToServer => (client, server),
-        Direction::ToClient => (server, client),
+        Direction::ToServer => (&relay.client, &relay.server),
+        Direction::ToClient => (&relay.server, &relay.client),
     };
     let flow = Flow { relay, seat, direction, source, sink };
     flow.go(progress, space).unwrap_or(Next::Over)
@@ -57,15 +47,15 @@ pub fn go(relay: &Relay, direction: Direction, seat: &Seat, progress: &mut Progr
 
 impl Flow<'_> {
     fn go(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
-        self.leave_if_cut()?;
-        if progress.is_at_end {
-            return self.watch();
-        }
-        if let Some(rest) = progress.rest.take() {
-            progress.rest = self.deliver_rest(rest)?;
-            if progress.rest.is_some() {
+        self.leave_if_over()?;
+        if let Some(rest) = &mut progress.rest {
+            if !self.deliver_rest(rest)? {
                 return self.wait_for_room();
             }
+            progress.rest = None;
+        }
+        if progress.is_at_end {
+            return self.watch();
         }
         // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
         if self.direction == Direction::ToClient && !self.seat.is_watched(self.source.side) {
@@ -74,17 +64,16 @@ impl Flow<'_> {
         self.pass_on(progress, space)
     }
 
-    /// What it has read before; what is left of that, if it is not all.
-    fn deliver_rest(&self, mut rest: Box<Rest>) -> Result<Option<Box<Rest>>, Over> {
-        let is_all = match &mut *rest {
+    /// Delivers what was read before, as far as there is room; returns whether that was all.
+    fn deliver_rest(&self, rest: &mut Rest) -> Result<bool, Over> {
+        match rest {
             Rest::Bytes { bytes, .. } => {
                 let sent = self.deliver(bytes)?;
                 bytes.drain(..sent);
-                bytes.is_empty()
+                Ok(bytes.is_empty())
             }
-            Rest::Piped(pipe) => self.empty(pipe)?,
-        };
-        Ok(if is_all { None } else { Some(rest) })
+            Rest::Piped(pipe) => self.empty(pipe),
+        }
     }
 
     /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
@@ -108,118 +97,161 @@ impl Flow<'_> {
             let room = space.spare_capacity_mut();
             let most = room.len().min(most);
             let room = room.get_mut(..most).unwrap_or_default();
-            match socket::receive(self.source.stream, room) {
-                Ok([]) => return self.finish(progress),
+            match socket::receive(&self.source.stream, room) {
+                Ok([]) => return self.end_of_stream(progress),
                 Ok(bytes) => {
                     progress.note_read(bytes.len());
                     // small reads cost more than their bytes
                     share = share.saturating_sub(bytes.len().max(whole / LEAST_READS));
-                    let sent = self.deliver(bytes)?;
+                    let sent = self.deliver_or_keep(bytes, progress)?;
                     if sent < bytes.len() {
-                        self.keep(bytes.get(sent..).unwrap_or_default(), progress);
                         return self.wait_for_room();
                     }
-                    if bytes.len() < most && !self.seat.is_odd(self.source.side) {
+                    if bytes.len() < most && !self.seat.is_odd(self.source.side) && !self.source.is_lost(Loss::Reset) {
                         return self.wait_for_bytes();
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return self.wait_for_bytes(),
+                Err(e) if e.kind() == ErrorKind::WouldBlock && !self.source.is_lost(Loss::Reset) => {
+                    return self.wait_for_bytes();
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return self.source_is_lost(progress),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.relay.cut(self.source.reset);
-                    return Err(Over);
+                Err(e) => {
+                    self.lose_source(Loss::Reset, self.source.end_by(&e));
+                    return self.source_is_lost(progress);
                 }
             }
-            self.leave_if_cut()?;
+            self.leave_if_over()?;
         }
         Ok(Next::Yield)
     }
 
-    fn keep(&self, bytes: &[u8], progress: &mut Progress) {
-        let _part = Some(self.seat.place.purse().hold(bytes.len()));
-        progress.rest = Some(Box::new(Rest::Bytes { bytes: bytes.to_vec(), _part }));
+    /// Delivers what there is room for and keeps the rest; returns how much was delivered.
+    fn deliver_or_keep(&self, bytes: &[u8], progress: &mut Progress) -> Result<usize, Over> {
+        let delivered = self.deliver(bytes);
+        // also if the sink is lost: with nothing delivered, another one may get it
+        let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
+        if !rest.is_empty() {
+            let _part = Some(self.seat.place.purse().hold(rest.len()));
+            progress.rest = Some(Box::new(Rest::Bytes { bytes: rest.to_vec(), _part }));
+        }
+        delivered
     }
 
-    /// Writes as much as there is room for; tells how much that was.
+    /// Writes as much as there is room for; returns how much that was.
     fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
         let mut sent = 0;
         let mut is_wide = false;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            match socket::send_now(self.sink.stream, rest) {
-                Ok(count) => {
+            match self.write(|sink| socket::send_now(sink, rest))? {
+                Some(count) => {
                     self.relay.note_bytes(self.direction, count);
                     sent += count;
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock && is_wide => break,
+                None if is_wide => break,
                 // room that comes after the next try will be told of
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                None => {
                     self.seat.widen(self.direction);
                     is_wide = true;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // no cut: what the dead side had sent before is read and delivered by the other flow first
-                    self.relay.fail(self.sink.reset);
-                    return Err(Over);
                 }
             }
         }
         Ok(sent)
     }
 
-    /// The source says that nothing more will come. That is so unless its connection was reset: the error is reported once, and
-    /// the other flow, writing to the same socket, may have been the one to get it.
-    fn finish(&self, progress: &mut Progress) -> Result<Next, Over> {
-        if self.relay.has_failed() {
-            return Err(Over);
+    /// Writes to the sink; `None` if there is no room. A sink that is lost ends this flow at once; what it had sent before is
+    /// read and delivered by the other flow.
+    pub(super) fn write(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> Result<Option<usize>, Over> {
+        self.make_prompt();
+        self.sink.write(send).map_err(|end| {
+            self.relay.fail(end);
+            Over
+        })
+    }
+
+    /// From its second write on, a server's socket sends at once (TCP_NODELAY): a side that writes twice would wait 40 ms for the
+    /// delayed acknowledgement in between. The first write never waits, and many a session has but one.
+    fn make_prompt(&self) {
+        let is_second = self.direction == Direction::ToServer && self.relay.moved.to_server() > 0;
+        if is_second && !self.relay.is_server_prompt.load(SeqCst) {
+            self.relay.is_server_prompt.store(true, SeqCst);
+            // it fails only when the connection is gone
+            let _ = self.sink.stream.set_nodelay(true);
         }
-        if self.source.told.load(SeqCst) {
-            // both have ended, and both sockets are about to be closed, which tells the sink
-            self.sink.told.store(true, SeqCst);
-            return Err(Over);
+    }
+
+    /// The source says that nothing more will come: the end of its stream, unless the other flow, writing to the same socket, has
+    /// got the error of a reset in the place of this one: the kernel tells it once.
+    fn end_of_stream(&self, progress: &mut Progress) -> Result<Next, Over> {
+        self.leave_if_over()?;
+        if self.source.is_written() {
+            return Ok(Next::Yield);
         }
-        // told in between, it was closed in good order
-        if socket::is_closed(self.source.stream) && !self.source.told.load(SeqCst) {
-            self.relay.cut(self.source.reset);
-            return Err(Over);
+        if self.source.is_lost(Loss::Reset) {
+            return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
-        self.sink.told.store(true, SeqCst);
+        self.source.note_end();
+        self.sink.note_shut();
+        if self.source.is_shut() {
+            // both have ended, and both sockets are about to be closed, which tells the sink
+            return Err(Over);
+        }
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.stream.shutdown(Shutdown::Write);
+        self.seat.look_within(self.relay.timeouts.half / 4);
         self.watch()
     }
 
     /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
     /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
     fn watch(&self) -> Result<Next, Over> {
-        if self.source.told.load(SeqCst) || self.relay.has_failed() {
+        if self.source.is_shut() && !self.source.is_lost(Loss::AfterEnd) {
             return Err(Over);
         }
-        self.leave_if_reset()?;
+        let has_hung_up = self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
+        if has_hung_up && !self.source.is_shut() {
+            let reset = io::Error::from(ErrorKind::ConnectionReset);
+            self.lose_source(Loss::AfterEnd, self.source.end_by(&reset));
+        }
+        if self.source.is_lost(Loss::AfterEnd) {
+            return self.settle();
+        }
         self.wait_for_bytes()
     }
 
-    /// A source that is gone was reset, unless it was closed in both directions in good order.
-    fn leave_if_reset(&self) -> Result<(), Over> {
-        if self.seat.is_hung(self.source.side) && socket::is_gone(self.source.stream) && !self.source.told.load(SeqCst) {
-            self.relay.cut(self.source.reset);
+    pub(super) fn lose_source(&self, loss: Loss, end: End) {
+        self.source.lose(loss);
+        self.relay.fail(end);
+    }
+
+    /// Nothing more comes from a source that is lost, and what it gave is written.
+    fn source_is_lost(&self, progress: &mut Progress) -> Result<Next, Over> {
+        progress.is_at_end = true;
+        self.settle()
+    }
+
+    /// Waits until the sink has acknowledged all that the lost source had sent; the relay then resets it. The kernel does not tell
+    /// of that: the alarm has this asked again.
+    fn settle(&self) -> Result<Next, Over> {
+        let is_sink_closed = || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
+        if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }
-        Ok(())
+        self.seat.look_within(self.relay.settling_pause().unwrap_or_default());
+        self.wait_for_bytes()
     }
 
     /// Parks until there is something to read.
     fn wait_for_bytes(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.seat.watch(self.source.side, self.source.stream))?;
+        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         Ok(Next::Wait(For::Source))
     }
 
-    /// Parks until there is room to write; meanwhile the source may be reset.
+    /// Parks until there is room to write; meanwhile the source may be lost, which changes nothing: what it had sent goes first.
     fn wait_for_room(&self) -> Result<Next, Over> {
-        self.leave_if_reset()?;
-        self.leave_if_short(self.seat.watch(self.source.side, self.source.stream))?;
-        self.leave_if_short(self.seat.watch_room(self.sink.side, self.sink.stream))?;
+        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
         Ok(Next::Wait(For::Sink))
     }
 
@@ -230,7 +262,8 @@ impl Flow<'_> {
         })
     }
 
-    pub(super) fn leave_if_cut(&self) -> Result<(), Over> {
-        if self.relay.is_cut.load(SeqCst) { Err(Over) } else { Ok(()) }
+    /// A relay that is cut ends both flows, and a sink that is lost the flow to it.
+    pub(super) fn leave_if_over(&self) -> Result<(), Over> {
+        if self.relay.is_cut.load(SeqCst) || self.sink.is_lost(Loss::AfterEnd) { Err(Over) } else { Ok(()) }
     }
 }

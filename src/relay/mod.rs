@@ -7,10 +7,15 @@
 //! relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
 //! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
-//! * A reset of one side is passed on as a reset to the other, so that a truncated answer never looks complete. What the
-//!   dead side had sent before goes first, as far as the other side has taken it when the reset comes.
-//! * Silence in both directions for the idle time resets both sides. A side that still takes what was written to it is not silent.
+//! * A reset of one side ends the flow to it at once. What it was told has arrived belongs to the other side: the flow from it goes
+//!   on until everything that the dead socket still gives was written and acknowledged; then the other side is reset, so that a
+//!   truncated answer never looks complete.
+//! * A side that gives no sign of life though it was asked for one ([`party::Liveness`]) counts as reset.
+//! * Silence in both directions for the idle time resets both sides; so does a shorter one of its own once a side has ended. A
+//!   side that still takes what was written to it is not silent, and what waits to be read is looked at before the clock.
 //! * [`Relay::cut`] does the same at any time, from any thread.
+//! * Closing the sockets of a relay that has not come to a good end resets them, whoever closes them: be it the kernel, after a
+//!   crash.
 //!
 //! Knows no service, host or session.
 
@@ -20,6 +25,7 @@ mod flow;
 mod limits;
 mod load;
 mod meter;
+mod party;
 mod pipe;
 mod poller;
 mod pollers;
@@ -35,17 +41,19 @@ mod worker;
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crossbeam::atomic::AtomicCell;
 use parking_lot::Mutex;
 
 pub use meter::Meter;
+pub use party::Liveness;
 
+use self::party::{Loss, Party};
 use self::pool::Space;
-use self::progress::Progress;
-use self::seat::{Next, Seat};
+use self::progress::{Progress, Rest};
+use self::seat::{Next, Seat, Side};
 use crate::system::socket;
 
 /// One of the two ways through a relay, named from the client.
@@ -76,6 +84,10 @@ pub enum End {
     ResetByClient,
     /// The server reset the connection.
     ResetByServer,
+    /// The client gave no sign of life.
+    ClientDead,
+    /// The server gave no sign of life.
+    ServerDead,
     /// No byte went either way for the idle time.
     Idle,
     /// The program is stopping.
@@ -94,6 +106,8 @@ impl fmt::Display for End {
             End::Closed => "closed",
             End::ResetByClient => "reset-by-client",
             End::ResetByServer => "reset-by-server",
+            End::ClientDead => "client-dead",
+            End::ServerDead => "server-dead",
             End::Idle => "idle",
             End::Stopped => "stopped",
             End::Drained => "drained",
@@ -103,24 +117,45 @@ impl fmt::Display for End {
     }
 }
 
+/// How long a relay may wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a byte, either way.
+    pub idle: Duration,
+    /// The same once a side has ended; no longer than the idle time.
+    pub half: Duration,
+    /// For a sign of life of either side; `None`: for ever.
+    pub dead: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Only for silence.
+    pub fn idle(limit: Duration) -> Arc<Timeouts> {
+        Arc::new(Timeouts { idle: limit, half: limit, dead: None })
+    }
+}
+
 /// Two sockets and what their two flows share.
 pub struct Relay {
-    client: TcpStream,
-    server: TcpStream,
-    idle: Duration,
+    client: Party,
+    server: Party,
+    timeouts: Arc<Timeouts>,
     began: Instant,
     /// Milliseconds from `began` to the last byte that moved either way. A word, since 32-bit machines may lack 64-bit atomics;
     /// there it wraps after 49 days, and so it is only ever used for differences.
     last_byte: AtomicUsize,
     /// What the two sides had not acknowledged at the last look.
     unacknowledged: AtomicUsize,
+    /// The time is up, as far as was known before the flows had another look at what there is to be read.
+    is_warned: AtomicBool,
     /// The first cause to end other than [`End::Closed`].
     end: AtomicCell<Option<End>>,
     /// Both flows are to leave at once.
     is_cut: AtomicBool,
-    /// End of stream was passed on to the server / to the client.
-    server_told: AtomicBool,
-    client_told: AtomicBool,
+    /// How many of the two flows are over.
+    over: AtomicU8,
+    /// The server's socket sends at once.
+    is_server_prompt: AtomicBool,
     /// What this relay has moved, and the sum that it adds to.
     moved: Meter,
     total: Arc<Meter>,
@@ -130,22 +165,22 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay of which nothing runs yet. Both sockets send at once (TCP_NODELAY); without it a side that writes twice would wait 40 ms
-    /// for the delayed acknowledgement in between. `idle` is the limit for silence in both directions; `total` is counted up live.
-    pub fn new(client: TcpStream, server: TcpStream, idle: Duration, total: Arc<Meter>) -> Relay {
-        // more than the milliseconds of a word can tell would never come
-        let idle = idle.min(Duration::from_millis(isize::MAX as u64));
+    /// A relay of which nothing runs yet. Both sockets must reset their connections when they are closed
+    /// ([`socket::reset_on_close`]): the relay takes that back when it comes to a good end. The client's must send at once
+    /// (TCP_NODELAY). `total` is counted up live.
+    pub fn new(client: TcpStream, server: TcpStream, timeouts: Arc<Timeouts>, total: Arc<Meter>) -> Relay {
         Relay {
-            client,
-            server,
-            idle,
+            client: Party::new(client, Side::Client),
+            server: Party::new(server, Side::Server),
+            timeouts,
             began: Instant::now(),
             last_byte: AtomicUsize::new(0),
             unacknowledged: AtomicUsize::new(0),
+            is_warned: AtomicBool::new(false),
             end: AtomicCell::new(None),
             is_cut: AtomicBool::new(false),
-            server_told: AtomicBool::new(false),
-            client_told: AtomicBool::new(false),
+            over: AtomicU8::new(0),
+            is_server_prompt: AtomicBool::new(false),
             moved: Meter::default(),
             total,
             to_server: Mutex::default(),
@@ -163,34 +198,63 @@ impl Relay {
         };
         let mut progress = std::mem::take(&mut *parked.lock());
         let next = flow::go(self, direction, seat, &mut progress, space);
-        if next != Next::Over {
-            *parked.lock() = progress;
+        *parked.lock() = progress;
+        if next == Next::Over {
+            self.over.fetch_add(1, SeqCst);
         }
         next
     }
 
-    /// Ends the relay if it has been silent for too long; tells when to look again: so that the idle time is kept to a quarter.
+    /// Ends the relay if it has been silent for too long, notices a dead side; returns after what time to look again. The flows
+    /// must go on afterwards, as far as they wait: so they read what there is before the next look ends the relay.
     pub fn look(&self) -> Duration {
-        let left = self.silence_left();
-        if left.is_zero() {
-            self.cut(End::Idle);
+        const SOON: Duration = Duration::from_millis(1);
+        let (now, parties) = (self.now(), [&self.client, &self.server]);
+        let unacknowledged = parties.map(Party::unacknowledged);
+        let in_flight = unacknowledged.iter().sum();
+        if self.unacknowledged.swap(in_flight, SeqCst) != in_flight {
+            self.last_byte.store(now, SeqCst);
         }
-        left.min(self.idle / 4).max(Duration::from_millis(1))
+        for (party, unacknowledged) in parties.into_iter().zip(unacknowledged) {
+            let dead = self.timeouts.dead.and_then(|dead| party.check(dead, unacknowledged > 0, now));
+            dead.map(|end| self.fail(end));
+        }
+        let limit = self.silence_limit();
+        let left = limit.saturating_sub(self.silent_for());
+        if left.is_zero() {
+            if self.is_warned.swap(true, SeqCst) {
+                self.cut(End::Idle);
+            }
+            return SOON;
+        }
+        self.is_warned.store(false, SeqCst);
+        let dead = self.timeouts.dead.unwrap_or(limit);
+        left.min(limit / 4).min(dead / 4).min(self.settling_pause().unwrap_or(limit)).max(SOON)
     }
 
-    /// Ends both flows now and resets both sides; tells whether it was this that ended the relay.
+    /// Ends both flows now and resets both sides; returns whether it was this that ended the relay.
     pub fn cut(&self, end: End) -> bool {
         let is_first = self.fail(end);
         self.is_cut.store(true, SeqCst);
         // the poller hears of it and rouses the flows; the other side hears nothing: that is left to the reset at the end
-        let _ = self.client.shutdown(Shutdown::Read);
-        let _ = self.server.shutdown(Shutdown::Read);
+        let _ = self.client.stream.shutdown(Shutdown::Read);
+        let _ = self.server.stream.shutdown(Shutdown::Read);
         is_first
     }
 
     /// How the relay ended, or is about to.
     pub fn end(&self) -> End {
         self.end.load().unwrap_or(End::Closed)
+    }
+
+    /// Whether both flows are over.
+    pub fn is_over(&self) -> bool {
+        self.over.load(SeqCst) == 2
+    }
+
+    /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
+    pub fn has_server_left(&self) -> bool {
+        self.server.has_ended() || self.server.is_lost(Loss::AfterEnd)
     }
 
     /// For how long no byte has moved.
@@ -201,10 +265,11 @@ impl Relay {
         Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
     }
 
-    /// Whether nothing has moved for so long, and both sides have acknowledged all that was written to them: what a slow one has
-    /// still to take would be lost by a cut.
+    /// Whether nothing has moved for so long, nothing waits to be read, and both sides have acknowledged all that was written to
+    /// them: what a slow one has still to take would be lost by a cut.
     pub fn is_at_rest(&self, silent: Duration) -> bool {
-        self.silent_for() >= silent && self.in_flight() == 0
+        let parties = [&self.client, &self.server];
+        self.silent_for() >= silent && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
     }
 
     /// What the relay has moved so far.
@@ -212,27 +277,56 @@ impl Relay {
         &self.moved
     }
 
-    /// Notes that the relay will end by a reset of both sides. The first cause stays; tells whether it is this one.
-    fn fail(&self, end: End) -> bool {
-        let is_first = self.end.compare_exchange(None, Some(end)).is_ok();
-        if is_first {
-            socket::reset_on_close(&self.client, true);
-            socket::reset_on_close(&self.server, true);
-        }
-        is_first
+    /// Bytes that were written and that the other side's kernel has not acknowledged: to the server, to the client. After a
+    /// reset, those are lost.
+    pub fn undelivered(&self) -> (usize, usize) {
+        (self.server.unacknowledged(), self.client.unacknowledged())
     }
 
-    fn has_failed(&self) -> bool {
-        self.end.load().is_some()
+    /// For a relay that is over because its server went before a byte moved either way: another handle to the client's socket, and
+    /// what was read from it. `None` for any other, and if there is no descriptor.
+    pub fn take_untouched_client(&self) -> Option<(TcpStream, Vec<u8>)> {
+        let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
+        let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0;
+        if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost(Loss::AfterEnd) {
+            return None;
+        }
+        let client = self.client.stream.try_clone().ok()?;
+        match self.to_server.lock().rest.take().map(|rest| *rest) {
+            None => Some((client, Vec::new())),
+            Some(Rest::Bytes { bytes, .. }) => Some((client, bytes)),
+            Some(Rest::Piped(_)) => None,
+        }
+    }
+
+    /// The socket of the client.
+    pub fn client(&self) -> &TcpStream {
+        &self.client.stream
+    }
+
+    /// Notes why the relay will end by a reset of both sides. The first cause stays; returns whether it is this one.
+    fn fail(&self, end: End) -> bool {
+        self.end.compare_exchange(None, Some(end)).is_ok()
     }
 
     /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream, and who has
     /// read more from both sides. Must be called before the flows run: an end that nobody knows of would look like a reset.
     pub fn take_over(&self, sent: usize, is_all: bool, by_client: Vec<u8>, by_server: Vec<u8>) {
         self.note_bytes(Direction::ToServer, sent);
-        self.server_told.store(is_all, SeqCst);
-        *self.to_server.lock() = Progress::holding(by_client);
-        *self.to_client.lock() = Progress::holding(by_server);
+        if is_all {
+            self.client.note_end();
+            self.server.note_shut();
+        }
+        *self.to_server.lock() = Progress::holding(by_client, is_all);
+        *self.to_client.lock() = Progress::holding(by_server, false);
+    }
+
+    /// The connection to a side was lost in the middle of its stream, or after the end of it, as somebody has found out who has used
+    /// the socket before: the kernel tells that once. Must be called before the flows run.
+    pub fn note_loss(&self, side: Side, is_after_end: bool, end: End) {
+        let party = if side == Side::Client { &self.client } else { &self.server };
+        party.lose(if is_after_end { Loss::AfterEnd } else { Loss::Reset });
+        self.fail(end);
     }
 
     fn note_bytes(&self, direction: Direction, count: usize) {
@@ -245,19 +339,28 @@ impl Relay {
         self.began.elapsed().as_millis() as usize
     }
 
-    /// How long the relay may stay silent from now on; zero when its time is up. A side that takes what was written to it before is
-    /// not silent, though no byte comes through here: the kernel may hold megabytes for a slow one.
-    fn silence_left(&self) -> Duration {
-        let unacknowledged = self.in_flight();
-        if self.unacknowledged.swap(unacknowledged, SeqCst) != unacknowledged {
-            self.last_byte.store(self.now(), SeqCst);
-        }
-        self.idle.saturating_sub(self.silent_for())
+    /// How long the relay may stay silent.
+    fn silence_limit(&self) -> Duration {
+        let has_left = |party: &Party| party.has_ended() || party.is_lost(Loss::AfterEnd);
+        let Timeouts { idle, half, .. } = *self.timeouts;
+        let limit = if has_left(&self.client) || has_left(&self.server) { half } else { idle };
+        // more than the milliseconds of a word can tell would never come
+        limit.min(Duration::from_millis(isize::MAX as u64))
     }
 
-    /// Bytes that were written and that the two sides have not acknowledged.
-    fn in_flight(&self) -> usize {
-        [&self.client, &self.server].iter().filter_map(|socket| socket::unacknowledged(socket).ok()).sum()
+    /// While one side is lost: after what time to look whether the other one has acknowledged all. Rarer the longer it takes.
+    fn settling_pause(&self) -> Option<Duration> {
+        let is_lost = self.client.is_lost(Loss::AfterEnd) || self.server.is_lost(Loss::AfterEnd);
+        is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if self.end.load().is_none() && self.is_over() {
+            socket::reset_on_close(&self.client.stream, false);
+            socket::reset_on_close(&self.server.stream, false);
+        }
     }
 }
 

@@ -144,7 +144,7 @@ mod tests {
     use super::super::poller::{self, Event, News};
     use super::super::pool::{Limits, Pool, Space};
     use super::super::seat::{Carried, Next, Seat};
-    use super::super::{Direction, Meter, Relay};
+    use super::super::{Direction, Meter, Relay, Timeouts};
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -218,7 +218,7 @@ mod tests {
         let ((client, near), (server, far)) = (pair(), pair());
         thread::spawn(move || io::copy(&mut &far, &mut &far));
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        (Alone(Relay::new(near, server, Duration::MAX, Arc::new(Meter::default()))), client)
+        (Alone(Relay::new(near, server, Timeouts::idle(Duration::MAX), Arc::new(Meter::default()))), client)
     }
 
     fn say(mut client: &TcpStream, word: u32) {

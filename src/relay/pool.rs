@@ -86,6 +86,19 @@ impl Place {
         self.pool.pollers.forget(at, socket);
     }
 
+    pub(super) fn set_alarm(&self, limit: Duration) {
+        self.pool.set_alarm(self.number, Instant::now() + limit);
+    }
+
+    /// Has a thread go on with a half that was made to run.
+    pub(super) fn run_soon(&self, seat: &Arc<Seat>, half: Direction) {
+        self.pool.ready.push((seat.clone(), half));
+        let state = self.pool.state.lock();
+        self.pool.call(&state);
+        drop(state);
+        let _ = self.pool.help();
+    }
+
     pub(super) fn relieve(&self) {
         self.pool.relieve(self.poller());
     }

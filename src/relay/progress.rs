@@ -32,15 +32,15 @@ pub struct Progress {
     pub never_blocks: bool,
     /// The kernel does not splice these sockets.
     pub is_plain: bool,
-    /// The source has ended its stream, and the sink knows.
+    /// Nothing more comes from the source: it has ended its stream, which the sink knows, or it is lost.
     pub is_at_end: bool,
 }
 
 impl Progress {
-    /// A flow that has read so much before it began.
-    pub fn holding(bytes: Vec<u8>) -> Progress {
+    /// A flow that has read so much before it began, perhaps to the end, which was passed on.
+    pub fn holding(bytes: Vec<u8>, is_at_end: bool) -> Progress {
         let rest = (!bytes.is_empty()).then(|| Box::new(Rest::Bytes { bytes, _part: None }));
-        Progress { rest, ..Progress::default() }
+        Progress { rest, is_at_end, ..Progress::default() }
     }
 
     /// A read has brought so much.

@@ -147,6 +147,26 @@ impl Seat {
         side.of(&self.pollers).load(SeqCst) != NOWHERE
     }
 
+    /// The session is looked at after this time at the latest: see [`Carried::look`].
+    pub fn look_within(&self, limit: Duration) {
+        self.place.set_alarm(limit);
+    }
+
+    /// No poller watches this socket any more, though it stays open by another handle.
+    pub fn unwatch(&self, side: Side, socket: &impl AsFd) {
+        if let Some(at) = self.registered(side, false) {
+            self.place.forget(at, socket.as_fd());
+        }
+        self.forget(side);
+    }
+
+    /// Makes the first half look again, if it waits, on a thread of the pool.
+    pub fn wake(self: &Arc<Self>) {
+        if self.rouse_half(Direction::ToServer) {
+            self.place.run_soon(self, Direction::ToServer);
+        }
+    }
+
     /// The socket of this side was closed, and another one may come.
     pub fn forget(&self, side: Side) {
         side.of(&self.pollers).store(NOWHERE, SeqCst);

@@ -1,9 +1,13 @@
 //! The part of a flow that moves bulk: from socket to socket through a [`Pipe`], without a copy. Called by [`flow`](super::flow), on its
 //! thread, when a flow has read much several times in a row.
 
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+
 use nix::errno::Errno;
 
 use super::flow::{Flow, Over};
+use super::party::Loss;
 use super::pipe::Pipe;
 use super::progress::{Progress, Rest};
 
@@ -13,7 +17,8 @@ impl Flow<'_> {
     pub(super) fn splice(&self, progress: &mut Progress, mut share: usize) -> Result<usize, Over> {
         if !std::mem::replace(&mut progress.never_blocks, true) {
             // splice knows no flag for it
-            progress.is_plain = [self.source.stream, self.sink.stream].iter().any(|socket| socket.set_nonblocking(true).is_err());
+            progress.is_plain =
+                [&self.source.stream, &self.sink.stream].iter().any(|socket| socket.set_nonblocking(true).is_err());
         }
         let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
         while progress.is_bulk() && share > 0 {
@@ -27,22 +32,23 @@ impl Flow<'_> {
                 progress.rest = Some(Box::new(Rest::Piped(pipe)));
                 break;
             }
-            self.leave_if_cut()?;
+            self.leave_if_over()?;
         }
         Ok(share)
     }
 
     /// Reads by splice; tells how much that brought.
     fn fill(&self, pipe: &mut Pipe, progress: &mut Progress) -> Result<usize, Over> {
-        match pipe.fill(self.source.stream) {
+        match pipe.fill(&self.source.stream) {
             Ok(count) => Ok(count),
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOMEM | Errno::EPERM) => {
                 progress.is_plain = true;
                 Ok(0)
             }
-            Err(_) => {
-                self.relay.cut(self.source.reset);
-                Err(Over)
+            // what it had sent before was read by now, or is about to be by plain reads
+            Err(e) => {
+                self.lose_source(Loss::Reset, self.source.end_by(&e.into()));
+                Ok(0)
             }
         }
     }
@@ -51,18 +57,17 @@ impl Flow<'_> {
     pub(super) fn empty(&self, pipe: &mut Pipe) -> Result<bool, Over> {
         let mut is_wide = false;
         while pipe.holds() > 0 {
-            match pipe.empty(self.sink.stream) {
-                Ok(count @ 1..) => self.relay.note_bytes(self.direction, count),
-                Err(Errno::EAGAIN) if is_wide => return Ok(false),
+            let write = |sink: &TcpStream| match pipe.empty(sink) {
+                Ok(0) => Err(ErrorKind::BrokenPipe.into()),
+                result => result.map_err(io::Error::from),
+            };
+            match self.write(write)? {
+                Some(count) => self.relay.note_bytes(self.direction, count),
+                None if is_wide => return Ok(false),
                 // room that comes after the next try will be told of
-                Err(Errno::EAGAIN) => {
+                None => {
                     self.seat.widen(self.direction);
                     is_wide = true;
-                }
-                Err(Errno::EINTR) => {}
-                _ => {
-                    self.relay.fail(self.sink.reset);
-                    return Err(Over);
                 }
             }
         }

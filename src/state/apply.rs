@@ -91,6 +91,7 @@ mod tests {
 
     use super::*;
     use crate::config::any;
+    use crate::relay::Timeouts;
 
     /// What the admin side makes of a URL.
     fn read(url: &str) -> Change {
@@ -165,7 +166,10 @@ mod tests {
     fn the_next_session_finds_the_limits_that_were_set_last() {
         let director = Director::new(&any_one());
         let service = director.service("s").expect("it is there");
-        let limits = || (service.idle_limit().as_secs(), service.half_limit().as_secs(), service.dead_limit());
+        let limits = || {
+            let Timeouts { idle, half, dead } = *service.timeouts();
+            (idle.as_secs(), half.as_secs(), dead)
+        };
         assert_eq!(limits(), (3600, 3600, Some(Duration::from_secs(120))));
         for (url, expected) in [
             ("/setTimeout?service=s&half=5m&dead=1500ms", (3600, 300, Some(Duration::from_secs(2)))),

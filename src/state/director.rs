@@ -12,6 +12,7 @@ use super::events::Events;
 use super::group::Group;
 use super::roster::Roster;
 use super::service::Service;
+use super::waiting::Waiting;
 use crate::config::{Config, ServiceConfig, UserConfig};
 
 /// Addresses of host names, without ports.
@@ -30,6 +31,8 @@ pub struct Director {
     pub events: Events,
     /// Who is connected.
     pub roster: Arc<Roster>,
+    /// Who waits for the first answer of a host.
+    pub waiting: Arc<Waiting>,
     started: (Instant, SystemTime),
     /// When the last reload is rolled back, if nobody confirms it.
     confirm_by: RwLock<Option<Instant>>,
@@ -47,6 +50,7 @@ impl Director {
             unedited: RwLock::new(config.clone()),
             events: Events::default(),
             roster: Arc::default(),
+            waiting: Arc::default(),
             started: (Instant::now(), SystemTime::now()),
             confirm_by: RwLock::default(),
             retired: AtomicBool::default(),

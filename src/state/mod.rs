@@ -13,6 +13,7 @@ mod host;
 mod roster;
 mod service;
 pub mod snapshot;
+mod waiting;
 
 pub use apply::Preview;
 pub use director::{Director, Names};
@@ -24,3 +25,4 @@ pub use history::Sample;
 pub use host::{Host, Lease, Operator};
 pub use roster::{Entry, Line, Link, Roster};
 pub use service::{Fate, Service};
+pub use waiting::{Wait, Waiting};

@@ -142,6 +142,12 @@ impl Entry {
             });
         }
     }
+
+    /// The session looks for another host.
+    pub fn disconnected(&self) {
+        // dropped without the lock
+        let _link = self.roster.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
+    }
 }
 
 impl Drop for Entry {

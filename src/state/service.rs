@@ -11,6 +11,7 @@ use super::Names;
 use super::group::Group;
 use super::history::History;
 use crate::config::{Address, GroupConfig, ServiceConfig};
+use crate::relay::Timeouts;
 use crate::scheduler::Rule;
 
 /// A service.
@@ -33,13 +34,16 @@ struct Terms {
     idle: Duration,
     half: Option<Duration>,
     dead: Option<Duration>,
+    /// What follows from them for a session.
+    timeouts: Arc<Timeouts>,
     replay: Option<NonZeroUsize>,
 }
 
 impl Terms {
     fn new(config: &ServiceConfig) -> Terms {
         let ServiceConfig { connect, idle, half, dead, replay, .. } = *config;
-        Terms { listens: config.listens.clone(), connect, idle, half, dead, replay }
+        let timeouts = Arc::new(Timeouts { idle, half: half.map_or(idle, |half| half.min(idle)), dead });
+        Terms { listens: config.listens.clone(), connect, idle, half, dead, timeouts, replay }
     }
 }
 
@@ -141,20 +145,9 @@ impl Service {
         self.terms.read().connect
     }
 
-    /// The limit for silence in a session.
-    pub fn idle_limit(&self) -> Duration {
-        self.terms.read().idle
-    }
-
-    /// The limit for silence in a session of which one side has ended: never more than any other has.
-    pub fn half_limit(&self) -> Duration {
-        let terms = self.terms.read();
-        terms.half.map_or(terms.idle, |half| half.min(terms.idle))
-    }
-
-    /// How long a client or a host may give no sign of life, in whole seconds; `None`: for ever.
-    pub fn dead_limit(&self) -> Option<Duration> {
-        self.terms.read().dead
+    /// How long a session of it may wait for what.
+    pub fn timeouts(&self) -> Arc<Timeouts> {
+        self.terms.read().timeouts.clone()
     }
 
     /// How much of what a client sends is kept until a host answers.

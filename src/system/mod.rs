@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod channel;
+pub mod connecting;
 pub mod date;
 pub mod inherited;
 pub mod limits;
@@ -17,5 +18,6 @@ pub mod replace;
 pub mod sink;
 pub mod socket;
 pub mod successor;
+pub mod tcp_info;
 pub mod terminal;
 pub mod thread;

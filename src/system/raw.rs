@@ -42,6 +42,20 @@ fn queued(socket: &TcpStream, request: libc::Ioctl) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
 }
 
+/// The bytes of TCP_INFO that [`TcpInfo`](super::tcp_info::TcpInfo) reads.
+pub const TCP_INFO_BYTES: usize = 144;
+
+/// getsockopt(2) of TCP_INFO: `struct tcp_info` as far as this kernel knows it, zeros after that.
+pub fn tcp_info(socket: &TcpStream) -> io::Result<[u8; TCP_INFO_BYTES]> {
+    let mut bytes = [0; TCP_INFO_BYTES];
+    let mut length = TCP_INFO_BYTES as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to a place that has as many, and the new length to another one
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, bytes.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes) }
+}
+
 /// flock(2): locks a file for us alone, or to share with others, until all copies of this descriptor are closed. An error of the kind
 /// `WouldBlock` says that somebody else has it. nix unlocks the file for a successor, too, and panics where it cannot.
 pub fn lock(file: &File, alone: bool) -> io::Result<()> {

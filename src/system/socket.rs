@@ -4,15 +4,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
 };
-use nix::{setsockopt_impl, sockopt_impl};
 
 pub use super::raw::{receive, unacknowledged, unread};
 
@@ -118,109 +116,30 @@ fn listening(address: SocketAddr, only_v6: bool, port: Port) -> io::Result<TcpLi
     Ok(TcpListener::from(socket))
 }
 
-fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
+pub(super) fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Decides for all clients that this socket will accept, who inherit its options: what is written goes out at once, and a client that
-/// is closed without [`reset_on_close`] having been taken back is reset: it must not take that for an empty answer.
+/// Decides for all clients that this socket will accept, who inherit its options: what is written goes out at once; an urgent byte
+/// keeps its place among the others (RFC 6093, section 6); and a client that is closed without [`reset_on_close`] having been taken
+/// back is reset: it must not take that for an empty answer.
 pub fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
     setsockopt(listener, sockopt::TcpNoDelay, &true)?;
+    setsockopt(listener, sockopt::OobInline, &true)?;
     Ok(setsockopt(listener, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
-}
-
-/// A connection of a socket to itself, which the kernel makes now and then when nobody listens on a port of the ephemeral range,
-/// counts as refused.
-fn refuse_itself(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
-    if stream.local_addr()? == address {
-        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
-    }
-    Ok(())
-}
-
-sockopt_impl!(
-    /// For the side that connects, TCP_DEFER_ACCEPT leaves the last segment of the handshake to the first bytes, or to a timer of
-    /// the kernel (TCP_DELACK_MAX, 0.2 s). tcp(7) tells only what it does to a listening socket.
-    DeferAck,
-    SetOnly,
-    libc::IPPROTO_TCP,
-    libc::TCP_DEFER_ACCEPT,
-    bool
-);
-
-/// A connection that is being made without anybody waiting for it.
-#[derive(Debug)]
-pub struct Connecting {
-    stream: TcpStream,
-    address: SocketAddr,
-}
-
-impl Connecting {
-    /// Begins to connect. With `bytes_at_hand` the connection comes to the other side with the first bytes that are sent: a segment
-    /// less, and one thing to wake up for, not two. Without them the other side would learn of it late.
-    pub fn start(address: SocketAddr, bytes_at_hand: bool) -> io::Result<Connecting> {
-        let socket = open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-        if bytes_at_hand {
-            // without it the connection is as good
-            let _ = setsockopt(&socket, DeferAck, &true);
-        }
-        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-            Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream: TcpStream::from(socket), address }),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Where to.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Asks the kernel to go on, which tells how it went in one call; `None` while that is open. Not to be called again after that.
-    pub fn go_on(&self) -> Option<io::Result<()>> {
-        match socket::connect(self.stream.as_raw_fd(), &SockaddrStorage::from(self.address)) {
-            Ok(()) | Err(Errno::EISCONN) => Some(refuse_itself(&self.stream, self.address)),
-            Err(Errno::EALREADY | Errno::EINPROGRESS | Errno::EINTR) => None,
-            Err(e) => Some(Err(e.into())),
-        }
-    }
-
-    /// The connected socket.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
-    }
-
-    /// How it went; `None` while that is open.
-    pub fn result(&self) -> Option<io::Result<()>> {
-        let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
-        if !matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1)) {
-            return None;
-        }
-        Some(match self.stream.take_error() {
-            Ok(None) => refuse_itself(&self.stream, self.address),
-            Ok(Some(e)) | Err(e) => Err(e),
-        })
-    }
-
-    /// Waits until the result of one of them is known, or the time is up, or a signal comes.
-    pub fn wait_for_any<'a>(several: impl Iterator<Item = &'a Connecting>, limit: Duration) {
-        let mut polled: Vec<PollFd> = several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
-        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
-        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        let _ = poll(&mut polled, PollTimeout::from(millis));
-    }
-}
-
-impl AsFd for Connecting {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
-    }
 }
 
 /// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
 pub fn is_our_shortage(error: &io::Error) -> bool {
     let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN];
     error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
+/// Whether the error says that the other side has not answered for long: ETIMEDOUT, or the last ICMP error that came meanwhile
+/// (tcp(7)).
+pub fn is_dead(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH))
 }
 
 /// Writes as much as the kernel takes at once. An error of the kind `WouldBlock` says that this was nothing.
@@ -233,6 +152,27 @@ pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 pub fn is_gone(stream: &TcpStream) -> bool {
     let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+}
+
+/// Whether there is anything to be read at once: bytes, the end of the stream, or an error.
+pub fn is_readable(stream: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+}
+
+/// Has the kernel ask a silent other side for a sign of life (tcp(7)): after half of this time, and four times in the other half;
+/// without an answer the connection fails with ETIMEDOUT. In whole seconds, two at least.
+pub fn keep_alive(stream: &TcpStream, dead: Duration) -> io::Result<()> {
+    /// The kernel takes no more seconds than this (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL).
+    const MOST: u64 = 32767;
+    let seconds = dead.as_secs().max(2);
+    let interval = (seconds / 8).clamp(1, MOST);
+    let count = (seconds - 1).min(4);
+    let idle = (seconds - count * interval).clamp(1, MOST);
+    setsockopt(stream, sockopt::TcpKeepIdle, &(idle as u32))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &(interval as u32))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &(count as u32))?;
+    Ok(setsockopt(stream, sockopt::KeepAlive, &true)?)
 }
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.
@@ -249,40 +189,9 @@ pub fn reset_on_close(stream: &TcpStream, resets: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use nix::sys::socket::getsockopt;
 
     use super::*;
-
-    fn until_connected(connecting: &Connecting) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while connecting.go_on().map(Result::unwrap).is_none() {
-            assert!(Instant::now() < deadline, "it takes for ever");
-        }
-    }
-
-    #[test]
-    fn a_connection_that_begins_with_bytes_comes_to_the_other_side_with_them() {
-        let has_come = |bytes_at_hand| {
-            // one of its own for each try, or a connection of the last one could be taken for this one
-            let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-            listener.set_nonblocking(true).unwrap();
-            let start = Instant::now();
-            let connecting = Connecting::start(listener.local_addr().unwrap(), bytes_at_hand).unwrap();
-            until_connected(&connecting);
-            let has_come = listener.accept().is_ok();
-            // the kernel waits for 0.2 s only
-            let is_in_time = start.elapsed() < Duration::from_millis(100);
-            assert_eq!(send_now(&connecting.into_stream(), b"word").unwrap(), 4);
-            assert!(has_come || listener.accept().is_ok());
-            is_in_time.then_some(has_come)
-        };
-        let has_come_before_its_bytes =
-            |bytes_at_hand| (0..100).find_map(|_| has_come(bytes_at_hand)).expect("a machine that is not stopped all the time");
-        assert!(has_come_before_its_bytes(false));
-        assert!(!has_come_before_its_bytes(true));
-    }
 
     #[test]
     fn clients_inherit_what_was_prepared_for_them() {
@@ -290,7 +199,7 @@ mod tests {
         prepare_clients(&listener).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        assert!(accepted.nodelay().unwrap());
+        assert!(accepted.nodelay().unwrap() && getsockopt(&accepted, sockopt::OobInline).unwrap());
         let linger = getsockopt(&accepted, sockopt::Linger).unwrap();
         assert_eq!((linger.l_onoff, linger.l_linger), (1, 0));
     }

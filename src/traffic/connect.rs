@@ -6,12 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ticket::Ending;
+use super::ticket::{Ending, Failure, Ticket};
 use super::{Traffic, report};
+use crate::relay::End;
 use crate::relay::seat::{Seat, Side};
-use crate::state::{Group, Host, Lease, Reason, Service};
+use crate::state::{Group, Lease, Reason};
+use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;
-use crate::system::socket::{self, Connecting};
+use crate::system::socket;
 
 /// A host that answered.
 pub struct Connected {
@@ -21,11 +23,9 @@ pub struct Connected {
     pub lease: Lease,
 }
 
-/// Which hosts of the group were tried for a client, each at most once, and which one is being tried.
+/// The search for a host of one group, each of which is tried at most once. The ticket knows which ones were.
 pub struct Hunt {
-    service: Arc<Service>,
     group: Arc<Group>,
-    tried: Vec<Arc<Host>>,
     /// The client was there a moment ago.
     is_fresh: bool,
     is_short: bool,
@@ -33,23 +33,30 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    /// No host was tried yet. `is_fresh`: the client has come so recently that nobody need ask whether it is still there.
-    pub fn new(service: Arc<Service>, group: Arc<Group>, is_fresh: bool) -> Hunt {
-        Hunt { service, group, tried: Vec::new(), is_fresh, is_short: false, attempt: None }
+    /// `is_fresh`: the client has come so recently that nobody need ask whether it is still there.
+    pub fn new(group: Arc<Group>, is_fresh: bool) -> Hunt {
+        Hunt { group, is_fresh, is_short: false, attempt: None }
     }
 
-    /// How many hosts were tried, the one that is being tried included.
-    pub fn tries(&self) -> usize {
-        self.tried.len()
+    /// Whether there is a host that was not tried and could be picked.
+    pub fn has_another(&self, ticket: &Ticket) -> bool {
+        self.group.hosts().iter().any(|host| host.is_available() && !ticket.has_tried(host))
     }
 
-    /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried;
-    /// what is our own shortage is not held against it.
-    pub fn step(&mut self, client: &TcpStream, traffic: &Traffic, seat: &Seat) -> Result<Option<Connected>, Ending> {
+    /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried.
+    /// What is our own shortage is not held against it, nor that it took the connection and reset it.
+    /// `unsent`: the client has said something that was read and not passed on.
+    pub fn step(
+        &mut self,
+        (client, unsent): (&TcpStream, bool),
+        traffic: &Traffic,
+        seat: &Seat,
+        ticket: &mut Ticket,
+    ) -> Result<Option<Connected>, Ending> {
         loop {
             let mut attempt = match self.attempt.take() {
                 Some(attempt) => attempt,
-                None => self.begin(client)?,
+                None => self.begin(client, unsent, ticket)?,
             };
             match attempt.step(seat) {
                 Outcome::Open => {
@@ -61,14 +68,22 @@ impl Hunt {
                     attempt.lease.connected();
                     return Ok(Some(Connected { group: self.group.clone(), server, address, lease: attempt.lease }));
                 }
+                Outcome::Reset(address) => {
+                    attempt.lease.connected();
+                    ticket.left_by(attempt.lease.host(), address, End::ResetByServer, 0);
+                }
                 Outcome::Ours(e) => {
-                    log::debug!("shortage service={} reason={}", value(self.service.name()), value(&e.to_string()));
+                    let service = value(ticket.service.name());
+                    log::debug!("shortage service={service} reason={}", value(&e.to_string()));
                     self.is_short = true;
+                    ticket.failed(Failure::Shortage);
                 }
                 Outcome::Theirs(reason) => {
+                    ticket.failed(Failure::Down(reason));
                     let host = attempt.lease.host();
                     if host.failed(reason, attempt.began) {
-                        report::host_down(&traffic.director, "session", (&self.service, &self.group, host), reason);
+                        let by = report::By::Session(ticket.entry().id());
+                        report::host_down(&traffic.director, by, (&ticket.service, &self.group, host), reason);
                         traffic.wake_manager();
                     }
                 }
@@ -76,16 +91,17 @@ impl Hunt {
         }
     }
 
-    /// Picks the next host, if the client is still there: it may have waited for long.
-    fn begin(&mut self, client: &TcpStream) -> Result<Attempt, Ending> {
-        if !std::mem::take(&mut self.is_fresh) && socket::is_gone(client) {
+    /// Picks the next host, if the client is still there: it may have waited for long. One that is gone and has said something
+    /// before is still to be heard.
+    fn begin(&mut self, client: &TcpStream, unsent: bool, ticket: &mut Ticket) -> Result<Attempt, Ending> {
+        let bytes_at_hand = unsent || socket::unread(client).is_ok_and(|count| count > 0);
+        if !std::mem::take(&mut self.is_fresh) && !bytes_at_hand && socket::is_gone(client) {
             return Err(Ending::ClientGone);
         }
-        let lease = self.group.pick(&self.tried);
-        let lease = lease.ok_or(if self.is_short { Ending::Shortage } else { Ending::NoHost })?;
-        self.tried.push(lease.host().clone());
-        let bytes_at_hand = socket::unread(client).is_ok_and(|count| count > 0);
-        Ok(Attempt::new(lease, self.service.connect_limit(), bytes_at_hand))
+        let lease = self.group.pick(ticket.tried());
+        let lease = lease.ok_or_else(|| ticket.no_host_left(self.is_short))?;
+        ticket.tries(lease.host());
+        Ok(Attempt::new(lease, ticket.service.connect_limit(), bytes_at_hand))
     }
 }
 
@@ -107,6 +123,8 @@ struct Attempt {
 enum Outcome {
     Open,
     Done(TcpStream, SocketAddr),
+    /// The connection was made, and reset before anything was said.
+    Reset(SocketAddr),
     Ours(io::Error),
     Theirs(Reason),
 }
@@ -121,15 +139,13 @@ impl Attempt {
     fn step(&mut self, seat: &Seat) -> Outcome {
         loop {
             if let Some((connecting, until)) = self.open.take() {
-                match connecting.go_on() {
-                    Some(Ok(())) => {
-                        let address = connecting.address();
-                        let server = connecting.into_stream();
-                        // it fails only when the connection is gone, and then the relay finds out
-                        let _ = server.set_nodelay(true);
-                        return Outcome::Done(server, address);
-                    }
-                    Some(Err(e)) => self.note(e),
+                let outcome = connecting.outcome();
+                let address = connecting.address();
+                let is_reset = matches!(outcome, Some(connecting::Outcome::Reset));
+                match outcome {
+                    Some(connecting::Outcome::Connected) => return Outcome::Done(connecting.into_stream(), address),
+                    Some(connecting::Outcome::Failed(e)) => self.note(e),
+                    Some(connecting::Outcome::Reset) => {}
                     None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
                     None => match seat.watch_room(Side::Server, &connecting) {
                         Ok(()) => {
@@ -142,6 +158,9 @@ impl Attempt {
                 // closed first: its last news are not the next one's
                 drop(connecting);
                 seat.forget(Side::Server);
+                if is_reset {
+                    return Outcome::Reset(address);
+                }
             }
             let remaining = self.addresses.len() as u32;
             let Some(address) = self.addresses.next() else { return self.failed() };

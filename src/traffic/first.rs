@@ -21,21 +21,34 @@ pub struct Kept {
     sent: usize,
     /// The end of the stream was passed on.
     is_told: bool,
+    /// The connection to the host of the moment is lost in the middle of what it says.
+    lost: Option<End>,
     last_byte: Instant,
 }
 
-/// How a first exchange came out, when the session goes on.
+/// How a first exchange came out.
+#[derive(Debug)]
 pub enum Outcome {
-    /// The host has answered so, or the client has sent more than is kept: the session stays with this host.
+    /// The host has answered so, or it is too late to send anything to another one: the session stays with this host.
     Answer(Vec<u8>),
-    /// The host has ended the connection without a word.
-    NoWord,
+    /// The same, and the connection to the client is lost.
+    ClientLost,
+    /// The host has ended the connection so, without a word.
+    Left(End),
 }
 
 impl Kept {
     /// Nothing yet.
     pub fn new(limit: NonZeroUsize) -> Kept {
-        Kept { bytes: Vec::new(), limit: limit.get(), is_all: false, sent: 0, is_told: false, last_byte: Instant::now() }
+        Kept {
+            bytes: Vec::new(),
+            limit: limit.get(),
+            is_all: false,
+            sent: 0,
+            is_told: false,
+            lost: None,
+            last_byte: Instant::now(),
+        }
     }
 
     /// How many bytes went to the host.
@@ -43,9 +56,19 @@ impl Kept {
         self.sent
     }
 
+    /// Whether the client has ended its stream.
+    pub fn is_all(&self) -> bool {
+        self.is_all
+    }
+
     /// Whether the client has ended its stream, and the host was told.
     pub fn is_told(&self) -> bool {
         self.is_told
+    }
+
+    /// How the connection to the host was lost, if it was, though something that it said before can still be read.
+    pub fn lost(&self) -> Option<End> {
+        self.lost
     }
 
     /// What has still to go to the host.
@@ -55,7 +78,7 @@ impl Kept {
 
     /// Begins anew with another host.
     pub fn begin(&mut self) {
-        (self.sent, self.is_told) = (0, false);
+        (self.sent, self.is_told, self.lost) = (0, false, None);
         self.last_byte = Instant::now();
     }
 
@@ -74,19 +97,28 @@ impl Kept {
             match self.send(server) {
                 Ok(0) => {}
                 Ok(_) => self.last_byte = Instant::now(),
-                Err(_) => return Ok(Some(Outcome::NoWord)),
+                // it had ended its stream before: that is to be read
+                Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
+                Err(e) => self.lost = Some(end_by(&e)),
             }
             if self.sent >= self.limit {
                 return Ok(Some(Outcome::Answer(Vec::new())));
             }
-            match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
-                Ok(answer) if !answer.is_empty() => return Ok(Some(Outcome::Answer(answer))),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                _ => return Ok(Some(Outcome::NoWord)),
+            // also if nothing can be sent any more: what it said before stands
+            match self.hear(server, space) {
+                Some(Outcome::Left(end)) if self.is_told && self.bytes.is_empty() => return Err(Ending::Relayed(end)),
+                Some(outcome) => return Ok(Some(outcome)),
+                None => {}
             }
-            if self.receive(client, space)? {
-                self.last_byte = Instant::now();
-                continue;
+            match self.receive(client, space) {
+                Ok(true) => {
+                    self.last_byte = Instant::now();
+                    continue;
+                }
+                Ok(false) => {}
+                Err(_) if self.bytes.is_empty() => return Err(Ending::ClientGone),
+                // what it said is for the host
+                Err(_) => return Ok(Some(Outcome::ClientLost)),
             }
             return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
                 Some(end) => Err(Ending::Relayed(end)),
@@ -95,11 +127,26 @@ impl Kept {
         }
     }
 
-    /// Reads from the client if more of it is wanted; else only notices that it has gone. Tells whether anything came, be it the end.
-    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, Ending> {
+    /// What the host says; `None` while that is nothing. The kernel tells the error of a lost connection once, which may have
+    /// been when something was to be sent.
+    fn hear(&self, server: &TcpStream, space: &mut Space) -> Option<Outcome> {
+        match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
+            Ok(answer) if !answer.is_empty() => Some(Outcome::Answer(answer)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(Outcome::Left),
+            Err(e) => Some(Outcome::Left(end_by(&e))),
+            Ok(_) if self.lost.is_some() => self.lost.map(Outcome::Left),
+            // an end in good order, of one that has heard the client out or has nothing to hear, is an answer
+            Ok(_) if self.is_told || self.bytes.is_empty() => Some(Outcome::Answer(Vec::new())),
+            Ok(_) => Some(Outcome::Left(End::Closed)),
+        }
+    }
+
+    /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether
+    /// anything came, be it the end.
+    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> io::Result<bool> {
         let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
         if length == 0 {
-            return if socket::is_gone(client) { Err(Ending::ClientGone) } else { Ok(false) };
+            return if socket::is_gone(client) { Err(ErrorKind::ConnectionReset.into()) } else { Ok(false) };
         }
         let room = space.spare_capacity_mut();
         let length = room.len().min(length);
@@ -111,15 +158,15 @@ impl Kept {
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(_) => Err(Ending::ClientGone),
+            Err(e) => Err(e),
         }
     }
 
-    /// Sends what the kernel takes, and once the end of the stream if that was reached; tells how much it took.
+    /// Sends what the kernel takes, and once the end of the stream if that was reached; returns how much it took.
     fn send(&mut self, server: &TcpStream) -> io::Result<usize> {
         let count = match self.rest() {
             [] => 0,
-            rest => match socket::send_now(server, rest) {
+            rest => match again(|| socket::send_now(server, rest)) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
                 result => result?,
             },
@@ -131,6 +178,11 @@ impl Kept {
         }
         Ok(count)
     }
+}
+
+/// How the session would end, if an operation on the host's socket fails so.
+fn end_by(error: &io::Error) -> End {
+    if socket::is_dead(error) { End::ServerDead } else { End::ResetByServer }
 }
 
 /// Repeats a call that a signal interrupted.
@@ -224,7 +276,7 @@ mod tests {
             socket::reset_on_close(&outside, true);
         });
         let (_, result) = exchange(&client, &server, LONG, &|| None);
-        assert!(matches!(result, Err(Ending::ClientGone)));
+        assert!(matches!(result, Ok(Outcome::ClientLost)));
         leaving.join().unwrap();
     }
 }

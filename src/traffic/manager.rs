@@ -15,8 +15,9 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::drain::Drains;
 use super::report;
 use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
+use crate::system::connecting::{Connecting, Outcome};
 use crate::system::logging::value;
-use crate::system::socket::{self, Connecting};
+use crate::system::socket;
 use crate::system::thread;
 
 /// How many hosts are tried at once: bounds the descriptors, together with [`super::MOST_ADDRESSES`].
@@ -149,13 +150,14 @@ impl Manager {
 
     fn gather(&mut self) {
         let mut answered = Vec::new();
-        self.probes.retain(|probe| match probe.connecting.result() {
-            Some(Ok(())) => {
+        self.probes.retain(|probe| match probe.connecting.outcome() {
+            // one that takes connections and resets some of them is there
+            Some(Outcome::Connected | Outcome::Reset) => {
                 answered.push(probe.host.clone());
                 probe.answered(&self.director);
                 false
             }
-            Some(Err(e)) => {
+            Some(Outcome::Failed(e)) => {
                 probe.host.failed(Reason::from(&e), probe.began);
                 false
             }

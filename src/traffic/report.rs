@@ -1,6 +1,7 @@
 //! The log lines of host state changes: one wording for sessions, manager and resolver.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::{Director, Group, Host, Reason, Service};
@@ -17,11 +18,29 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// A host went down, as `by` has found; says too when it was the last of its group.
-pub fn host_down(director: &Director, by: &str, (service, group, host): (&Service, &Group, &Host), reason: Reason) {
-    let what = format!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
+/// Who has found something out.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    /// The session of this number.
+    Session(u64),
+    /// The resolver.
+    Resolver,
+}
+
+/// A host went down, as `by` has found; says too when it was the last of its group. Sessions that wait for its first answer learn
+/// of it.
+pub fn host_down(director: &Director, by: By, (service, group, host): (&Service, &Group, &Arc<Host>), reason: Reason) {
+    let mut what = format!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
+    let by = match by {
+        By::Session(id) => {
+            what.push_str(&format!(" session={id}"));
+            "session"
+        }
+        By::Resolver => "resolver",
+    };
     log::warn!("{what}");
     director.events.note(by, what);
+    director.waiting.wake(host);
     if !group.hosts().iter().any(|other| other.is_up()) {
         log::warn!("group service={} group={} state=down", value(service.name()), value(group.name()));
     }

@@ -142,7 +142,7 @@ impl Resolver {
                     let _ = self.wake.try_send(());
                 }
                 if host.resolved().is_empty() && host.failed(Reason::NoAddress, Instant::now()) {
-                    report::host_down(&self.director, "resolver", (service, group, host), Reason::NoAddress);
+                    report::host_down(&self.director, report::By::Resolver, (service, group, host), Reason::NoAddress);
                     let _ = self.wake.try_send(());
                 }
             }

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use crate::relay::End;
-use crate::state::{Entry, Fate, Group, Host, Roster, Service};
+use crate::state::{Entry, Fate, Group, Host, Reason, Roster, Service};
 use crate::system::logging::{Tenths, value};
 
 /// How a session ended: as its relay did, or before there was one.
@@ -34,6 +36,34 @@ impl fmt::Display for Ending {
     }
 }
 
+/// Why a host that was tried for a session did not keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It could not be reached.
+    Down(Reason),
+    /// It was connected, and ended the connection so before it had answered; or it counts as dead, as somebody else found it
+    /// down.
+    Left(End),
+    /// This machine had no descriptor, port or memory to connect with.
+    Shortage,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Down(Reason::Refused) => f.write_str("refused"),
+            Failure::Down(Reason::TimedOut) => f.write_str("timed-out"),
+            Failure::Down(Reason::Unreachable) => f.write_str("unreachable"),
+            Failure::Down(Reason::NoAddress) => f.write_str("no-address"),
+            Failure::Down(Reason::Other(code)) => write!(f, "{:?}", Errno::from_raw(*code)),
+            Failure::Left(End::ServerDead) => f.write_str("dead"),
+            Failure::Left(End::Closed) => f.write_str("closed"),
+            Failure::Left(_) => f.write_str("reset"),
+            Failure::Shortage => f.write_str("shortage"),
+        }
+    }
+}
+
 /// What the log will say about a session.
 pub struct Ticket {
     entry: Entry,
@@ -42,10 +72,17 @@ pub struct Ticket {
     listen: SocketAddr,
     accepted: Instant,
     pub(super) group: Option<Arc<Group>>,
+    /// The host that the session is connected to, or was at last.
     pub(super) server: Option<(Arc<Host>, SocketAddr)>,
-    pub(super) tries: usize,
+    /// The hosts that were tried, the one that is being tried included. Empty instead of the one that took the session at once:
+    /// most sessions are like that.
+    tried: Vec<Arc<Host>>,
+    /// Why those before failed, in the same order.
+    failures: Vec<Failure>,
     pub(super) connect: Duration,
     pub(super) bytes: (u64, u64),
+    /// Bytes of those that nobody has acknowledged.
+    pub(super) undelivered: (usize, usize),
     pub(super) ending: Option<Ending>,
 }
 
@@ -60,9 +97,11 @@ impl Ticket {
             accepted: Instant::now(),
             group: None,
             server: None,
-            tries: 0,
+            tried: Vec::new(),
+            failures: Vec::new(),
             connect: Duration::ZERO,
             bytes: (0, 0),
+            undelivered: (0, 0),
             ending: None,
         }
     }
@@ -77,6 +116,51 @@ impl Ticket {
         &self.entry
     }
 
+    /// The hosts that were tried.
+    pub(super) fn tried(&self) -> &[Arc<Host>] {
+        &self.tried
+    }
+
+    /// Whether this host was tried.
+    pub(super) fn has_tried(&self, host: &Arc<Host>) -> bool {
+        self.tried.iter().any(|tried| Arc::ptr_eq(tried, host))
+    }
+
+    /// This host is tried now.
+    pub(super) fn tries(&mut self, host: &Arc<Host>) {
+        self.tried.push(host.clone());
+    }
+
+    /// The host that is being tried has failed.
+    pub(super) fn failed(&mut self, failure: Failure) {
+        self.failures.push(failure);
+    }
+
+    /// The host was connected, was sent so many bytes, and has ended the connection so, or is taken for one that has. The session
+    /// ends in the same way if no other host is left.
+    pub(super) fn left_by(&mut self, host: &Arc<Host>, address: SocketAddr, end: End, sent: u64) {
+        if self.tried.is_empty() {
+            self.tried.push(host.clone());
+        }
+        self.failures.push(Failure::Left(end));
+        self.server = Some((host.clone(), address));
+        self.bytes = (sent, 0);
+        self.ending = Some(Ending::Relayed(end));
+    }
+
+    /// The host that is being tried has the session for good.
+    pub(super) fn served_by(&mut self, host: Arc<Host>, address: SocketAddr) {
+        if self.failures.is_empty() {
+            self.tried = Vec::new();
+        }
+        self.server = Some((host, address));
+    }
+
+    /// How the session ends without another host to try: as the last one that was connected has ended it.
+    pub(super) fn no_host_left(&self, is_short: bool) -> Ending {
+        self.ending.unwrap_or(if is_short { Ending::Shortage } else { Ending::NoHost })
+    }
+
     /// The ending as noted; a session that was dropped before anybody noted one was not run at all, or has panicked.
     fn ending(&self) -> Ending {
         match self.ending {
@@ -85,6 +169,25 @@ impl Ticket {
             None if self.entry.is_stopping() => Ending::Relayed(End::Stopped),
             None => Ending::Shortage,
         }
+    }
+
+    fn write_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.server, self.tried.last()) {
+            (Some((host, server)), _) => write!(f, " host={} server={server}", value(host.name())),
+            (None, Some(host)) => write!(f, " host={} server={}", value(host.name()), host.address()),
+            (None, None) => f.write_str(" host=- server=-"),
+        }
+    }
+
+    fn write_tried(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_server_new = self.server.is_some() && self.failures.is_empty();
+        write!(f, " tries={}", self.tried.len().max(is_server_new.into()))?;
+        if self.failures.is_empty() {
+            return Ok(());
+        }
+        let failed = self.tried.iter().zip(&self.failures);
+        let failed: Vec<String> = failed.map(|(host, failure)| format!("{}:{failure}", host.name())).collect();
+        write!(f, " tried={}", value(&failed.join(",")))
     }
 }
 
@@ -97,15 +200,17 @@ impl Drop for Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ticket { client, listen, tries, .. } = self;
+        let Ticket { client, listen, bytes, undelivered, .. } = self;
         write!(f, "session id={} service={} client={client} listen={listen}", self.entry.id(), value(self.service.name()))?;
         write!(f, " group={}", value(self.group.as_ref().map_or("-", |group| group.name())))?;
-        match &self.server {
-            Some((host, server)) => write!(f, " host={} server={server}", value(host.name()))?,
-            None => write!(f, " host=- server=-")?,
+        self.write_host(f)?;
+        self.write_tried(f)?;
+        write!(f, " connect={} duration={}", Millis(self.connect), Millis(self.age()))?;
+        write!(f, " to_server={} to_client={}", bytes.0, bytes.1)?;
+        if *undelivered != (0, 0) {
+            write!(f, " undelivered={}/{}", undelivered.0, undelivered.1)?;
         }
-        write!(f, " tries={tries} connect={} duration={}", Millis(self.connect), Millis(self.age()))?;
-        write!(f, " to_server={} to_client={} end={}", self.bytes.0, self.bytes.1, self.ending())
+        write!(f, " end={}", self.ending())
     }
 }
 

@@ -1,0 +1,180 @@
+//! One of the two sides of a relay: its socket, and what both flows must know of it.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::End;
+use super::seat::Side;
+use crate::system::socket;
+use crate::system::tcp_info::TcpInfo;
+
+/// A side of a relay.
+pub struct Party {
+    pub(super) stream: TcpStream,
+    pub(super) side: Side,
+    /// The end of the other side's stream was passed on to this one.
+    is_shut: AtomicBool,
+    /// Its stream has ended in good order, and all of it was read.
+    ended: AtomicBool,
+    /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
+    is_written: AtomicBool,
+    loss: AtomicU8,
+    liveness: Liveness,
+}
+
+/// What became of the connection to a side. The larger is the more that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// It is there.
+    None,
+    /// It was reset after the end of the side's stream, which stands behind what is still to be read.
+    AfterEnd,
+    /// It was reset, or its other side is dead, in the middle of the side's stream.
+    Reset,
+}
+
+impl Party {
+    pub(super) fn new(stream: TcpStream, side: Side) -> Party {
+        Party {
+            stream,
+            side,
+            is_shut: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            is_written: AtomicBool::new(false),
+            loss: AtomicU8::new(Loss::None as u8),
+            liveness: Liveness::default(),
+        }
+    }
+
+    /// Writes to it by `send`, which must not wait. A failure is noted as the loss of this side; the end that it is for the
+    /// relay comes back as an error. `None`: there is no room.
+    pub(super) fn write(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> Result<Option<usize>, End> {
+        self.is_written.store(true, SeqCst);
+        let result = outcome(send(&self.stream));
+        let result = result.map_err(|e| {
+            // a connection that the reader has seen fail gives EPIPE, too; the reader knows better then
+            let loss = if e.raw_os_error() == Some(libc::EPIPE) { Loss::AfterEnd } else { Loss::Reset };
+            self.lose(loss);
+            self.end_by(&e)
+        });
+        self.is_written.store(false, SeqCst);
+        result
+    }
+
+    /// Whether a read that found the end of the stream may have found a reset, whose error the writer is about to note.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_written.load(SeqCst)
+    }
+
+    /// Notes that the connection is lost.
+    pub(super) fn lose(&self, loss: Loss) {
+        self.loss.fetch_max(loss as u8, SeqCst);
+    }
+
+    /// Whether the connection is lost, or lost so much.
+    pub(super) fn is_lost(&self, least: Loss) -> bool {
+        self.loss.load(SeqCst) >= least as u8
+    }
+
+    /// How the relay ends when an operation on this side's socket fails so.
+    pub(super) fn end_by(&self, error: &io::Error) -> End {
+        match self.side {
+            _ if socket::is_dead(error) => self.dead(),
+            Side::Client => End::ResetByClient,
+            Side::Server => End::ResetByServer,
+        }
+    }
+
+    fn dead(&self) -> End {
+        match self.side {
+            Side::Client => End::ClientDead,
+            Side::Server => End::ServerDead,
+        }
+    }
+
+    /// Whether the end of the other side's stream was passed on to this one.
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut.load(SeqCst)
+    }
+
+    /// Notes that it was, or is about to be.
+    pub(super) fn note_shut(&self) {
+        self.is_shut.store(true, SeqCst);
+    }
+
+    /// Whether its stream has ended in good order.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(SeqCst)
+    }
+
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, SeqCst);
+    }
+
+    /// Bytes that were written to it and that it has not acknowledged. Also counts those that are lost with the connection.
+    pub(super) fn unacknowledged(&self) -> usize {
+        socket::unacknowledged(&self.stream).unwrap_or(0)
+    }
+
+    /// Whether something of it waits to be read, be it the end.
+    pub(super) fn has_news(&self) -> bool {
+        !self.has_ended() && socket::is_readable(&self.stream)
+    }
+
+    /// Asks whether it is dead: see [`Liveness::check`]. The end that this is, if so; noted as a loss.
+    pub(super) fn check(&self, dead: Duration, is_waited_for: bool, now: usize) -> Option<End> {
+        let is_dead = !self.is_lost(Loss::AfterEnd) && self.liveness.check(&self.stream, dead, is_waited_for, now);
+        is_dead.then(|| {
+            self.lose(Loss::Reset);
+            self.dead()
+        })
+    }
+}
+
+/// Room or no room, and the failures of a connection.
+fn outcome(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        // nothing was written, and the next try may go better
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
+        Err(e) => Err(e),
+    }
+}
+
+/// Finds out whether the other side of a connection is dead: whether it gives no sign of life though it was asked for one.
+///
+/// One that is silent is asked by the kernel's keepalive, and the connection fails with ETIMEDOUT. While bytes wait for an
+/// acknowledgement keepalive rests, and the kernel alone takes a quarter of an hour. TCP_USER_TIMEOUT would also end one that is
+/// alive and does not read. So the time of the last acknowledgement is looked at now and then: every answer to the kernel's
+/// question about a window of zero is one.
+#[derive(Default)]
+pub struct Liveness {
+    is_kept_alive: AtomicBool,
+    /// When it was first found to have given no sign of life for too long, in milliseconds since one; 0: it is not.
+    suspected: AtomicUsize,
+}
+
+impl Liveness {
+    /// Looks at the socket; to be called every quarter of `dead` or so, with a clock in milliseconds. It is dead when it has left
+    /// the kernel's questions without an answer for `dead`, and did so at two looks in a row: a question may have been asked
+    /// just before the first.
+    pub fn check(&self, socket: &TcpStream, dead: Duration, is_waited_for: bool, now: usize) -> bool {
+        if !self.is_kept_alive.swap(true, SeqCst) {
+            // it fails only for a connection that is gone
+            let _ = socket::keep_alive(socket, dead);
+        }
+        let info = if is_waited_for { TcpInfo::of(socket).ok() } else { None };
+        let is_silent = info.is_some_and(|info| info.silent_for() >= dead && info.has_asked());
+        let before = self.suspected.load(SeqCst);
+        let since = match (is_silent, before) {
+            (false, _) => 0,
+            (true, 0) => now.max(1),
+            (true, before) => before,
+        };
+        self.suspected.store(since, SeqCst);
+        before != 0 && since != 0 && now.wrapping_sub(before) as u128 >= (dead / 8).as_millis()
+    }
+}

@@ -1,0 +1,184 @@
+//! A connection to a host that is being made without anybody waiting for it. Used by sessions and by the manager.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{self, SockFlag, SockaddrStorage, setsockopt, sockopt};
+use nix::{setsockopt_impl, sockopt_impl};
+
+use super::socket::open;
+use super::tcp_info::{State, TcpInfo};
+
+sockopt_impl!(
+    /// For the side that connects, TCP_DEFER_ACCEPT leaves the last segment of the handshake to the first bytes, or to a timer of
+    /// the kernel (TCP_DELACK_MAX, 0.2 s). tcp(7) tells only what it does to a listening socket.
+    DeferAck,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    bool
+);
+
+/// The socket of an attempt.
+#[derive(Debug)]
+pub struct Connecting {
+    stream: TcpStream,
+    address: SocketAddr,
+}
+
+/// How an attempt came out.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The connection is there.
+    Connected,
+    /// The other side took the connection and has reset it since.
+    Reset,
+    /// There was no connection.
+    Failed(io::Error),
+}
+
+impl Connecting {
+    /// Begins to connect. With `bytes_at_hand` the connection comes to the other side with the first bytes that are sent: a segment
+    /// less, and one thing to wake up for, not two. Without them the other side would learn of it late.
+    pub fn start(address: SocketAddr, bytes_at_hand: bool) -> io::Result<Connecting> {
+        let socket = open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        if bytes_at_hand {
+            // without it the connection is as good
+            let _ = setsockopt(&socket, DeferAck, &true);
+        }
+        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream: TcpStream::from(socket), address }),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Where to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How it came out; `None` while that is open. Not to be called again after that: the kernel tells an error once.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let info = match TcpInfo::of(&self.stream) {
+            Ok(info) => info,
+            Err(e) => return Some(Outcome::Failed(e)),
+        };
+        if info.state == State::Connected {
+            return Some(self.refuse_itself(info));
+        }
+        // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too, which ends nothing by itself
+        match self.stream.take_error() {
+            Ok(None) if info.state == State::Connecting => None,
+            Ok(None) => Some(Outcome::Failed(io::ErrorKind::ConnectionAborted.into())),
+            // before it was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream
+            Ok(Some(e)) if matches!(e.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => Some(Outcome::Reset),
+            Ok(Some(e)) | Err(e) => Some(Outcome::Failed(e)),
+        }
+    }
+
+    /// A connection of a socket to itself, which the kernel makes now and then when nobody listens on a port of the ephemeral
+    /// range, counts as refused. It takes two segments at least, a SYN and the answer to it.
+    fn refuse_itself(&self, info: TcpInfo) -> Outcome {
+        if info.segments_in == 1 {
+            return Outcome::Connected;
+        }
+        match self.stream.local_addr() {
+            Ok(local) if local != self.address => Outcome::Connected,
+            Ok(_) => Outcome::Failed(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            Err(e) => Outcome::Failed(e),
+        }
+    }
+
+    /// Prepares the connected socket for a session: an urgent byte keeps its place among the others (RFC 6093, section 6), and
+    /// closing resets the connection until [`reset_on_close`](super::socket::reset_on_close) says otherwise, so that a crash
+    /// does not look like an end in good order.
+    pub fn into_stream(self) -> TcpStream {
+        // these fail only for a connection that is gone, and then whoever uses it finds out
+        let _ = setsockopt(&self.stream, sockopt::OobInline, &true);
+        super::socket::reset_on_close(&self.stream, true);
+        self.stream
+    }
+
+    /// Waits until the outcome of one of them may be known, or the time is up, or a signal comes.
+    pub fn wait_for_any<'a>(several: impl Iterator<Item = &'a Connecting>, limit: Duration) {
+        let mut polled: Vec<PollFd> = several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
+        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
+        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        let _ = poll(&mut polled, PollTimeout::from(millis));
+    }
+}
+
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::system::socket::{listen, reset_on_close, send_now};
+
+    fn outcome(connecting: &Connecting) -> Outcome {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(outcome) = connecting.outcome() {
+                return outcome;
+            }
+            assert!(Instant::now() < deadline, "it takes for ever");
+        }
+    }
+
+    fn until_connected(connecting: &Connecting) {
+        assert!(matches!(outcome(connecting), Outcome::Connected));
+    }
+
+    #[test]
+    fn a_connection_that_was_made_and_then_reset_is_not_one_that_failed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connecting = Connecting::start(listener.local_addr().unwrap(), false).unwrap();
+        reset_on_close(&listener.accept().unwrap().0, true);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // until the reset has come
+        while TcpInfo::of(&connecting.stream).unwrap().state != State::Closed {
+            assert!(Instant::now() < deadline);
+        }
+        assert!(matches!(outcome(&connecting), Outcome::Reset));
+    }
+
+    #[test]
+    fn a_port_without_a_listener_refuses() {
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let failed = outcome(&Connecting::start(gone, false).unwrap());
+        assert!(matches!(failed, Outcome::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused));
+    }
+
+    #[test]
+    fn a_connection_that_begins_with_bytes_comes_to_the_other_side_with_them() {
+        let has_come = |bytes_at_hand| {
+            // one of its own for each try, or a connection of the last one could be taken for this one
+            let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let start = Instant::now();
+            let connecting = Connecting::start(listener.local_addr().unwrap(), bytes_at_hand).unwrap();
+            until_connected(&connecting);
+            let has_come = listener.accept().is_ok();
+            // the kernel waits for 0.2 s only
+            let is_in_time = start.elapsed() < Duration::from_millis(100);
+            assert_eq!(send_now(&connecting.into_stream(), b"word").unwrap(), 4);
+            assert!(has_come || listener.accept().is_ok());
+            is_in_time.then_some(has_come)
+        };
+        let has_come_before_its_bytes =
+            |bytes_at_hand| (0..100).find_map(|_| has_come(bytes_at_hand)).expect("a machine that is not stopped all the time");
+        assert!(has_come_before_its_bytes(false));
+        assert!(!has_come_before_its_bytes(true));
+    }
+}

@@ -1,0 +1,71 @@
+//! What the kernel knows of a connection: the part of TCP_INFO (tcp(7), linux/tcp.h) that somebody asks for.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::raw;
+
+/// A look at one socket.
+#[derive(Debug, Clone, Copy)]
+pub struct TcpInfo {
+    /// How far the connection is.
+    pub state: State,
+    /// Segments that were sent again since the last acknowledgement.
+    retransmits: u8,
+    /// Questions about a window of zero that were sent since the last acknowledgement.
+    probes: u8,
+    last_data_received: Duration,
+    last_acknowledgement: Duration,
+    /// Segments that have come; 0 before Linux 4.2, which does not count them.
+    pub segments_in: u32,
+}
+
+/// The states of a connection that make a difference here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The other side has not answered yet.
+    Connecting,
+    /// It was made, and has not ended in both directions.
+    Connected,
+    /// It failed, was reset, or has ended.
+    Closed,
+}
+
+impl TcpInfo {
+    /// Asks the kernel.
+    pub fn of(socket: &TcpStream) -> io::Result<TcpInfo> {
+        let bytes = raw::tcp_info(socket)?;
+        let word = |at: usize| {
+            let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
+            word.map_or(0, u32::from_ne_bytes)
+        };
+        let millis = |at| Duration::from_millis(word(at).into());
+        let [state, _, retransmits, probes, ..] = bytes;
+        // TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE of linux/tcp_states.h
+        let state = match state {
+            2 | 3 => State::Connecting,
+            7 => State::Closed,
+            _ => State::Connected,
+        };
+        Ok(TcpInfo {
+            state,
+            retransmits,
+            probes,
+            last_data_received: millis(52),
+            last_acknowledgement: millis(56),
+            segments_in: word(140),
+        })
+    }
+
+    /// For how long nothing has come from the other side, neither bytes nor an acknowledgement.
+    pub fn silent_for(&self) -> Duration {
+        self.last_acknowledgement.min(self.last_data_received)
+    }
+
+    /// Whether the kernel has asked the other side for a sign of life since the last one. One that reads
+    /// nothing answers, though it leaves no room.
+    pub fn has_asked(&self) -> bool {
+        self.retransmits > 0 || self.probes > 0
+    }
+}
