@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::party::{Loss, Party};
+use super::party::Party;
 use super::pool::{BUFFER, LEAST, Space};
 use super::progress::{Progress, Rest};
 use super::seat::{For, Next, Seat};
@@ -107,17 +107,17 @@ impl Flow<'_> {
                     if sent < bytes.len() {
                         return self.wait_for_room();
                     }
-                    if bytes.len() < most && !self.seat.is_odd(self.source.side) && !self.source.is_lost(Loss::Reset) {
+                    if bytes.len() < most && !self.seat.is_odd(self.source.side) && !self.source.is_lost() {
                         return self.wait_for_bytes();
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock && !self.source.is_lost(Loss::Reset) => {
+                Err(e) if e.kind() == ErrorKind::WouldBlock && !self.source.is_lost() => {
                     return self.wait_for_bytes();
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return self.source_is_lost(progress),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.lose_source(Loss::Reset, self.source.end_by(&e));
+                    self.lose_source(self.source.end_by(&e));
                     return self.source_is_lost(progress);
                 }
             }
@@ -180,14 +180,16 @@ impl Flow<'_> {
         }
     }
 
-    /// The source says that nothing more will come: the end of its stream, unless the other flow, writing to the same socket, has
-    /// got the error of a reset in the place of this one: the kernel tells it once.
+    /// A read says that nothing more will come: the end of the stream, unless the connection was reset and the other flow, writing
+    /// to the same socket, was told.
     fn end_of_stream(&self, progress: &mut Progress) -> Result<Next, Over> {
         self.leave_if_over()?;
         if self.source.is_written() {
             return Ok(Next::Yield);
         }
-        if self.source.is_lost(Loss::Reset) {
+        if !self.source.is_end(self.relay.moved.of(self.direction)) {
+            let reset = io::Error::from(ErrorKind::ConnectionReset);
+            self.lose_source(self.source.end_by(&reset));
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
@@ -206,22 +208,22 @@ impl Flow<'_> {
     /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
     /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
     fn watch(&self) -> Result<Next, Over> {
-        if self.source.is_shut() && !self.source.is_lost(Loss::AfterEnd) {
+        if self.source.is_shut() && !self.source.is_lost() {
             return Err(Over);
         }
         let has_hung_up = self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
         if has_hung_up && !self.source.is_shut() {
             let reset = io::Error::from(ErrorKind::ConnectionReset);
-            self.lose_source(Loss::AfterEnd, self.source.end_by(&reset));
+            self.lose_source(self.source.end_by(&reset));
         }
-        if self.source.is_lost(Loss::AfterEnd) {
+        if self.source.is_lost() {
             return self.settle();
         }
         self.wait_for_bytes()
     }
 
-    pub(super) fn lose_source(&self, loss: Loss, end: End) {
-        self.source.lose(loss);
+    pub(super) fn lose_source(&self, end: End) {
+        self.source.lose();
         self.relay.fail(end);
     }
 
@@ -264,6 +266,6 @@ impl Flow<'_> {
 
     /// A relay that is cut ends both flows, and a sink that is lost the flow to it.
     pub(super) fn leave_if_over(&self) -> Result<(), Over> {
-        if self.relay.is_cut.load(SeqCst) || self.sink.is_lost(Loss::AfterEnd) { Err(Over) } else { Ok(()) }
+        if self.relay.is_cut.load(SeqCst) || self.sink.is_lost() { Err(Over) } else { Ok(()) }
     }
 }

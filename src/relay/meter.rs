@@ -21,6 +21,14 @@ impl Meter {
         };
     }
 
+    /// Bytes in one direction.
+    pub fn of(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::ToServer => self.to_server(),
+            Direction::ToClient => self.to_client(),
+        }
+    }
+
     /// Adds what was counted elsewhere before.
     pub fn restore(&self, to_server: u64, to_client: u64) {
         self.to_server.fetch_add(to_server);

@@ -50,7 +50,7 @@ use parking_lot::Mutex;
 pub use meter::Meter;
 pub use party::Liveness;
 
-use self::party::{Loss, Party};
+use self::party::Party;
 use self::pool::Space;
 use self::progress::{Progress, Rest};
 use self::seat::{Next, Seat, Side};
@@ -254,7 +254,7 @@ impl Relay {
 
     /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
     pub fn has_server_left(&self) -> bool {
-        self.server.has_ended() || self.server.is_lost(Loss::AfterEnd)
+        self.server.has_ended() || self.server.is_lost()
     }
 
     /// For how long no byte has moved.
@@ -288,7 +288,7 @@ impl Relay {
     pub fn take_untouched_client(&self) -> Option<(TcpStream, Vec<u8>)> {
         let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
         let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0;
-        if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost(Loss::AfterEnd) {
+        if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost() {
             return None;
         }
         let client = self.client.stream.try_clone().ok()?;
@@ -321,11 +321,11 @@ impl Relay {
         *self.to_client.lock() = Progress::holding(by_server, false);
     }
 
-    /// The connection to a side was lost in the middle of its stream, or after the end of it, as somebody has found out who has used
-    /// the socket before: the kernel tells that once. Must be called before the flows run.
-    pub fn note_loss(&self, side: Side, is_after_end: bool, end: End) {
+    /// The connection to a side is lost, as somebody has found out who has used the socket before: the kernel tells that once. Must
+    /// be called before the flows run.
+    pub fn note_loss(&self, side: Side, end: End) {
         let party = if side == Side::Client { &self.client } else { &self.server };
-        party.lose(if is_after_end { Loss::AfterEnd } else { Loss::Reset });
+        party.lose();
         self.fail(end);
     }
 
@@ -341,7 +341,7 @@ impl Relay {
 
     /// How long the relay may stay silent.
     fn silence_limit(&self) -> Duration {
-        let has_left = |party: &Party| party.has_ended() || party.is_lost(Loss::AfterEnd);
+        let has_left = |party: &Party| party.has_ended() || party.is_lost();
         let Timeouts { idle, half, .. } = *self.timeouts;
         let limit = if has_left(&self.client) || has_left(&self.server) { half } else { idle };
         // more than the milliseconds of a word can tell would never come
@@ -350,7 +350,7 @@ impl Relay {
 
     /// While one side is lost: after what time to look whether the other one has acknowledged all. Rarer the longer it takes.
     fn settling_pause(&self) -> Option<Duration> {
-        let is_lost = self.client.is_lost(Loss::AfterEnd) || self.server.is_lost(Loss::AfterEnd);
+        let is_lost = self.client.is_lost() || self.server.is_lost();
         is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::End;
 use super::seat::Side;
 use crate::system::socket;
-use crate::system::tcp_info::TcpInfo;
+use crate::system::tcp_info::{State, TcpInfo};
 
 /// A side of a relay.
 pub struct Party {
@@ -20,19 +20,11 @@ pub struct Party {
     ended: AtomicBool,
     /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
     is_written: AtomicBool,
-    loss: AtomicU8,
+    /// Bytes were spliced to it. When that is interrupted by a reset, the kernel may drop the error.
+    is_spliced: AtomicBool,
+    /// The connection is gone: it was reset, in the middle of the side's stream or after its end, or the side is dead.
+    is_lost: AtomicBool,
     liveness: Liveness,
-}
-
-/// What became of the connection to a side. The larger is the more that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loss {
-    /// It is there.
-    None,
-    /// It was reset after the end of the side's stream, which stands behind what is still to be read.
-    AfterEnd,
-    /// It was reset, or its other side is dead, in the middle of the side's stream.
-    Reset,
 }
 
 impl Party {
@@ -43,7 +35,8 @@ impl Party {
             is_shut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             is_written: AtomicBool::new(false),
-            loss: AtomicU8::new(Loss::None as u8),
+            is_spliced: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             liveness: Liveness::default(),
         }
     }
@@ -54,9 +47,7 @@ impl Party {
         self.is_written.store(true, SeqCst);
         let result = outcome(send(&self.stream));
         let result = result.map_err(|e| {
-            // a connection that the reader has seen fail gives EPIPE, too; the reader knows better then
-            let loss = if e.raw_os_error() == Some(libc::EPIPE) { Loss::AfterEnd } else { Loss::Reset };
-            self.lose(loss);
+            self.lose();
             self.end_by(&e)
         });
         self.is_written.store(false, SeqCst);
@@ -68,14 +59,26 @@ impl Party {
         self.is_written.load(SeqCst)
     }
 
-    /// Notes that the connection is lost.
-    pub(super) fn lose(&self, loss: Loss) {
-        self.loss.fetch_max(loss as u8, SeqCst);
+    /// Bytes will be spliced to it.
+    pub(super) fn note_splice(&self) {
+        self.is_spliced.store(true, SeqCst);
     }
 
-    /// Whether the connection is lost, or lost so much.
-    pub(super) fn is_lost(&self, least: Loss) -> bool {
-        self.loss.load(SeqCst) >= least as u8
+    /// Whether the side has ended its stream, when a read says so after this many bytes of it were read. The error of a reset is
+    /// told once, and it may have been told to the writer, or to nobody.
+    pub(super) fn is_end(&self, read: u64) -> bool {
+        let is_sure = !self.is_lost() && !self.is_spliced.load(SeqCst);
+        is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.state != State::Closed || info.received == read + 1)
+    }
+
+    /// Notes that the connection is lost.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, SeqCst);
+    }
+
+    /// Whether the connection is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(SeqCst)
     }
 
     /// How the relay ends when an operation on this side's socket fails so.
@@ -125,9 +128,9 @@ impl Party {
 
     /// Asks whether it is dead: see [`Liveness::check`]. The end that this is, if so; noted as a loss.
     pub(super) fn check(&self, dead: Duration, is_waited_for: bool, now: usize) -> Option<End> {
-        let is_dead = !self.is_lost(Loss::AfterEnd) && self.liveness.check(&self.stream, dead, is_waited_for, now);
+        let is_dead = !self.is_lost() && self.liveness.check(&self.stream, dead, is_waited_for, now);
         is_dead.then(|| {
-            self.lose(Loss::Reset);
+            self.lose();
             self.dead()
         })
     }

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use nix::errno::Errno;
 
 use super::flow::{Flow, Over};
-use super::party::Loss;
 use super::pipe::Pipe;
 use super::progress::{Progress, Rest};
 
@@ -21,6 +20,7 @@ impl Flow<'_> {
                 [&self.source.stream, &self.sink.stream].iter().any(|socket| socket.set_nonblocking(true).is_err());
         }
         let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
+        self.sink.note_splice();
         while progress.is_bulk() && share > 0 {
             let count = self.fill(&mut pipe, progress)?;
             if count == 0 {
@@ -47,7 +47,7 @@ impl Flow<'_> {
             }
             // what it had sent before was read by now, or is about to be by plain reads
             Err(e) => {
-                self.lose_source(Loss::Reset, self.source.end_by(&e.into()));
+                self.lose_source(self.source.end_by(&e.into()));
                 Ok(0)
             }
         }

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, SockFlag, SockaddrStorage, setsockopt, sockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 
+use super::raw::unread;
 use super::socket::open;
 use super::tcp_info::{State, TcpInfo};
 
@@ -35,7 +36,7 @@ pub struct Connecting {
 pub enum Outcome {
     /// The connection is there.
     Connected,
-    /// The other side took the connection and has reset it since.
+    /// The other side took the connection and has reset it since, without a word.
     Reset,
     /// There was no connection.
     Failed(io::Error),
@@ -46,6 +47,8 @@ impl Connecting {
     /// less, and one thing to wake up for, not two. Without them the other side would learn of it late.
     pub fn start(address: SocketAddr, bytes_at_hand: bool) -> io::Result<Connecting> {
         let socket = open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        // before anything can come: an urgent byte keeps its place among the others (RFC 6093, section 6)
+        let _ = setsockopt(&socket, sockopt::OobInline, &true);
         if bytes_at_hand {
             // without it the connection is as good
             let _ = setsockopt(&socket, DeferAck, &true);
@@ -67,7 +70,8 @@ impl Connecting {
             Ok(info) => info,
             Err(e) => return Some(Outcome::Failed(e)),
         };
-        if info.state == State::Connected {
+        // what the other side said before it left is still to be read, and then how it left
+        if info.state == State::Connected || unread(&self.stream).is_ok_and(|count| count > 0) {
             return Some(self.refuse_itself(info));
         }
         // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too, which ends nothing by itself
@@ -93,12 +97,9 @@ impl Connecting {
         }
     }
 
-    /// Prepares the connected socket for a session: an urgent byte keeps its place among the others (RFC 6093, section 6), and
-    /// closing resets the connection until [`reset_on_close`](super::socket::reset_on_close) says otherwise, so that a crash
-    /// does not look like an end in good order.
+    /// The connected socket. Closing it resets the connection until [`reset_on_close`](super::socket::reset_on_close) says
+    /// otherwise, so that a crash does not look like an end in good order.
     pub fn into_stream(self) -> TcpStream {
-        // these fail only for a connection that is gone, and then whoever uses it finds out
-        let _ = setsockopt(&self.stream, sockopt::OobInline, &true);
         super::socket::reset_on_close(&self.stream, true);
         self.stream
     }

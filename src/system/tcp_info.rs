@@ -19,6 +19,8 @@ pub struct TcpInfo {
     last_acknowledgement: Duration,
     /// Segments that have come; 0 before Linux 4.2, which does not count them.
     pub segments_in: u32,
+    /// Bytes of the other side's stream that have come, its end counted as one; 0 before Linux 4.1.
+    pub received: u64,
 }
 
 /// The states of a connection that make a difference here.
@@ -40,6 +42,7 @@ impl TcpInfo {
             let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
             word.map_or(0, u32::from_ne_bytes)
         };
+        let received = bytes.get(128..136).and_then(|words| words.try_into().ok());
         let millis = |at| Duration::from_millis(word(at).into());
         let [state, _, retransmits, probes, ..] = bytes;
         // TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE of linux/tcp_states.h
@@ -55,6 +58,7 @@ impl TcpInfo {
             last_data_received: millis(52),
             last_acknowledgement: millis(56),
             segments_in: word(140),
+            received: received.map_or(0, u64::from_ne_bytes),
         })
     }
 

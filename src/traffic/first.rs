@@ -56,11 +56,6 @@ impl Kept {
         self.sent
     }
 
-    /// Whether the client has ended its stream.
-    pub fn is_all(&self) -> bool {
-        self.is_all
-    }
-
     /// Whether the client has ended its stream, and the host was told.
     pub fn is_told(&self) -> bool {
         self.is_told

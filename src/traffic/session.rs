@@ -132,6 +132,8 @@ struct Found {
     connected: Connected,
     answer: Vec<u8>,
     is_client_lost: bool,
+    /// How the connection to the host was lost, if it was.
+    server_lost: Option<End>,
 }
 
 impl Search {
@@ -152,10 +154,15 @@ impl Search {
             match self.ask(&asked, seat, space) {
                 Ok(Some(Outcome::Answer(answer))) => return Ok(Some(Found { answer, ..Found::new(asked.connected) })),
                 Ok(Some(Outcome::ClientLost)) => return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) })),
-                Ok(Some(Outcome::Left(end))) => {
+                Ok(Some(Outcome::Left(end))) if self.has_another() => {
                     self.note_left(&asked, end);
                     drop(asked);
                     seat.forget(Side::Server);
+                }
+                // nobody else is left: the session goes on as it would without replay
+                Ok(Some(Outcome::Left(end))) => {
+                    let server_lost = Some(end).filter(|end| *end != End::Closed);
+                    return Ok(Some(Found { server_lost, ..Found::new(asked.connected) }));
                 }
                 Ok(None) => {
                     self.asked = Some(asked);
@@ -227,7 +234,12 @@ impl Search {
             Health::Down { since, .. } => since > asked.since,
             Health::Up { .. } => false,
         };
-        is_down && self.hunt.as_ref().is_some_and(|hunt| hunt.has_another(&self.ticket))
+        is_down && self.has_another()
+    }
+
+    /// Whether there is another host to try.
+    fn has_another(&self) -> bool {
+        self.hunt.as_ref().is_some_and(|hunt| hunt.has_another(&self.ticket))
     }
 
     /// The host has left without an answer.
@@ -247,7 +259,7 @@ impl Search {
 
 impl Found {
     fn new(connected: Connected) -> Found {
-        Found { connected, answer: Vec::new(), is_client_lost: false }
+        Found { connected, answer: Vec::new(), is_client_lost: false, server_lost: None }
     }
 }
 
@@ -255,14 +267,14 @@ impl Running {
     /// Makes the relay.
     fn new(search: Search, found: Found) -> Running {
         let Search { client, traffic, mut ticket, unsent, kept, .. } = search;
-        let Found { connected: Connected { group, server, address, lease }, answer, is_client_lost } = found;
+        let Found { connected: Connected { group, server, address, lease }, answer, is_client_lost, server_lost } = found;
         let host = lease.host().clone();
         let relay = Relay::new(client, server, ticket.service.timeouts(), host.meter().clone());
         match kept {
             Some(kept) => {
                 relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
-                kept.lost().map(|end| relay.note_loss(Side::Server, false, end));
-                is_client_lost.then(|| relay.note_loss(Side::Client, kept.is_all(), End::ResetByClient));
+                server_lost.or(kept.lost()).map(|end| relay.note_loss(Side::Server, end));
+                is_client_lost.then(|| relay.note_loss(Side::Client, End::ResetByClient));
             }
             None if unsent.is_empty() => {}
             None => relay.take_over(0, false, unsent, answer),
