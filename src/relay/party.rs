@@ -5,10 +5,18 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use crossbeam::atomic::AtomicCell;
+
 use super::End;
 use super::seat::Side;
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
+
+/// What the kernel holds at most of bulk that it has not sent yet, for a side that has not taken much so far.
+const UNSENT: u32 = 512 * 1024;
+
+/// A side that has taken so much reads: more than [`UNSENT`] and what its own kernel holds for it as a rule.
+const READS: u64 = 2 << 20;
 
 /// A side of a relay.
 pub struct Party {
@@ -20,11 +28,20 @@ pub struct Party {
     ended: AtomicBool,
     /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
     is_written: AtomicBool,
-    /// Bytes were spliced to it. When that is interrupted by a reset, the kernel may drop the error.
-    is_spliced: AtomicBool,
+    bulk: AtomicCell<Bulk>,
     /// The connection is gone: it was reset, in the middle of the side's stream or after its end, or the side is dead.
     is_lost: AtomicBool,
     liveness: Liveness,
+}
+
+/// Whether bulk goes to a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bulk {
+    No,
+    /// With a limit on what the kernel holds.
+    Limited,
+    /// By splice. When that is interrupted by a reset, the kernel may drop the error.
+    Spliced,
 }
 
 impl Party {
@@ -35,7 +52,7 @@ impl Party {
             is_shut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             is_written: AtomicBool::new(false),
-            is_spliced: AtomicBool::new(false),
+            bulk: AtomicCell::new(Bulk::No),
             is_lost: AtomicBool::new(false),
             liveness: Liveness::default(),
         }
@@ -59,15 +76,26 @@ impl Party {
         self.is_written.load(SeqCst)
     }
 
-    /// Bytes will be spliced to it.
-    pub(super) fn note_splice(&self) {
-        self.is_spliced.store(true, SeqCst);
+    /// Whether bulk may be spliced to it, after so many bytes that it was given: only when it has taken enough of it to show that it
+    /// reads. One that asked for much and read nothing tied up 20 MB of the kernel when that was spliced at once (sockets of both
+    /// connections and a pipe; HAProxy 8), and 5 so.
+    pub(super) fn takes_bulk(&self, moved: u64) -> bool {
+        let limit = match (self.bulk.load(), moved >= READS) {
+            (Bulk::Spliced, _) => return true,
+            (Bulk::Limited, false) => return false,
+            (Bulk::No, false) => UNSENT,
+            (_, true) => u32::MAX,
+        };
+        // if it fails, the kernel holds as much as net.ipv4.tcp_wmem allows
+        let _ = socket::limit_unsent(&self.stream, limit);
+        self.bulk.store(if limit == UNSENT { Bulk::Limited } else { Bulk::Spliced });
+        limit != UNSENT
     }
 
     /// Whether the side has ended its stream, when a read says so after this many bytes of it were read. The error of a reset is
     /// told once, and it may have been told to the writer, or to nobody.
     pub(super) fn is_end(&self, read: u64) -> bool {
-        let is_sure = !self.is_lost() && !self.is_spliced.load(SeqCst);
+        let is_sure = !self.is_lost() && self.bulk.load() != Bulk::Spliced;
         is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.state != State::Closed || info.received == read + 1)
     }
 

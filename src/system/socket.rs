@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 
 pub use super::raw::{receive, unacknowledged, unread};
 
@@ -173,6 +174,21 @@ pub fn keep_alive(stream: &TcpStream, dead: Duration) -> io::Result<()> {
     setsockopt(stream, sockopt::TcpKeepInterval, &(interval as u32))?;
     setsockopt(stream, sockopt::TcpKeepCount, &(count as u32))?;
     Ok(setsockopt(stream, sockopt::KeepAlive, &true)?)
+}
+
+sockopt_impl!(
+    /// See tcp(7).
+    NotSentLowat,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_NOTSENT_LOWAT,
+    u32
+);
+
+/// The socket takes no more while it holds this many bytes that it has not sent yet. Those that were sent and not acknowledged
+/// come on top.
+pub fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    Ok(setsockopt(stream, NotSentLowat, &bytes)?)
 }
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.
