@@ -1,0 +1,152 @@
+//! The report: for each sort of fault the smallest script that still shows it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use super::campaign::{Bench, Fault};
+use super::rules::{Kind, Violation};
+use super::run::Run;
+use super::script::{Script, Side, Step};
+
+/// How often a script is run again, alone.
+const TRIES: usize = 4;
+
+/// The longest that one script is made smaller.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The sorts of faults that are shown in full.
+const SHOWN: usize = 12;
+
+/// A sort of fault: what is wrong, at which end, and on a direct connection or not.
+type Sort = (Kind, Side, bool);
+
+/// What was found, in words; nothing if nothing is a fault of the program or of the rules.
+pub fn report(bench: &Bench, faults: &[Fault]) -> Option<String> {
+    let mut sorts: BTreeMap<Sort, Vec<(&Fault, &Violation)>> = BTreeMap::new();
+    for fault in faults {
+        for violation in &fault.run.violations {
+            let sort = (violation.kind, violation.side, fault.way.is_none());
+            sorts.entry(sort).or_default().push((fault, violation));
+        }
+    }
+    let mut text = String::new();
+    for (sort, found) in sorts.iter_mut() {
+        found.sort_by_key(|(fault, _)| fault.script.weight());
+        if sort.0.is_about_time() && !is_seen_again(bench, *sort, found) {
+            eprintln!("not seen again, alone on the machine: {}", found[0].1);
+            continue;
+        }
+        let _ = write!(text, "\n{:?} at the {}, {} runs", sort.0, sort.1, found.len());
+        let mut by_way: BTreeMap<Option<usize>, usize> = BTreeMap::new();
+        found.iter().for_each(|(fault, _)| *by_way.entry(fault.way).or_default() += 1);
+        by_way.iter().for_each(|(way, count)| drop(write!(text, "; {count} {}", bench.name(*way))));
+        text.push('\n');
+        if let Some((fault, violation)) = found.first().filter(|_| sorts_shown(&text) <= SHOWN) {
+            text.push_str(&example(bench, *sort, fault, violation));
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn sorts_shown(text: &str) -> usize {
+    text.matches("through ").count()
+}
+
+/// Whether any of a few of these scripts shows it again when it runs alone.
+fn is_seen_again(bench: &Bench, sort: Sort, found: &[(&Fault, &Violation)]) -> bool {
+    found.iter().take(3).any(|(fault, _)| again(bench, sort, &fault.script, fault.way).is_some())
+}
+
+/// The first of a few runs that shows a fault of the sort.
+fn again(bench: &Bench, sort: Sort, script: &Script, way: Option<usize>) -> Option<(Run, Violation)> {
+    (0..TRIES).find_map(|_| {
+        let run = bench.run_alone(script, way);
+        let is_it = |violation: &&Violation| (violation.kind, violation.side) == (sort.0, sort.1);
+        let violation = run.violations.iter().find(is_it).cloned()?;
+        Some((run, violation))
+    })
+}
+
+fn example(bench: &Bench, sort: Sort, fault: &Fault, violation: &Violation) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let (name, way) = (&fault.name, bench.name(fault.way));
+    let Some(mut smallest) = again(bench, sort, &fault.script, fault.way) else {
+        let head = format!("  {name}, through {way}, once and not in {TRIES} runs alone\n{}", fault.script);
+        return head + &outcome(&fault.run, violation);
+    };
+    let mut script = fault.script.clone();
+    'smaller: loop {
+        for candidate in smaller(&script) {
+            if Instant::now() > deadline {
+                break 'smaller;
+            }
+            if let Some(shown) = again(bench, sort, &candidate, fault.way) {
+                (script, smallest) = (candidate, shown);
+                continue 'smaller;
+            }
+        }
+        break;
+    }
+    let direct = bench.run_alone(&script, None);
+    let mut text = format!("  {name}, through {way}, made smaller\n{script}");
+    text.push_str(&outcome(&smallest.0, &smallest.1));
+    let _ = writeln!(text, "  direct, the client: {}", direct.client);
+    direct.host.inspect(|host| drop(writeln!(text, "  direct, the host:   {host}")));
+    text
+}
+
+fn outcome(run: &Run, violation: &Violation) -> String {
+    let mut text = format!("  {violation}\n  the client: {}\n", run.client);
+    match &run.host {
+        Some(host) => drop(writeln!(text, "  the host:   {host}")),
+        None => text.push_str("  the host:   no connection came\n"),
+    }
+    run.log.iter().for_each(|line| drop(writeln!(text, "  {line}")));
+    text
+}
+
+/// Scripts that are a little smaller, the smallest first.
+fn smaller(script: &Script) -> Vec<Script> {
+    let mut found = Vec::new();
+    for side in Side::BOTH {
+        for at in 0..script.steps(side).len() {
+            let mut shorter = script.clone();
+            shorter.steps_mut(side).remove(at);
+            found.push(shorter);
+            for step in simpler(script.steps(side)[at]) {
+                let mut simpler = script.clone();
+                simpler.steps_mut(side)[at] = step;
+                found.push(simpler);
+            }
+        }
+    }
+    found.iter_mut().for_each(mend);
+    found.retain(|candidate| candidate.is_sound() && candidate.weight() < script.weight());
+    found.sort_by_key(Script::weight);
+    found
+}
+
+fn simpler(step: Step) -> Vec<Step> {
+    match step {
+        Step::Send(count) => vec![Step::Send(count / 2), Step::Send(count - count / 4)],
+        Step::Read(count) => vec![Step::Read(count / 2)],
+        Step::ReadSlowly(count) => vec![Step::Read(count)],
+        Step::Pause(millis) => vec![Step::Pause(millis / 2)],
+        Step::ReadToEndSlowly => vec![Step::ReadToEnd],
+        _ => Vec::new(),
+    }
+}
+
+/// Takes back reads of what is not sent any more.
+fn mend(script: &mut Script) {
+    for side in Side::BOTH {
+        let mut left: usize = script.steps(side.other()).iter().map(|step| step.sends()).sum();
+        for step in script.steps_mut(side) {
+            if let Step::Read(count) | Step::ReadSlowly(count) = step {
+                *count = (*count).min(left);
+                left -= *count;
+            }
+        }
+    }
+}
