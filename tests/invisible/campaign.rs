@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,10 @@ use super::ways::Way;
 
 /// Scripts at the same time: most of their time is waiting.
 const LANES: usize = 24;
+
+/// What is a hang when many run, and when one runs alone.
+const HANG: Duration = Duration::from_secs(10);
+const HANG_ALONE: Duration = Duration::from_secs(3);
 
 /// Where scripts are run.
 pub struct Bench {
@@ -62,10 +67,10 @@ impl Bench {
     }
 
     fn run_everywhere(&self, lane: &Lane, name: &str, script: &Script) -> Vec<Fault> {
-        let direct = lane.run(script, None);
+        let direct = lane.run(script, None, HANG);
         let mut faults = Vec::new();
         for (number, way) in self.ways.iter().enumerate() {
-            let mut run = lane.run(script, Some(way));
+            let mut run = lane.run(script, Some(way), HANG);
             run.violations.extend(not_as_direct(&direct, &run));
             faults.push((Some(number), run));
         }
@@ -78,9 +83,9 @@ impl Bench {
     /// Runs a script alone, and once directly beside it for comparison.
     pub fn run_alone(&self, script: &Script, way: Option<usize>) -> Run {
         let lane = &self.lanes[0];
-        let direct = lane.run(script, None);
+        let direct = lane.run(script, None, HANG_ALONE);
         let Some(way) = way.and_then(|way| self.ways.get(way)) else { return direct };
-        let mut run = lane.run(script, Some(way));
+        let mut run = lane.run(script, Some(way), HANG_ALONE);
         run.violations.extend(not_as_direct(&direct, &run));
         run
     }
@@ -90,9 +95,10 @@ impl Bench {
     }
 }
 
-/// Where the outcome is certain on both ways, it is the same.
+/// Where the outcome is certain on both ways, it is the same. Says nothing of a run that is at
+/// fault anyway.
 fn not_as_direct(direct: &Run, run: &Run) -> Vec<Violation> {
-    let (Some(direct_host), Some(host)) = (&direct.host, &run.host) else { return Vec::new() };
+    let (Some(direct_host), Some(host), []) = (&direct.host, &run.host, &run.violations[..]) else { return Vec::new() };
     let at_client = (certain(direct_host, &direct.client), certain(host, &run.client));
     let at_host = (certain(&direct.client, direct_host), certain(&run.client, host));
     let differs = |(side, (expected, seen))| match (expected, seen) {

@@ -1,7 +1,7 @@
 //! One end of a connection: carries out its list of steps and notes what it sees.
 //!
 //! The socket is read and written without blocking, and every wait has a limit. A wait that comes
-//! to [`HANG`] is an observation; the end leaves then, by its last step.
+//! to its limit is an observation; the end leaves then, by its last step.
 
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,9 +16,6 @@ use tcpdirector::system::socket;
 use super::script::Step;
 use super::seen::{Ending, Left, Seen};
 use super::stream::{LONGEST, Stream};
-
-/// The longest wait without progress. Nothing in a script takes a tenth of it.
-pub const HANG: Duration = Duration::from_secs(10);
 
 /// The longest wait for an acknowledgement without progress: the peer may not be reading.
 const ACK: Duration = Duration::from_millis(100);
@@ -35,6 +32,7 @@ pub struct End {
     says: Stream,
     hears: Stream,
     space: Vec<u8>,
+    limit: Duration,
     seen: Seen,
 }
 
@@ -42,9 +40,9 @@ pub struct End {
 struct Stuck;
 
 impl End {
-    /// The socket must have SO_OOBINLINE.
-    pub fn new(socket: TcpStream, says: Stream, hears: Stream) -> End {
-        End { socket, says, hears, space: vec![0; LONGEST], seen: Seen::nothing() }
+    /// The socket must have SO_OOBINLINE. A wait without progress takes no longer than `limit`.
+    pub fn new(socket: TcpStream, says: Stream, hears: Stream, limit: Duration) -> End {
+        End { socket, says, hears, space: vec![0; LONGEST], limit, seen: Seen::nothing() }
     }
 
     /// Carries out the steps. The last one says how the socket is closed at the return.
@@ -119,7 +117,7 @@ impl End {
     }
 
     fn wait_for(&self, event: PollFlags) -> Result<(), Stuck> {
-        if is_ready(&self.socket, event, HANG) { Ok(()) } else { Err(Stuck) }
+        if is_ready(&self.socket, event, self.limit) { Ok(()) } else { Err(Stuck) }
     }
 
     fn await_ack(&mut self) {

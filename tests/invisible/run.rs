@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
 
-use super::end::{End, HANG, is_ready};
+use super::end::{End, is_ready};
 use super::rules::{Kind, Violation, judge};
 use super::script::{Script, Side};
 use super::seen::Seen;
 use super::stream::Stream;
 use super::ways::Way;
+use crate::common::program::field;
 
 /// A place where one script runs at a time, with a host address of its own.
 pub struct Lane {
@@ -32,6 +33,13 @@ pub struct Run {
     pub log: Option<String>,
 }
 
+impl Run {
+    /// How the session ended by the program's own account.
+    pub fn end(&self) -> &str {
+        self.log.as_deref().and_then(|line| field(line, "end")).unwrap_or("-")
+    }
+}
+
 impl Lane {
     pub fn new(number: usize) -> Lane {
         let listener = tcpdirector::system::socket::listen("127.0.0.1:0".parse().expect("an address"));
@@ -46,8 +54,9 @@ impl Lane {
         self.listener.local_addr().expect("it listens")
     }
 
-    /// Runs a script through the program, or directly. Every rule is judged.
-    pub fn run(&self, script: &Script, way: Option<&Way>) -> Run {
+    /// Runs a script through the program, or directly. Every rule is judged. A wait without progress
+    /// that takes longer than `limit` is a hang; nothing in a script takes a tenth of a second.
+    pub fn run(&self, script: &Script, way: Option<&Way>, limit: Duration) -> Run {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let connection = LAST.fetch_add(1, SeqCst);
         while self.listener.accept().is_ok() {}
@@ -62,17 +71,17 @@ impl Lane {
         let (client, host) = thread::scope(|scope| {
             let host = scope.spawn(|| {
                 let is_over = || has_left.load(SeqCst) && self.has_ended(way, address);
-                let socket = self.accept(is_over)?;
-                Some(End::new(socket, host_says, client_says).perform(&script.host))
+                let socket = self.accept(is_over, limit)?;
+                Some(End::new(socket, host_says, client_says, limit).perform(&script.host))
             });
-            let client = End::new(socket, client_says, host_says).perform(&script.client);
+            let client = End::new(socket, client_says, host_says, limit).perform(&script.client);
             has_left.store(true, SeqCst);
             (client, host.join().expect("an end does not panic"))
         });
         let mut violations = judge(&client, host.as_ref());
         let mut log = None;
         if let Some(way) = way {
-            log = way.ended(self.number, address, HANG);
+            log = way.ended(self.number, address, limit);
             violations.extend(self.judge_program(way, log.is_some()));
         }
         Run { client, host, violations, log }
@@ -96,8 +105,8 @@ impl Lane {
         way.is_some_and(|way| way.ended(self.number, client, Duration::ZERO).is_some())
     }
 
-    fn accept(&self, is_over: impl Fn() -> bool) -> Option<TcpStream> {
-        let deadline = Instant::now() + HANG;
+    fn accept(&self, is_over: impl Fn() -> bool, limit: Duration) -> Option<TcpStream> {
+        let deadline = Instant::now() + limit;
         loop {
             // asked first: what comes before the end of the session is taken then
             let is_last = is_over() || Instant::now() > deadline;

@@ -18,35 +18,43 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The sorts of faults that are shown in full.
 const SHOWN: usize = 12;
 
-/// A sort of fault: what is wrong, at which end, and on a direct connection or not.
-type Sort = (Kind, Side, bool);
+/// A sort of fault: what is wrong, at which end, and how the session ended by the program's log;
+/// two causes seldom have all in common.
+type Sort = (Kind, Side, String);
 
 /// What was found, in words; nothing if nothing is a fault of the program or of the rules.
 pub fn report(bench: &Bench, faults: &[Fault]) -> Option<String> {
     let mut sorts: BTreeMap<Sort, Vec<(&Fault, &Violation)>> = BTreeMap::new();
     for fault in faults {
         for violation in &fault.run.violations {
-            let sort = (violation.kind, violation.side, fault.way.is_none());
+            let sort = (violation.kind, violation.side, cause(fault.way, &fault.run));
             sorts.entry(sort).or_default().push((fault, violation));
         }
     }
     let mut text = String::new();
     for (sort, found) in sorts.iter_mut() {
         found.sort_by_key(|(fault, _)| fault.script.weight());
-        if sort.0.is_about_time() && !is_seen_again(bench, *sort, found) {
+        if sort.0.is_about_time() && !is_seen_again(bench, sort, found) {
             eprintln!("not seen again, alone on the machine: {}", found[0].1);
             continue;
         }
-        let _ = write!(text, "\n{:?} at the {}, {} runs", sort.0, sort.1, found.len());
+        let _ = write!(text, "\n{:?} at the {}, {}: {} runs", sort.0, sort.1, sort.2, found.len());
         let mut by_way: BTreeMap<Option<usize>, usize> = BTreeMap::new();
         found.iter().for_each(|(fault, _)| *by_way.entry(fault.way).or_default() += 1);
-        by_way.iter().for_each(|(way, count)| drop(write!(text, "; {count} {}", bench.name(*way))));
+        for (way, count) in by_way {
+            let _ = write!(text, "; {count} {}", bench.name(way));
+        }
         text.push('\n');
         if let Some((fault, violation)) = found.first().filter(|_| sorts_shown(&text) <= SHOWN) {
-            text.push_str(&example(bench, *sort, fault, violation));
+            text.push_str(&example(bench, sort, fault, violation));
         }
     }
     (!text.is_empty()).then_some(text)
+}
+
+/// Directly, or how the program says that it ended.
+fn cause(way: Option<usize>, run: &Run) -> String {
+    way.map_or("direct".to_owned(), |_| format!("end={}", run.end()))
 }
 
 fn sorts_shown(text: &str) -> usize {
@@ -54,21 +62,24 @@ fn sorts_shown(text: &str) -> usize {
 }
 
 /// Whether any of a few of these scripts shows it again when it runs alone.
-fn is_seen_again(bench: &Bench, sort: Sort, found: &[(&Fault, &Violation)]) -> bool {
+fn is_seen_again(bench: &Bench, sort: &Sort, found: &[(&Fault, &Violation)]) -> bool {
     found.iter().take(3).any(|(fault, _)| again(bench, sort, &fault.script, fault.way).is_some())
 }
 
 /// The first of a few runs that shows a fault of the sort.
-fn again(bench: &Bench, sort: Sort, script: &Script, way: Option<usize>) -> Option<(Run, Violation)> {
+fn again(bench: &Bench, sort: &Sort, script: &Script, way: Option<usize>) -> Option<(Run, Violation)> {
     (0..TRIES).find_map(|_| {
         let run = bench.run_alone(script, way);
         let is_it = |violation: &&Violation| (violation.kind, violation.side) == (sort.0, sort.1);
+        if cause(way, &run) != sort.2 {
+            return None;
+        }
         let violation = run.violations.iter().find(is_it).cloned()?;
         Some((run, violation))
     })
 }
 
-fn example(bench: &Bench, sort: Sort, fault: &Fault, violation: &Violation) -> String {
+fn example(bench: &Bench, sort: &Sort, fault: &Fault, violation: &Violation) -> String {
     let deadline = Instant::now() + PATIENCE;
     let (name, way) = (&fault.name, bench.name(fault.way));
     let Some(mut smallest) = again(bench, sort, &fault.script, fault.way) else {
@@ -92,17 +103,19 @@ fn example(bench: &Bench, sort: Sort, fault: &Fault, violation: &Violation) -> S
     let mut text = format!("  {name}, through {way}, made smaller\n{script}");
     text.push_str(&outcome(&smallest.0, &smallest.1));
     let _ = writeln!(text, "  direct, the client: {}", direct.client);
-    direct.host.inspect(|host| drop(writeln!(text, "  direct, the host:   {host}")));
+    if let Some(host) = direct.host {
+        let _ = writeln!(text, "  direct, the host:   {host}");
+    }
     text
 }
 
 fn outcome(run: &Run, violation: &Violation) -> String {
     let mut text = format!("  {violation}\n  the client: {}\n", run.client);
-    match &run.host {
-        Some(host) => drop(writeln!(text, "  the host:   {host}")),
-        None => text.push_str("  the host:   no connection came\n"),
+    let host = run.host.as_ref().map_or("no connection came".to_owned(), ToString::to_string);
+    let _ = writeln!(text, "  the host:   {host}");
+    if let Some(line) = &run.log {
+        let _ = writeln!(text, "  {line}");
     }
-    run.log.iter().for_each(|line| drop(writeln!(text, "  {line}")));
     text
 }
 

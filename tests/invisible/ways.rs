@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::end::HANG;
 use crate::common::DEADLINE;
 use crate::common::program::{Folder, PROGRAM, field};
 
@@ -110,7 +109,7 @@ impl Way {
     /// The line by which the lane's host was taken for failed, if it was; waits until it is up.
     pub fn blamed(&self, lane: usize) -> Option<String> {
         let blamed = self.log.lanes.lock()[lane].blamed.take();
-        self.log.wait(HANG, |lanes| (!lanes[lane].is_down).then_some(()));
+        self.log.wait(DEADLINE, |lanes| (!lanes[lane].is_down).then_some(()));
         blamed
     }
 }
