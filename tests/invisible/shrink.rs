@@ -15,50 +15,52 @@ const TRIES: usize = 4;
 /// The longest that one script is made smaller.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The sorts of faults that are shown in full.
-const SHOWN: usize = 12;
+/// The longest that all of them are.
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(120);
 
 /// A sort of fault: what is wrong, at which end, and how the session ended by the program's log;
-/// two causes seldom have all in common.
-type Sort = (Kind, Side, String);
+/// two causes seldom have all in common. Scripts with urgent bytes are sorts of their own.
+type Sort = (bool, Kind, Side, String);
 
 /// What was found, in words; nothing if nothing is a fault of the program or of the rules.
 pub fn report(bench: &Bench, faults: &[Fault]) -> Option<String> {
     let mut sorts: BTreeMap<Sort, Vec<(&Fault, &Violation)>> = BTreeMap::new();
     for fault in faults {
         for violation in &fault.run.violations {
-            let sort = (violation.kind, violation.side, cause(fault.way, &fault.run));
+            let sort = sort(&fault.script, violation, fault.way, &fault.run);
             sorts.entry(sort).or_default().push((fault, violation));
         }
     }
+    // what shows without urgent bytes needs no example with them
+    let plain: Vec<Sort> = sorts.keys().filter(|sort| !sort.0).cloned().collect();
+    sorts.retain(|sort, _| !sort.0 || !plain.contains(&(false, sort.1, sort.2, sort.3.clone())));
+    let deadline = Instant::now() + PATIENCE_IN_ALL;
     let mut text = String::new();
     for (sort, found) in sorts.iter_mut() {
         found.sort_by_key(|(fault, _)| fault.script.weight());
-        if sort.0.is_about_time() && !is_seen_again(bench, sort, found) {
+        if sort.1.is_about_time() && !is_seen_again(bench, sort, found) {
             eprintln!("not seen again, alone on the machine: {}", found[0].1);
             continue;
         }
-        let _ = write!(text, "\n{:?} at the {}, {}: {} runs", sort.0, sort.1, sort.2, found.len());
+        let (has_urgent, kind, side, cause) = sort;
+        let urgent = if *has_urgent { " with urgent bytes" } else { "" };
+        let _ = write!(text, "\n{kind:?} at the {side}{urgent}, {cause}: {} runs", found.len());
         let mut by_way: BTreeMap<Option<usize>, usize> = BTreeMap::new();
         found.iter().for_each(|(fault, _)| *by_way.entry(fault.way).or_default() += 1);
         for (way, count) in by_way {
             let _ = write!(text, "; {count} {}", bench.name(way));
         }
         text.push('\n');
-        if let Some((fault, violation)) = found.first().filter(|_| sorts_shown(&text) <= SHOWN) {
-            text.push_str(&example(bench, sort, fault, violation));
-        }
+        let (fault, violation) = found[0];
+        text.push_str(&example(bench, sort, fault, violation, deadline));
     }
     (!text.is_empty()).then_some(text)
 }
 
-/// Directly, or how the program says that it ended.
-fn cause(way: Option<usize>, run: &Run) -> String {
-    way.map_or("direct".to_owned(), |_| format!("end={}", run.end()))
-}
-
-fn sorts_shown(text: &str) -> usize {
-    text.matches("through ").count()
+fn sort(script: &Script, violation: &Violation, way: Option<usize>, run: &Run) -> Sort {
+    let has_urgent = script.client.iter().chain(&script.host).any(|step| *step == Step::Urgent);
+    let cause = way.map_or("direct".to_owned(), |_| format!("end={}", run.end()));
+    (has_urgent, violation.kind, violation.side, cause)
 }
 
 /// Whether any of a few of these scripts shows it again when it runs alone.
@@ -70,17 +72,14 @@ fn is_seen_again(bench: &Bench, sort: &Sort, found: &[(&Fault, &Violation)]) -> 
 fn again(bench: &Bench, sort: &Sort, script: &Script, way: Option<usize>) -> Option<(Run, Violation)> {
     (0..TRIES).find_map(|_| {
         let run = bench.run_alone(script, way);
-        let is_it = |violation: &&Violation| (violation.kind, violation.side) == (sort.0, sort.1);
-        if cause(way, &run) != sort.2 {
-            return None;
-        }
+        let is_it = |violation: &&Violation| self::sort(script, violation, way, &run) == *sort;
         let violation = run.violations.iter().find(is_it).cloned()?;
         Some((run, violation))
     })
 }
 
-fn example(bench: &Bench, sort: &Sort, fault: &Fault, violation: &Violation) -> String {
-    let deadline = Instant::now() + PATIENCE;
+fn example(bench: &Bench, sort: &Sort, fault: &Fault, violation: &Violation, deadline: Instant) -> String {
+    let deadline = deadline.min(Instant::now() + PATIENCE);
     let (name, way) = (&fault.name, bench.name(fault.way));
     let Some(mut smallest) = again(bench, sort, &fault.script, fault.way) else {
         let head = format!("  {name}, through {way}, once and not in {TRIES} runs alone\n{}", fault.script);
