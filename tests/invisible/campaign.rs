@@ -48,7 +48,10 @@ impl Bench {
     }
 
     /// Runs so many scripts, and collects what broke a rule.
-    pub fn run_all(&self, count: usize, script: impl Fn(usize) -> (String, Script) + Sync) -> Vec<Fault> {
+    pub fn run_all<F>(&self, count: usize, script: F) -> Vec<Fault>
+    where
+        F: Fn(usize) -> (String, Script) + Sync,
+    {
         let next = AtomicUsize::new(0);
         let faults = Mutex::new(Vec::new());
         let work = |lane: &Lane| {
@@ -80,9 +83,21 @@ impl Bench {
         faults.into_iter().filter(is_fault).map(fault).collect()
     }
 
-    /// Runs a script alone, and once directly beside it for comparison.
+    /// Runs a script alone, and once directly for comparison.
     pub fn run_alone(&self, script: &Script, way: Option<usize>) -> Run {
-        let lane = &self.lanes[0];
+        self.run_on(&self.lanes[0], script, way)
+    }
+
+    /// Runs a script on all lanes at the same time.
+    pub fn run_crowd(&self, script: &Script, way: Option<usize>) -> Vec<Run> {
+        thread::scope(|scope| {
+            let run = |lane| scope.spawn(move || self.run_on(lane, script, way));
+            let running: Vec<_> = self.lanes.iter().map(run).collect();
+            running.into_iter().filter_map(|run| run.join().ok()).collect()
+        })
+    }
+
+    fn run_on(&self, lane: &Lane, script: &Script, way: Option<usize>) -> Run {
         let direct = lane.run(script, None, HANG_ALONE);
         let Some(way) = way.and_then(|way| self.ways.get(way)) else { return direct };
         let mut run = lane.run(script, Some(way), HANG_ALONE);
@@ -98,7 +113,10 @@ impl Bench {
 /// Where the outcome is certain on both ways, it is the same. Says nothing of a run that is at
 /// fault anyway.
 fn not_as_direct(direct: &Run, run: &Run) -> Vec<Violation> {
-    let (Some(direct_host), Some(host), []) = (&direct.host, &run.host, &run.violations[..]) else { return Vec::new() };
+    let hosts = direct.host.as_ref().zip(run.host.as_ref());
+    let Some((direct_host, host)) = hosts.filter(|_| run.violations.is_empty()) else {
+        return Vec::new();
+    };
     let at_client = (certain(direct_host, &direct.client), certain(host, &run.client));
     let at_host = (certain(&direct.client, direct_host), certain(&run.client, host));
     let differs = |(side, (expected, seen))| match (expected, seen) {

@@ -42,7 +42,7 @@ struct Stuck;
 impl End {
     /// The socket must have SO_OOBINLINE. A wait without progress takes no longer than `limit`.
     pub fn new(socket: TcpStream, says: Stream, hears: Stream, limit: Duration) -> End {
-        End { socket, says, hears, space: vec![0; LONGEST], limit, seen: Seen::nothing() }
+        End { socket, says, hears, space: vec![0; LONGEST], limit, seen: Seen::default() }
     }
 
     /// Carries out the steps. The last one says how the socket is closed at the return.

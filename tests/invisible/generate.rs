@@ -4,16 +4,22 @@ use fastrand::Rng;
 
 use super::script::{MODEST, Script, Side, Step};
 
-/// Sizes around what the program treats differently: its least buffer, the limit of the replay,
-/// the buffer of an accept thread, that of a pool thread.
-const SIZES: [usize; 15] = [0, 1, 2, 100, 1023, 1024, 1025, 4095, 4096, 4097, 16_384, 16_385, 65_535, 65_536, 65_537];
+/// Sizes around what the program treats differently: the limit of the replay, and its buffers.
+const SIZES: [usize; 14] = [
+    0, 1, 100, // small
+    1023, 1024, 1025, // LEAST
+    4095, 4096, 4097, // the limit of the replay
+    16_384, 16_385, // on an accept thread
+    65_535, 65_536, 65_537, // on a pool thread
+];
 
 /// More than the program and the kernel's first buffers hold.
 pub const BULK: usize = 3_000_000;
 
 /// The script with this number.
 pub fn script(seed: u64, number: usize) -> Script {
-    let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64));
+    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut rng = Rng::with_seed(mixed.wrapping_add(number as u64));
     loop {
         let script = Draft::new(&mut rng).write();
         if script.is_sound() {
@@ -66,6 +72,10 @@ impl Draft<'_> {
         }
     }
 
+    fn is_half_closed(&self, side: Side) -> bool {
+        self.script.steps(side).contains(&Step::HalfClose)
+    }
+
     fn sent(&self, side: Side) -> usize {
         self.script.steps(side).iter().map(|step| step.sends()).sum()
     }
@@ -91,10 +101,10 @@ impl Draft<'_> {
             76..80 if waiting > 0 => Step::ReadSlowly(self.rng.usize(1..=waiting)),
             80..86 if waiting > 0 => Step::AwaitBytes,
             86..95 => Step::AwaitAck,
-            95..100 if !self.script.steps(side).contains(&Step::HalfClose) => Step::HalfClose,
+            95..100 if !self.is_half_closed(side) => Step::HalfClose,
             _ => return,
         };
-        if step.sends() == 0 || !self.script.steps(side).contains(&Step::HalfClose) {
+        if step.sends() == 0 || !self.is_half_closed(side) {
             self.add(side, step);
         }
     }
@@ -104,18 +114,18 @@ impl Draft<'_> {
             0 => self.rng.usize(..40_000),
             _ => *self.rng.choice(&SIZES).unwrap_or(&1),
         };
-        let most = if self.bulk == Some(side) { usize::MAX } else { MODEST - self.sent(side).min(MODEST) };
-        size.min(most)
+        if self.bulk == Some(side) { size } else { size.min(MODEST - self.sent(side).min(MODEST)) }
     }
 
     /// The last steps of one end.
     fn finish(&mut self, side: Side) {
         self.maybe_pause(side);
         let waiting = self.waiting(side);
+        let is_half_closed = self.is_half_closed(side);
         let to_end = if self.rng.u8(..5) == 0 { Step::ReadToEndSlowly } else { Step::ReadToEnd };
         let steps: &[Step] = match self.rng.u8(..100) {
             0..30 => &[to_end, Step::Close],
-            30..50 if !self.script.steps(side).contains(&Step::HalfClose) => &[Step::HalfClose, to_end, Step::Close],
+            30..50 if !is_half_closed => &[Step::HalfClose, to_end, Step::Close],
             50..55 => &[to_end, Step::Reset],
             55..65 => &[Step::Read(waiting), Step::Close],
             65..75 => &[Step::Close],

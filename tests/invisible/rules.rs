@@ -80,51 +80,53 @@ fn one_way(sender: &Seen, reader: &Seen, side: Side) -> Vec<Violation> {
     let mut found = stuck(reader, side);
     let mut add = |kind: Kind, text: String| found.push(kind.violation(side, text));
     let (sent, received) = (sender.sent, reader.received);
+    let so_far = format!("after {received} of {sent} bytes");
     if let Some(wrong) = reader.wrong {
         add(Kind::WrongBytes, format!("byte {wrong} is not the one that was sent"));
     }
     if received > sent {
         add(Kind::WrongBytes, format!("read {received} bytes of {sent}"));
     }
+    let is_read_out = !sender.may_have_reset(reader.sent);
     match reader.ending() {
         Some((Ending::Eof, at)) => match sender.ended_well() {
             None => add(Kind::CleanEndOfCutStream, "end of stream of a peer that reset".to_owned()),
             Some(_) if received < sent => {
-                add(Kind::CleanEndOfCutStream, format!("end of stream after {received} of {sent} bytes"));
+                add(Kind::CleanEndOfCutStream, format!("end of stream {so_far}"));
             }
-            Some(ended) if at < ended => add(Kind::EarlyEnd, format!("end of stream {:?} early", ended - at)),
+            Some(ended) if at < ended => {
+                add(Kind::EarlyEnd, format!("end of stream {:?} early", ended - at));
+            }
             Some(_) => {}
         },
         Some((Ending::Reset, at)) => {
-            if let Some(left) = sender.left {
-                if received < left.acked {
-                    let text = format!("read {received} bytes of {} that were acknowledged", left.acked);
-                    add(Kind::LostBytes, text);
-                }
-                if at < left.at {
-                    add(Kind::EarlyEnd, format!("a reset {:?} early", left.at - at));
-                }
+            let Some(left) = sender.left else { return found };
+            if received < left.acked {
+                let text = format!("a reset {so_far}, {} of them acknowledged", left.acked);
+                add(Kind::LostBytes, text);
             }
-            if !sender.may_have_reset(reader.sent) {
-                let text = format!("a reset after {received} of {sent} bytes of a peer that closed in good order");
+            if at < left.at {
+                add(Kind::EarlyEnd, format!("a reset {:?} early", left.at - at));
+            }
+            if is_read_out {
+                let text = format!("a reset {so_far} of a peer that read all and closed");
                 add(Kind::ResetOfGoodEnd, text);
-            } else if sender.left.is_some_and(|left| left.is_end_acked) {
-                let text = "a reset instead of an end of stream that was acknowledged";
+            } else if left.is_end_acked {
+                let text = "a reset, though the end of the stream was acknowledged";
                 add(Kind::ResetOfGoodEnd, text.to_owned());
             }
         }
         None => {}
     }
-    if let Some((errno, _)) = reader.write_failed
-        && !sender.may_have_reset(reader.sent)
-    {
-        add(Kind::ResetOfGoodEnd, format!("{errno:?} on a write to a peer that has read everything"));
+    if let Some((errno, _)) = reader.write_failed.filter(|_| is_read_out) {
+        add(Kind::ResetOfGoodEnd, format!("{errno:?} on a write to a peer that read all"));
     }
     found
 }
 
 fn stuck(seen: &Seen, side: Side) -> Vec<Violation> {
-    seen.stuck.map(|step| Kind::Hang.violation(side, format!("`{step}` hangs"))).into_iter().collect()
+    let hang = |step| Kind::Hang.violation(side, format!("`{step}` hangs"));
+    seen.stuck.map(hang).into_iter().collect()
 }
 
 /// What the reader saw at last, if the rules leave it no choice: how much, and how it ended.
@@ -132,8 +134,8 @@ pub fn certain(sender: &Seen, reader: &Seen) -> Option<(usize, Ending)> {
     let (ending, _) = reader.ending()?;
     let left = sender.left?;
     let is_whole = left.is_end_acked || !sender.may_have_reset(reader.sent);
-    let is_cut_after_all = sender.half_closed.is_none() && left.is_reset && left.acked == sender.sent;
-    (is_whole || is_cut_after_all).then_some((reader.received, ending))
+    let is_cut = left.is_reset && sender.half_closed.is_none();
+    (is_whole || is_cut && left.acked == sender.sent).then_some((reader.received, ending))
 }
 
 impl fmt::Display for Violation {

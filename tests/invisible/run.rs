@@ -1,13 +1,15 @@
 //! Runs one script on one connection, directly or through the program.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
+use nix::sys::socket::{connect, setsockopt, socket, sockopt};
+use tcpdirector::system::socket::listen;
 
 use super::end::{End, is_ready};
 use super::rules::{Kind, Violation, judge};
@@ -42,8 +44,8 @@ impl Run {
 
 impl Lane {
     pub fn new(number: usize) -> Lane {
-        let listener = tcpdirector::system::socket::listen("127.0.0.1:0".parse().expect("an address"));
-        let listener = listener.expect("free ports can be bound");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = listen(any).expect("free ports can be bound");
         listener.set_nonblocking(true).expect("a socket");
         // those that it accepts inherit this: an urgent byte may come before there is time to ask
         setsockopt(&listener, sockopt::OobInline, &true).expect("a socket");
@@ -54,8 +56,8 @@ impl Lane {
         self.listener.local_addr().expect("it listens")
     }
 
-    /// Runs a script through the program, or directly. Every rule is judged. A wait without progress
-    /// that takes longer than `limit` is a hang; nothing in a script takes a tenth of a second.
+    /// Runs a script through the program, or directly. Every rule is judged. A wait without
+    /// progress that takes longer than `limit` is a hang.
     pub fn run(&self, script: &Script, way: Option<&Way>, limit: Duration) -> Run {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let connection = LAST.fetch_add(1, SeqCst);
@@ -65,7 +67,7 @@ impl Lane {
         let [client_says, host_says] = Side::BOTH.map(|side| Stream::new(connection, side));
         let Some((socket, address)) = dial(target) else {
             let violations = vec![Kind::NotConnected.violation(Side::Client, "it cannot connect")];
-            return Run { client: Seen::nothing(), host: None, violations, log: None };
+            return Run { client: Seen::default(), host: None, violations, log: None };
         };
         let has_left = AtomicBool::new(false);
         let (client, host) = thread::scope(|scope| {
@@ -91,12 +93,14 @@ impl Lane {
     fn judge_program(&self, way: &Way, has_ended: bool) -> Vec<Violation> {
         let mut found = Vec::new();
         if !has_ended {
-            found.push(Kind::NotLetGo.violation(Side::Client, "both ends have left, and the session goes on"));
+            let text = "both ends have left, and the session goes on";
+            found.push(Kind::NotLetGo.violation(Side::Client, text));
         }
         if self.listener.accept().is_ok() {
             found.push(Kind::SecondConnection.violation(Side::Host, "another connection came"));
         }
-        found.extend(way.blamed(self.number).map(|line| Kind::HostBlamed.violation(Side::Host, line)));
+        let blamed = way.blamed(self.number);
+        found.extend(blamed.map(|line| Kind::HostBlamed.violation(Side::Host, line)));
         found
     }
 

@@ -130,7 +130,10 @@ impl Script {
                 let (sent, has_ended) = (total(done), done.iter().any(|step| step.ends_stream()));
                 let Some(step) = lists[me].get(at[me]) else { continue };
                 let can_go_on = match step {
-                    Step::Read(count) | Step::ReadSlowly(count) => has_ended || sent >= read[me] + count,
+                    Step::Read(count) | Step::ReadSlowly(count) => {
+                        let wanted = read[me] + count;
+                        has_ended || sent >= wanted
+                    }
                     Step::AwaitBytes => has_ended || sent > read[me],
                     Step::ReadToEnd | Step::ReadToEndSlowly => has_ended,
                     _ => true,

@@ -31,7 +31,7 @@ pub struct Left {
 }
 
 /// The observation of one end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Bytes that its kernel has taken.
     pub sent: usize,
@@ -50,10 +50,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn nothing() -> Seen {
-        Seen { sent: 0, received: 0, wrong: None, end: None, write_failed: None, stuck: None, half_closed: None, left: None }
-    }
-
     /// How the stream of the peer ended, for one who has read to there. The kernel reports a reset
     /// once, by ECONNRESET: if a write got that, reads say end of stream afterwards.
     pub fn ending(&self) -> Option<(Ending, Instant)> {

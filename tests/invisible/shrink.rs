@@ -1,6 +1,6 @@
 //! The report: for each sort of fault the smallest script that still shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use super::rules::{Kind, Violation};
 use super::run::Run;
 use super::script::{Script, Side, Step};
 
-/// How often a script is run again, alone.
-const TRIES: usize = 4;
+/// How often a script is run again.
+const TRIES: usize = 3;
 
 /// The longest that one script is made smaller.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -18,9 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest that all of them are.
 const PATIENCE_IN_ALL: Duration = Duration::from_secs(120);
 
-/// A sort of fault: what is wrong, at which end, and how the session ended by the program's log;
-/// two causes seldom have all in common. Scripts with urgent bytes are sorts of their own.
+/// How many scripts of a sort are named.
+const NAMES: usize = 6;
+
+/// A sort of fault: what is wrong, at which end, how the peer left, and how the session ended by
+/// the program's log; two causes seldom have all in common. Scripts with urgent bytes are sorts of
+/// their own.
 type Sort = (bool, Kind, Side, String);
+
+/// A run and what is wrong with it.
+type Shown = (Run, Violation);
 
 /// What was found, in words; nothing if nothing is a fault of the program or of the rules.
 pub fn report(bench: &Bench, faults: &[Fault]) -> Option<String> {
@@ -50,16 +57,24 @@ pub fn report(bench: &Bench, faults: &[Fault]) -> Option<String> {
         for (way, count) in by_way {
             let _ = write!(text, "; {count} {}", bench.name(way));
         }
-        text.push('\n');
-        let (fault, violation) = found[0];
-        text.push_str(&example(bench, sort, fault, violation, deadline));
+        let names: BTreeSet<&str> = found.iter().map(|(fault, _)| fault.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().take(NAMES).collect();
+        let _ = writeln!(text, "\n  in: {}", names.join("; "));
+        text.push_str(&example(bench, sort, found[0], deadline));
     }
     (!text.is_empty()).then_some(text)
 }
 
 fn sort(script: &Script, violation: &Violation, way: Option<usize>, run: &Run) -> Sort {
     let has_urgent = script.client.iter().chain(&script.host).any(|step| *step == Step::Urgent);
-    let cause = way.map_or("direct".to_owned(), |_| format!("end={}", run.end()));
+    let peer = if violation.side == Side::Client { run.host.as_ref() } else { Some(&run.client) };
+    let peer = match peer.and_then(|seen| seen.left) {
+        Some(left) if left.is_reset => "reset",
+        Some(left) if left.unread > 0 => "closed with bytes unread",
+        _ => "closed",
+    };
+    let end = way.map_or("direct".to_owned(), |_| format!("end={}", run.end()));
+    let cause = format!("peer {peer}, {end}");
     (has_urgent, violation.kind, violation.side, cause)
 }
 
@@ -68,21 +83,27 @@ fn is_seen_again(bench: &Bench, sort: &Sort, found: &[(&Fault, &Violation)]) -> 
     found.iter().take(3).any(|(fault, _)| again(bench, sort, &fault.script, fault.way).is_some())
 }
 
-/// The first of a few runs that shows a fault of the sort.
-fn again(bench: &Bench, sort: &Sort, script: &Script, way: Option<usize>) -> Option<(Run, Violation)> {
-    (0..TRIES).find_map(|_| {
-        let run = bench.run_alone(script, way);
+/// The first of some runs that shows a fault of the sort. What may be due to load is looked for
+/// without any; else many runs at a time find more.
+fn again(bench: &Bench, sort: &Sort, script: &Script, way: Option<usize>) -> Option<Shown> {
+    let shows = |run: Run| {
         let is_it = |violation: &&Violation| self::sort(script, violation, way, &run) == *sort;
         let violation = run.violations.iter().find(is_it).cloned()?;
         Some((run, violation))
+    };
+    (0..TRIES).find_map(|_| match sort.1.is_about_time() {
+        true => shows(bench.run_alone(script, way)),
+        false => bench.run_crowd(script, way).into_iter().find_map(shows),
     })
 }
 
-fn example(bench: &Bench, sort: &Sort, fault: &Fault, violation: &Violation, deadline: Instant) -> String {
+/// The smallest script that shows it, if that is found by the deadline.
+fn example(bench: &Bench, sort: &Sort, found: (&Fault, &Violation), deadline: Instant) -> String {
+    let (fault, violation) = found;
     let deadline = deadline.min(Instant::now() + PATIENCE);
     let (name, way) = (&fault.name, bench.name(fault.way));
     let Some(mut smallest) = again(bench, sort, &fault.script, fault.way) else {
-        let head = format!("  {name}, through {way}, once and not in {TRIES} runs alone\n{}", fault.script);
+        let head = format!("  {name}, through {way}, not seen again\n{}", fault.script);
         return head + &outcome(&fault.run, violation);
     };
     let mut script = fault.script.clone();

@@ -13,8 +13,11 @@ use parking_lot::{Condvar, Mutex};
 use crate::common::DEADLINE;
 use crate::common::program::{Folder, PROGRAM, field};
 
-/// What differs between the processes: any two of the three choices meet in one of them.
-const CONFIGURATIONS: [(&str, &str, &str); 4] = [
+/// Name, `<pool>`, `<replay>`.
+type Configuration = (&'static str, &'static str, &'static str);
+
+/// What differs between the processes: any two values of two settings meet in one of them.
+const CONFIGURATIONS: [Configuration; 4] = [
     ("threads=many memory=enough replay=no", MANY, ""),
     ("threads=many memory=tight replay=4096", MANY_TIGHT, REPLAY),
     ("threads=1 memory=enough replay=4096", ONE, REPLAY),
@@ -60,15 +63,16 @@ fn program() -> PathBuf {
 impl Way {
     /// Starts the program in every configuration, with a service for each of these hosts.
     pub fn all(hosts: &[SocketAddr]) -> Vec<Way> {
-        let start = |&(name, pool, replay): &(&'static str, &str, &str)| Way::start(name, hosts, pool, replay);
-        CONFIGURATIONS.iter().map(start).collect()
+        CONFIGURATIONS.iter().map(|configuration| Way::start(configuration, hosts)).collect()
     }
 
-    fn start(name: &'static str, hosts: &[SocketAddr], pool: &str, replay: &str) -> Way {
+    fn start(configuration: &Configuration, hosts: &[SocketAddr]) -> Way {
+        let (name, pool, replay) = *configuration;
         let service = |(number, host): (usize, &SocketAddr)| {
             format!(
-                "<service name=\"{number}\"><listen ip=\"127.0.0.1:0\"/><group name=\"main\" scheduler=\"random\">\
-                 <host name=\"h\" ip=\"{host}\"/></group>{replay}</service>"
+                "<service name=\"{number}\"><listen ip=\"127.0.0.1:0\"/>\
+                 <group name=\"main\" scheduler=\"random\"><host name=\"h\" ip=\"{host}\"/></group>\
+                 {replay}</service>"
             )
         };
         let services: String = hosts.iter().enumerate().map(service).collect();
@@ -76,14 +80,19 @@ impl Way {
         let xml = format!("<pdconfig>{services}{pool}<checktime time=\"1s\"/></pdconfig>");
         let file = folder.write("tcpdirector.xml", &xml);
         let mut command = Command::new(program());
-        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program was built");
         let log = Arc::new(Log::default());
         log.lanes.lock().resize(hosts.len(), Lane::default());
         let (noted, stderr) = (log.clone(), child.stderr.take().expect("piped"));
-        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| noted.note(line)));
+        thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| noted.note(line));
+        });
         let way = Way { name, child, log, _folder: folder };
-        let is_open = way.log.wait(DEADLINE, |lanes| lanes.iter().all(|lane| lane.listen.is_some()).then_some(()));
+        let all_listen = |lanes: &[Lane]| lanes.iter().all(|lane| lane.listen.is_some());
+        let is_open = way.log.wait(DEADLINE, |lanes| all_listen(lanes).then_some(()));
         assert!(is_open.is_some(), "{name}: the program does not listen");
         way
     }
