@@ -85,22 +85,22 @@ impl Bench {
 
     /// Runs a script alone, and once directly for comparison.
     pub fn run_alone(&self, script: &Script, way: Option<usize>) -> Run {
-        self.run_on(&self.lanes[0], script, way)
+        self.run_on(&self.lanes[0], script, way, HANG_ALONE)
     }
 
     /// Runs a script on all lanes at the same time.
     pub fn run_crowd(&self, script: &Script, way: Option<usize>) -> Vec<Run> {
         thread::scope(|scope| {
-            let run = |lane| scope.spawn(move || self.run_on(lane, script, way));
+            let run = |lane| scope.spawn(move || self.run_on(lane, script, way, HANG));
             let running: Vec<_> = self.lanes.iter().map(run).collect();
             running.into_iter().filter_map(|run| run.join().ok()).collect()
         })
     }
 
-    fn run_on(&self, lane: &Lane, script: &Script, way: Option<usize>) -> Run {
-        let direct = lane.run(script, None, HANG_ALONE);
+    fn run_on(&self, lane: &Lane, script: &Script, way: Option<usize>, limit: Duration) -> Run {
+        let direct = lane.run(script, None, limit);
         let Some(way) = way.and_then(|way| self.ways.get(way)) else { return direct };
-        let mut run = lane.run(script, Some(way), HANG_ALONE);
+        let mut run = lane.run(script, Some(way), limit);
         run.violations.extend(not_as_direct(&direct, &run));
         run
     }

@@ -16,7 +16,8 @@ use crate::common::program::{Folder, PROGRAM, field};
 /// Name, `<pool>`, `<replay>`.
 type Configuration = (&'static str, &'static str, &'static str);
 
-/// What differs between the processes: any two values of two settings meet in one of them.
+/// What differs between the processes: any two values of two settings meet in one of them. There
+/// is one host and so nobody else to ask: with `<replay>` nothing must look different.
 const CONFIGURATIONS: [Configuration; 4] = [
     ("threads=many memory=enough replay=no", MANY, ""),
     ("threads=many memory=tight replay=4096", MANY_TIGHT, REPLAY),
