@@ -84,12 +84,13 @@ fn sort(script: &Script, violation: &Violation, way: Option<usize>, run: &Run) -
 /// Whether it is no artefact of a machine under load: several runs have shown it, or one of them
 /// shows it again, alone or among others.
 fn is_seen_again(bench: &Bench, sort: &Sort, found: &[(&Fault, &Violation)]) -> bool {
-    found.len() >= SEVERAL
-        || found.iter().any(|(fault, _)| {
-            let (script, way) = (&fault.script, fault.way);
-            let is_it = |run: Run| shown(sort, script, way, run).is_some();
-            again(bench, sort, script, way).is_some() || bench.run_crowd(script, way).into_iter().any(is_it)
-        })
+    let shows_again = |fault: &Fault| {
+        let (script, way) = (&fault.script, fault.way);
+        let shows = |run: Run| shown(sort, script, way, run).is_some();
+        let alone = again(bench, sort, script, way).is_some();
+        alone || bench.run_crowd(script, way).into_iter().any(shows)
+    };
+    found.len() >= SEVERAL || found.iter().any(|(fault, _)| shows_again(fault))
 }
 
 /// The run with its violation of that sort, if it has one.
@@ -114,8 +115,11 @@ fn example(bench: &Bench, sort: &Sort, found: (&Fault, &Violation), deadline: In
     let (fault, violation) = found;
     let deadline = deadline.min(Instant::now() + PATIENCE);
     let (name, way) = (&fault.name, bench.name(fault.way));
-    let Some(mut smallest) = again(bench, sort, &fault.script, fault.way) else {
-        let head = format!("  {name}, through {way}, not seen again\n{}", fault.script);
+    let has_time = Instant::now() < deadline;
+    let again_there = |script: &Script| again(bench, sort, script, fault.way);
+    let Some(mut smallest) = has_time.then(|| again_there(&fault.script)).flatten() else {
+        let note = if has_time { "not seen again" } else { "as it came" };
+        let head = format!("  {name}, through {way}, {note}\n{}", fault.script);
         return head + &outcome(&fault.run, violation);
     };
     let mut script = fault.script.clone();
@@ -124,7 +128,7 @@ fn example(bench: &Bench, sort: &Sort, found: (&Fault, &Violation), deadline: In
             if Instant::now() > deadline {
                 break 'smaller;
             }
-            if let Some(shown) = again(bench, sort, &candidate, fault.way) {
+            if let Some(shown) = again_there(&candidate) {
                 (script, smallest) = (candidate, shown);
                 continue 'smaller;
             }
