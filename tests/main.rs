@@ -27,6 +27,7 @@
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
+//! * `invisible`: whether either end of a session can tell it from one TCP connection
 //! * `layers`: imports go down only
 
 mod common;
@@ -41,6 +42,7 @@ mod carry;
 mod config;
 mod drain;
 mod failover;
+mod invisible;
 mod layers;
 mod levers;
 mod listener;
