@@ -4,6 +4,11 @@
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
+//! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
+//! * `urgent`: what happens to urgent bytes
+//! * `silence`: which silent sessions end, and which stay
+//! * `replay`: which clients are moved on before the first answer, and what that counts
+//! * `line`: what the log says of a session
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
@@ -41,10 +46,12 @@ mod admin_views;
 mod carry;
 mod config;
 mod drain;
+mod ends;
 mod failover;
 mod invisible;
 mod layers;
 mod levers;
+mod line;
 mod listener;
 mod manager;
 mod manual;
@@ -58,8 +65,11 @@ mod relay;
 mod reload;
 mod replace;
 mod replace_faults;
+mod replay;
 mod save;
 mod scheduling;
 mod service_manager;
+mod silence;
 mod splice;
 mod steady;
+mod urgent;

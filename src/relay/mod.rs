@@ -280,7 +280,7 @@ impl Relay {
     /// Bytes that were written and that the other side's kernel has not acknowledged: to the server, to the client. After a
     /// reset, those are lost.
     pub fn undelivered(&self) -> (usize, usize) {
-        (self.server.unacknowledged(), self.client.unacknowledged())
+        (self.server.undelivered(), self.client.undelivered())
     }
 
     /// For a relay that is over because its server went before a byte moved either way: another handle to the client's socket, and

@@ -144,9 +144,15 @@ impl Party {
         self.ended.store(true, SeqCst);
     }
 
-    /// Bytes that were written to it and that it has not acknowledged. Also counts those that are lost with the connection.
+    /// Bytes that were written to it and that it has not acknowledged, and the end of the stream, which the kernel counts as
+    /// one. Also those that are lost with the connection.
     pub(super) fn unacknowledged(&self) -> usize {
         socket::unacknowledged(&self.stream).unwrap_or(0)
+    }
+
+    /// The same without the end of the stream.
+    pub(super) fn undelivered(&self) -> usize {
+        self.unacknowledged().saturating_sub(self.is_shut().into())
     }
 
     /// Whether something of it waits to be read, be it the end.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crossbeam::channel::Receiver;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt};
 
 use super::{DEADLINE, pattern};
@@ -56,6 +57,15 @@ impl Backend {
             let _ = std::io::copy(&mut &client, &mut &client);
             let _ = client.shutdown(Shutdown::Write);
         })
+    }
+
+    /// Says nothing; what it has heard of each client, and whether that ended by a reset, comes out of the channel.
+    pub fn hearing() -> (Backend, Receiver<(Vec<u8>, bool)>) {
+        let (tell, heard) = crossbeam::channel::unbounded();
+        let backend = Backend::with(move |client| {
+            let _ = tell.send(super::read_out(&client));
+        });
+        (backend, heard)
     }
 
     /// Reads to the end, then says its name.
