@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam::atomic::AtomicCell;
 
 use super::End;
+use super::liveness::Liveness;
 use super::seat::Side;
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
@@ -178,40 +179,5 @@ fn outcome(result: io::Result<usize>) -> io::Result<Option<usize>> {
         // nothing was written, and the next try may go better
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
         Err(e) => Err(e),
-    }
-}
-
-/// Finds out whether the other side of a connection is dead: whether it gives no sign of life though it was asked for one.
-///
-/// One that is silent is asked by the kernel's keepalive, and the connection fails with ETIMEDOUT. While bytes wait for an
-/// acknowledgement keepalive rests, and the kernel alone takes a quarter of an hour. TCP_USER_TIMEOUT would also end one that is
-/// alive and does not read. So the time of the last acknowledgement is looked at now and then: every answer to the kernel's
-/// question about a window of zero is one.
-#[derive(Default)]
-pub struct Liveness {
-    is_kept_alive: AtomicBool,
-    /// When it was first found to have given no sign of life for too long, in milliseconds since one; 0: it is not.
-    suspected: AtomicUsize,
-}
-
-impl Liveness {
-    /// Looks at the socket; to be called every quarter of `dead` or so, with a clock in milliseconds. It is dead when it has left
-    /// the kernel's questions without an answer for `dead`, and did so at two looks in a row: a question may have been asked
-    /// just before the first.
-    pub fn check(&self, socket: &TcpStream, dead: Duration, is_waited_for: bool, now: usize) -> bool {
-        if !self.is_kept_alive.swap(true, SeqCst) {
-            // it fails only for a connection that is gone
-            let _ = socket::keep_alive(socket, dead);
-        }
-        let info = if is_waited_for { TcpInfo::of(socket).ok() } else { None };
-        let is_silent = info.is_some_and(|info| info.silent_for() >= dead && info.has_asked());
-        let before = self.suspected.load(SeqCst);
-        let since = match (is_silent, before) {
-            (false, _) => 0,
-            (true, 0) => now.max(1),
-            (true, before) => before,
-        };
-        self.suspected.store(since, SeqCst);
-        before != 0 && since != 0 && now.wrapping_sub(before) as u128 >= (dead / 8).as_millis()
     }
 }
