@@ -7,6 +7,7 @@
 //! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
 //! * `urgent`: what happens to urgent bytes
 //! * `silence`: which silent sessions end, and which stay
+//! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
 //! * `replay`: which clients are moved on before the first answer, and what that counts
 //! * `line`: what the log says of a session
 //! * `failover`: which host a client reaches when some fail, and who is blamed
@@ -71,3 +72,4 @@ mod silence;
 mod splice;
 mod steady;
 mod urgent;
+mod vanished;
