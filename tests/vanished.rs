@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::backend::Backend;
 use crate::common::net::Network;
 use crate::common::program::{Program, field};
-use crate::common::{connect, one_service, read_out, until};
+use crate::common::{connect, one_service, pattern, read_out, until};
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -99,6 +99,20 @@ fn a_client_that_vanishes_is_found_dead_and_its_host_is_reset() {
         assert!(told.recv().unwrap().1, "a cut upload looked complete");
         there.ip("link set line up");
     }
+}
+
+#[test]
+fn a_client_that_rests_and_then_vanishes_is_found_dead() {
+    let Some((here, there)) = two() else { return };
+    let host = here.run(|| Backend::with(|mut client| drop(client.write_all(&pattern(16 << 20)))));
+    let (program, port) = start(&here, &host, "<timeout dead=\"2s\"/>");
+    let mut client = there.run(|| connect((HERE, port).into()));
+    client.read_exact(&mut [0]).unwrap();
+    // the kernel has asked a few times whether there is room
+    thread::sleep(Duration::from_secs(1));
+    there.ip("link set line down");
+    let line = program.wait_for(" session ");
+    assert_eq!(field(&line, "end"), Some("client-dead"), "{line}");
 }
 
 fn echo_once(client: &mut TcpStream) {

@@ -65,8 +65,13 @@ impl Backend {
 
     /// Says nothing; what it has heard of each client, and whether that ended by a reset, comes out of the channel.
     pub fn hearing() -> (Backend, Receiver<(Vec<u8>, bool)>) {
+        Backend::hearing_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same at a given address.
+    pub fn hearing_at(address: SocketAddr) -> (Backend, Receiver<(Vec<u8>, bool)>) {
         let (tell, heard) = crossbeam::channel::unbounded();
-        let backend = Backend::with(move |client| {
+        let backend = Backend::at(address, move |client| {
             let _ = tell.send(super::read_out(&client));
         });
         (backend, heard)

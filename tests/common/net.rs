@@ -1,13 +1,22 @@
 //! Networks of a test's own: namespaces of the kernel with a line between them that can be cut. Needs root.
 
-use std::fs::File;
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::program::{find, installed};
+use super::until;
 
 /// A network namespace. It goes with the last socket and thread in it.
 pub struct Network(File);
@@ -48,22 +57,20 @@ impl Network {
         })
     }
 
-    /// Runs ip(8) in it.
-    pub fn ip(&self, arguments: &str) {
-        self.tool("ip", arguments);
+    /// Sets a parameter of its part of the kernel, such as `net/ipv4/ip_forward`.
+    pub fn set(&self, parameter: &str, value: &str) {
+        self.run(|| std::fs::write(format!("/proc/sys/{parameter}"), value).expect("it is ours"));
     }
 
-    /// Runs a program in it.
-    pub fn tool(&self, program: &str, arguments: &str) {
-        let program = find(program).expect("it is installed");
+    /// Runs ip(8) in it.
+    pub fn ip(&self, arguments: &str) {
+        let program = find("ip").expect("it is installed");
         let output = self.run(|| Command::new(&program).args(arguments.split(' ')).output().expect("it runs"));
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {arguments}: {complaints}", program.display());
+        assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Lays a line to another one: the ends are called `name` in both, and have these addresses.
     pub fn link(&self, name: &str, here: &str, other: &Network, there: &str) {
-        use std::os::fd::AsRawFd;
         let path = format!("/proc/{}/fd/{}", std::process::id(), other.0.as_raw_fd());
         self.ip(&format!("link add {name} type veth peer name {name} netns {path}"));
         for (network, address) in [(self, here), (other, there)] {
@@ -71,4 +78,77 @@ impl Network {
             network.ip(&format!("link set {name} up"));
         }
     }
+}
+
+/// A slow line between two networks: packets by way of this process. It goes when it is dropped.
+pub struct SlowLine {
+    end: Arc<AtomicBool>,
+    lose: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SlowLine {
+    /// With these addresses at its ends, which are called `slow` in both networks; every packet takes so long.
+    pub fn new(ends: [(&Network, &str); 2], delay: Duration) -> SlowLine {
+        let ends = ends.map(|(network, address)| {
+            let tun = network.run(|| tun("slow"));
+            network.ip(&format!("addr add {address} dev slow"));
+            network.ip("link set slow up");
+            tun
+        });
+        let (end, lose) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (is_over, to_lose) = (end.clone(), lose.clone());
+        let thread = thread::spawn(move || carry(&ends, delay, &is_over, &to_lose));
+        SlowLine { end, lose, thread: Some(thread) }
+    }
+
+    /// Loses the next packet of IPv4 from the first end to the other one, and waits until it is lost.
+    pub fn lose_one(&self) {
+        self.lose.store(1, SeqCst);
+        until("there is a packet to lose", || self.lose.load(SeqCst) == 0);
+    }
+}
+
+impl Drop for SlowLine {
+    fn drop(&mut self) {
+        self.end.store(true, SeqCst);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn carry(ends: &[File; 2], delay: Duration, is_over: &AtomicBool, lose: &AtomicUsize) {
+    let mut under_way: VecDeque<(Instant, usize, Vec<u8>)> = VecDeque::new();
+    let mut packet = vec![0; 65_536];
+    while !is_over.load(SeqCst) {
+        while under_way.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+            let (_, to, bytes) = under_way.pop_front().expect("there is one");
+            let _ = (&ends[to]).write(&bytes);
+        }
+        let left = under_way.front().map_or(delay, |(due, ..)| due.saturating_duration_since(Instant::now()));
+        let mut polled = ends.each_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
+        let _ = poll(&mut polled, left.as_millis() as u16 + 1);
+        for from in 0..2 {
+            while let Ok(count) = (&ends[from]).read(&mut packet) {
+                // what IPv6 says by itself does not count
+                let is_lost =
+                    from == 0 && packet[0] >> 4 == 4 && lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
+                if !is_lost {
+                    under_way.push_back((Instant::now() + delay, 1 - from, packet[..count].to_vec()));
+                }
+            }
+        }
+    }
+}
+
+/// A network device whose packets are read from and written to a file, which never waits.
+fn tun(name: &str) -> File {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+    let file = file.expect("the kernel has tun devices");
+    let mut request = [0_u8; 40];
+    request[..name.len()].copy_from_slice(name.as_bytes());
+    request[16..18].copy_from_slice(&((libc::IFF_TUN | libc::IFF_NO_PI) as u16).to_ne_bytes());
+    // SAFETY: the kernel reads and writes a struct ifreq, which is no longer than this
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    file
 }
