@@ -7,6 +7,8 @@
 //! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
 //! * `urgent`: what happens to urgent bytes
 //! * `silence`: which silent sessions end, and which stay
+//! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
+//! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of their own
 //! * `replay`: which clients are moved on before the first answer, and what that counts
 //! * `line`: what the log says of a session
 //! * `failover`: which host a client reaches when some fail, and who is blamed
@@ -48,6 +50,7 @@ mod config;
 mod drain;
 mod ends;
 mod failover;
+mod far;
 mod invisible;
 mod layers;
 mod levers;
@@ -73,3 +76,4 @@ mod silence;
 mod splice;
 mod steady;
 mod urgent;
+mod vanished;

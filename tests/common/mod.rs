@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod net;
 pub mod program;
 pub mod replaceable;
 pub mod server;
