@@ -152,7 +152,7 @@ pub struct Relay {
     server: Party,
     timeouts: Arc<Timeouts>,
     began: Instant,
-    /// Milliseconds from `began` to the last byte that moved either way. A word, since 32-bit machines may lack 64-bit atomics;
+    /// Milliseconds from `began` to the last byte that moved either way, or the end of a side. A word, since 32-bit machines may lack 64-bit atomics;
     /// there it wraps after 49 days, and so it is only ever used for differences.
     last_byte: AtomicUsize,
     /// What the two sides had not acknowledged at the last look.
@@ -353,6 +353,11 @@ impl Relay {
     fn note_bytes(&self, direction: Direction, count: usize) {
         self.moved.add(direction, count);
         self.total.add(direction, count);
+        self.note_life();
+    }
+
+    /// Something has happened that begins the silence anew.
+    fn note_life(&self) {
         self.last_byte.store(self.now(), SeqCst);
     }
 
