@@ -208,6 +208,23 @@ fn a_half_closed_session_ends_after_the_idle_time_too() {
 }
 
 #[test]
+fn the_time_of_a_half_closed_session_begins_with_the_end_of_a_side() {
+    let backend = Backend::with(|mut client: TcpStream| {
+        let _ = client.read_to_end(&mut Vec::new());
+        // takes less than `half` for its answer to the end
+        thread::sleep(Duration::from_millis(400));
+        let _ = client.write_all(b"summary");
+    });
+    let timeout = "<timeout idle=\"60s\" half=\"1500ms\"/>";
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], timeout));
+    let mut client = daemon.connect();
+    client.write_all(b"hello").unwrap();
+    // longer than `half`
+    thread::sleep(Duration::from_millis(1800));
+    assert_eq!(exchange(client, b""), b"summary");
+}
+
+#[test]
 fn a_client_that_does_not_read_holds_the_server_back() {
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = sent.clone();

@@ -164,6 +164,7 @@ impl Flow<'_> {
     pub(super) fn write(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> Result<Option<usize>, Over> {
         self.make_prompt();
         self.sink.write(send).map_err(|end| {
+            self.relay.note_life();
             self.relay.fail(end);
             Over
         })
@@ -193,6 +194,8 @@ impl Flow<'_> {
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
+        // an end is news like a byte: the other side has its time to answer that
+        self.relay.note_life();
         self.source.note_end();
         self.sink.note_shut();
         if self.source.is_shut() {
@@ -223,6 +226,7 @@ impl Flow<'_> {
     }
 
     pub(super) fn lose_source(&self, end: End) {
+        self.relay.note_life();
         self.source.lose();
         self.relay.fail(end);
     }

@@ -74,7 +74,18 @@ impl Direction {
             Direction::ToClient => Direction::ToServer,
         }
     }
+
+    /// Its place in a set of flows.
+    fn bit(self) -> u8 {
+        match self {
+            Direction::ToServer => 1,
+            Direction::ToClient => 2,
+        }
+    }
 }
+
+/// The set of both flows.
+const BOTH: u8 = 3;
 
 /// How a relay came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,18 +153,20 @@ pub struct Relay {
     server: Party,
     timeouts: Arc<Timeouts>,
     began: Instant,
-    /// Milliseconds from `began` to the last byte that moved either way. A word, since 32-bit machines may lack 64-bit atomics;
+    /// Milliseconds from `began` to the last byte that moved either way, or the end of a side. A word, since 32-bit machines may lack 64-bit atomics;
     /// there it wraps after 49 days, and so it is only ever used for differences.
     last_byte: AtomicUsize,
     /// What the two sides had not acknowledged at the last look.
     unacknowledged: AtomicUsize,
     /// The time is up, as far as was known before the flows had another look at what there is to be read.
     is_warned: AtomicBool,
+    /// The flows that have not had it yet, a bit for each.
+    unaware: AtomicU8,
     /// The first cause to end other than [`End::Closed`].
     end: AtomicCell<Option<End>>,
     /// Both flows are to leave at once.
     is_cut: AtomicBool,
-    /// How many of the two flows are over.
+    /// The flows that are over, a bit for each.
     over: AtomicU8,
     /// The server's socket sends at once.
     is_server_prompt: AtomicBool,
@@ -178,6 +191,7 @@ impl Relay {
             last_byte: AtomicUsize::new(0),
             unacknowledged: AtomicUsize::new(0),
             is_warned: AtomicBool::new(false),
+            unaware: AtomicU8::new(0),
             end: AtomicCell::new(None),
             is_cut: AtomicBool::new(false),
             over: AtomicU8::new(0),
@@ -201,13 +215,17 @@ impl Relay {
         let next = flow::go(self, direction, seat, &mut progress, space);
         *parked.lock() = progress;
         if next == Next::Over {
-            self.over.fetch_add(1, SeqCst);
+            self.over.fetch_or(direction.bit(), SeqCst);
+        }
+        if self.is_warned.load(SeqCst) {
+            self.unaware.fetch_and(!direction.bit(), SeqCst);
         }
         next
     }
 
     /// Ends the relay if it has been silent for too long, notices a dead side; returns after what time to look again. The flows
-    /// must go on afterwards, as far as they wait: so they read what there is before the next look ends the relay.
+    /// must go on afterwards, as far as they wait: the relay ends when both have read what there is since. One that can go on and
+    /// waits for its turn may come to that much later.
     pub fn look(&self) -> Duration {
         const SOON: Duration = Duration::from_millis(1);
         let (now, parties) = (self.now(), [&self.client, &self.server]);
@@ -223,7 +241,10 @@ impl Relay {
         let limit = self.silence_limit();
         let left = limit.saturating_sub(self.silent_for());
         if left.is_zero() {
-            if self.is_warned.swap(true, SeqCst) {
+            if !self.is_warned.load(SeqCst) {
+                self.unaware.store(BOTH, SeqCst);
+                self.is_warned.store(true, SeqCst);
+            } else if self.unaware.load(SeqCst) & !self.over.load(SeqCst) == 0 {
                 self.cut(End::Idle);
             }
             return SOON;
@@ -250,7 +271,7 @@ impl Relay {
 
     /// Whether both flows are over.
     pub fn is_over(&self) -> bool {
-        self.over.load(SeqCst) == 2
+        self.over.load(SeqCst) == BOTH
     }
 
     /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
@@ -333,6 +354,11 @@ impl Relay {
     fn note_bytes(&self, direction: Direction, count: usize) {
         self.moved.add(direction, count);
         self.total.add(direction, count);
+        self.note_life();
+    }
+
+    /// Something has happened that begins the silence anew.
+    fn note_life(&self) {
         self.last_byte.store(self.now(), SeqCst);
     }
 
@@ -373,5 +399,37 @@ impl Drop for CutOnPanic<'_> {
         if std::thread::panicking() {
             self.0.cut(End::Panic);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn idle_relay() -> (Relay, TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
+        let ((client, near), (server, far)) = (pair(), pair());
+        let relay = Relay::new(near, server, Timeouts::idle(Duration::from_millis(1)), Arc::default());
+        while relay.silent_for() < Duration::from_millis(1) {}
+        (relay, client, far)
+    }
+
+    #[test]
+    fn a_flow_that_waits_for_its_turn_is_not_taken_for_silent() {
+        let (relay, ..) = idle_relay();
+        // after a pause of the whole machine: flows that can go on have their turn one after the other
+        for _ in 0..3 {
+            relay.look();
+            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (End::Closed, BOTH));
+        }
+        relay.unaware.fetch_and(!Direction::ToServer.bit(), SeqCst);
+        relay.look();
+        assert_eq!(relay.end(), End::Closed);
+        relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
+        relay.look();
+        assert_eq!(relay.end(), End::Idle);
     }
 }
