@@ -13,7 +13,7 @@ use crate::common::{DEADLINE, TestDaemon, connect, one_service, pattern, read_al
 
 /// More than the kernel holds for a client that does not read, and less than it holds for both sides
 /// of the program.
-const SIZE: usize = 1_000_000;
+const SIZE: usize = 400_000;
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
 
