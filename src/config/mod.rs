@@ -5,6 +5,7 @@
 //! its comments.
 
 pub mod address;
+mod admin_listen;
 #[cfg(test)]
 pub mod any;
 mod between;
@@ -27,7 +28,8 @@ mod value;
 pub mod write;
 mod xml;
 
-pub use address::{Address, AdminListen, Place};
+pub use address::{Address, Place};
+pub use admin_listen::AdminListen;
 pub use change::{Change, HostKey, Item, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;

@@ -10,7 +10,8 @@ use std::hash::Hash;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::address::{Address, AdminListen};
+use super::address::Address;
+use super::admin_listen::AdminListen;
 use super::error::{Mistake, Mistakes};
 use super::model::{
     AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig,
@@ -68,7 +69,7 @@ fn earlier<T: Hash + Eq + Clone>(seen: &mut Seen<T>, one: &T, line: u32) -> Opti
 /// that leave no value; then the file is refused anyway.
 struct Reading {
     mistakes: Vec<Mistake>,
-    /// Every address that this program would listen on.
+    /// Every address that this program would listen on, in its canonical form.
     listens: Seen<Address>,
 }
 
@@ -163,7 +164,7 @@ impl Reading {
             };
             let address = self.value(element, "ip", value::host_address);
             if let (Some(address), Some(ip)) = (&address, element.attribute("ip")) {
-                if let Some(line) = earlier(&mut addresses, address, ip.spot.line) {
+                if let Some(line) = earlier(&mut addresses, &address.canonical(), ip.spot.line) {
                     let message = format!("another host at `{address}` in this group: the first is in line {line}");
                     self.mistakes.push(ip.spot.mistake(message));
                 }
@@ -207,7 +208,7 @@ impl Reading {
     /// Port 0 is another port each time, so it is never a duplicate.
     fn listened_once(&mut self, element: &Element, attribute: &str, address: &Address) {
         let Some(attribute) = element.attribute(attribute).filter(|_| address.port != 0) else { return };
-        if let Some(line) = earlier(&mut self.listens, address, attribute.spot.line) {
+        if let Some(line) = earlier(&mut self.listens, &address.canonical(), attribute.spot.line) {
             let message = format!("another listen address `{address}`: the first is in line {line}");
             self.mistakes.push(attribute.spot.mistake(message));
         }
@@ -295,7 +296,7 @@ mod tests {
     /// A file with these hosts in its only group, from 2:1 on.
     fn hosts(inside: &str) -> String {
         format!(
-            "<pdconfig><service name='s'><listen ip='a:1'/><group name='g' scheduler='random'>\n{inside}</group></service></pdconfig>"
+            "<pdconfig><service name='s'><listen ip='l:1'/><group name='g' scheduler='random'>\n{inside}</group></service></pdconfig>"
         )
     }
 
@@ -406,9 +407,9 @@ mod tests {
     #[test]
     fn names_of_different_groups_and_kinds_may_be_equal() {
         good(&top(
-            "<service name='g'><listen ip='a:2'/><group name='g' scheduler='random'><host name='g' ip='a:1'/></group></service>",
+            "<service name='g'><listen ip='a:2'/><group name='g' scheduler='random'><host name='g' ip='b:1'/></group></service>",
         ));
-        good(&service("<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='a:1'/></group>"));
+        good(&service("<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='b:1'/></group>"));
     }
 
     #[test]

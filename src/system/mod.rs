@@ -4,6 +4,7 @@ pub mod bell;
 pub mod channel;
 pub mod date;
 pub mod inherited;
+pub mod interfaces;
 pub mod limits;
 pub mod local;
 pub mod logging;
