@@ -1,6 +1,6 @@
 //! How an address may be written, and what it means to listen on it or to connect to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal::SIGHUP;
@@ -15,7 +15,7 @@ use crate::common::backend::Backend;
 use crate::common::program::{Folder, PROGRAM, Program, field, find};
 use crate::common::replaceable::Replaceable;
 use crate::common::server::free_address;
-use crate::common::{TestDaemon, ask, config, one_service};
+use crate::common::{TestDaemon, ask, config, connect, one_service, until};
 
 /// A service on one address with one host, by the way that they are written.
 fn service(listen: &str, host: &str) -> String {
@@ -245,4 +245,66 @@ fn a_host_comes_back_with_its_interface() {
     let server = network.start(&service(far, "127.0.0.1:7001"));
     assert!(matches!(server.address(), SocketAddr::V6(v6) if v6.scope_id() > 1));
     program.wait_for(&format!("server={far} state=up"));
+}
+
+#[test]
+fn a_host_that_is_the_program_itself_is_refused_whatever_brings_it() {
+    let (listen, backend) = (free_address(), Backend::named("web"));
+    let port = listen.port();
+    let daemon = TestDaemon::start(&service(&format!("*:{port}"), &backend.address().to_string()));
+    for url in [
+        format!("addHost?service=web&group=main&name=x&ip=localhost:{port}"),
+        format!("addHost?service=web&group=main&name=x&ip=[::ffff:127.0.0.9]:{port}"),
+        format!("changeHost?service=web&group=main&name=h&newip=*:{port}"),
+        format!("newService?service=x&listen={}&group=g&scheduler=random", backend.address()),
+        format!("addListen?service=web&listen={}", mapped(backend.address())),
+        format!("setAdmin?listen=0.0.0.0:{}", backend.address().port()),
+    ] {
+        let refusal = daemon.change(&url).unwrap_err().to_string();
+        assert!(refusal.starts_with("the host `") && refusal.contains("would be this program itself"), "{url}: {refusal}");
+    }
+    daemon.change(&format!("addHost?service=web&group=main&name=x&ip=127.0.0.1:{}", free_address().port())).unwrap();
+    assert_eq!(ask((Ipv4Addr::LOCALHOST, port).into()), "web");
+}
+
+#[test]
+fn an_address_of_this_machine_is_the_program_itself_where_it_listens_on_all() {
+    let is_other = |address: &SocketAddr| !address.ip().is_loopback() && address.is_ipv4();
+    let Some(mut address) = interfaces::addresses().into_iter().find(is_other) else {
+        return eprintln!("skipped: this machine has only loopback addresses");
+    };
+    address.set_port(free_address().port());
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &service(&format!("*:{}", address.port()), &address.to_string()));
+    let output = Command::new(PROGRAM).arg("--test").arg(file).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(":1:") && said.contains("(line 1): this machine has that address"), "{said}");
+}
+
+#[test]
+fn a_reload_that_would_go_in_circles_changes_nothing_and_a_port_may_pass_from_host_to_listen_address() {
+    let (listen, other, backend) = (free_address(), free_address(), Backend::named("web"));
+    let folder = Folder::new();
+    let xml = |listen: SocketAddr, dead: SocketAddr| {
+        let dead = format!("<host name=\"dead\" ip=\"{dead}\"/></group>");
+        service(&listen.to_string(), &backend.address().to_string()).replace("</group>", &dead)
+    };
+    let file = folder.write("td.xml", &xml(listen, other));
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file);
+    let program = Program::spawn(command, folder);
+    program.wait_for("listen service=web");
+    let reload = |text: &str| {
+        let mark = program.mark();
+        std::fs::write(&file, text).unwrap();
+        program.signal(SIGHUP);
+        program.wait_after(mark, "reload by=HUP state=")
+    };
+    let refused = reload(&xml(listen, listen));
+    assert!(refused.contains("state=refused") && refused.contains("would be this program itself"), "{refused}");
+    assert_eq!(ask(listen), "web");
+    assert!(reload(&xml(other, listen)).contains("state=done"));
+    until("it serves at the other address", || ask(other) == "web");
+    drop(connect(other));
 }

@@ -96,6 +96,15 @@ pub fn two() -> impl Strategy<Value = (Config, Config)> {
     })
 }
 
+/// No host is the program itself.
+fn without_own_hosts(mut config: Config) -> Config {
+    let whole = config.clone();
+    let own = own::Own::of(&whole, &own::nowhere);
+    let groups = config.services.iter_mut().flat_map(|service| &mut service.groups);
+    groups.for_each(|group| group.hosts.retain(|host| own.meets(&host.address.clone()).is_none()));
+    config
+}
+
 /// Any valid configuration.
 pub fn config() -> impl Strategy<Value = Config> {
     let limit = || option::of((1..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
@@ -114,7 +123,7 @@ pub fn config() -> impl Strategy<Value = Config> {
             });
             services.retain(|service| !service.listens.is_empty());
             let config = Config { services, admin, logging, checktime, pool, grace };
-            if config.services.is_empty() { None } else { Some(config) }
+            if config.services.is_empty() { None } else { Some(without_own_hosts(config)) }
         })
         .prop_filter_map("no service", |config| config)
 }

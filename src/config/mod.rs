@@ -19,6 +19,7 @@ mod language;
 mod layout;
 mod merge;
 pub mod model;
+mod own;
 mod query;
 pub mod read;
 mod scan;
