@@ -1,5 +1,6 @@
 //! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
 //!
+//! * `addresses`: how an address may be written, and what it means
 //! * `admin`: what each change over the admin address does to clients, log and file, through the built program
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
@@ -39,6 +40,7 @@
 
 mod common;
 
+mod addresses;
 mod admin;
 mod admin_attacks;
 mod admin_front;

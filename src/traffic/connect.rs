@@ -194,7 +194,7 @@ impl Attempt {
     fn failed(&mut self) -> Outcome {
         match (self.theirs, self.ours.take()) {
             (None, Some(e)) => Outcome::Ours(e),
-            (reason, _) => Outcome::Theirs(reason.unwrap_or(Reason::NoAddress)),
+            (reason, _) => Outcome::Theirs(reason.unwrap_or_else(|| self.lease.host().lacks())),
         }
     }
 }

@@ -55,6 +55,7 @@ impl fmt::Display for Failure {
             Failure::Down(Reason::TimedOut) => f.write_str("timed-out"),
             Failure::Down(Reason::Unreachable) => f.write_str("unreachable"),
             Failure::Down(Reason::NoAddress) => f.write_str("no-address"),
+            Failure::Down(Reason::NoInterface) => f.write_str("no-interface"),
             Failure::Down(Reason::Other(code)) => write!(f, "{:?}", Errno::from_raw(*code)),
             Failure::Left(End::ServerDead) => f.write_str("dead"),
             Failure::Left(End::Closed) => f.write_str("closed"),
