@@ -132,7 +132,9 @@ fn what_stays_keeps_its_counts_and_what_is_known_of_it() {
 fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
     let (backend, web) = (Backend::named("here"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
-    let before = reloaded.get("/running.xml");
+    // without the head, which has the time
+    let running = || reloaded.get("/running.xml").split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    let before = running();
     fs::write(&reloaded.file, "<pdconfig>\n<service nome='x'/>\n<wrong/>\n</pdconfig>").unwrap();
     assert!(reloaded.hup().contains("state=refused"));
     let place = format!("{}:2:", reloaded.file.display());
@@ -140,7 +142,7 @@ fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
     reloaded.program.wait_for(&place.replace(":2:", ":3:"));
     let answer = reloaded.get("/reload");
     assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains(&place), "{answer}");
-    assert_eq!(reloaded.get("/running.xml"), before);
+    assert!(before.is_some() && running() == before);
     assert_eq!(ask(web), "here");
 }
 
@@ -155,7 +157,7 @@ fn an_address_that_cannot_be_opened_changes_nothing_at_all() {
     reloaded.write(&all.map(|(name, listen)| service(name, listen, &[("h", other.address())])).concat());
     let told = reloaded.hup();
     assert!(told.contains("state=refused") && told.contains(&format!("cannot listen on {taken}")), "{told}");
-    assert_eq!(reloaded.get("/running.xml"), before);
+    assert!(before.is_some() && running() == before);
     assert_eq!(ask(web), "here");
     assert!(TcpStream::connect(fresh).is_err(), "what was opened before the refusal is closed again");
 }
