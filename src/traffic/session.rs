@@ -273,8 +273,12 @@ impl Running {
         match kept {
             Some(kept) => {
                 relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
-                server_lost.or(kept.lost()).map(|end| relay.note_loss(Side::Server, end));
-                is_client_lost.then(|| relay.note_loss(Side::Client, End::ResetByClient));
+                if let Some(end) = server_lost.or(kept.lost()) {
+                    relay.note_loss(Side::Server, end);
+                }
+                if is_client_lost {
+                    relay.note_loss(Side::Client, End::ResetByClient);
+                }
             }
             None if unsent.is_empty() => {}
             None => relay.take_over(0, false, unsent, answer),
