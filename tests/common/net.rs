@@ -127,8 +127,8 @@ fn carry(ends: &[File; 2], delay: Duration, is_over: &AtomicBool, lose: &AtomicU
         let left = under_way.front().map_or(delay, |(due, ..)| due.saturating_duration_since(Instant::now()));
         let mut polled = ends.each_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
         let _ = poll(&mut polled, left.as_millis() as u16 + 1);
-        for from in 0..2 {
-            while let Ok(count) = (&ends[from]).read(&mut packet) {
+        for (from, mut end) in ends.iter().enumerate() {
+            while let Ok(count) = end.read(&mut packet) {
                 // what IPv6 says by itself does not count
                 let is_lost =
                     from == 0 && packet[0] >> 4 == 4 && lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
