@@ -13,9 +13,9 @@ use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
 use crate::common::{DEADLINE, TestDaemon, connect, one_service, pattern, read_all, read_out, reset, until, until_acknowledged};
 
-/// More than the kernel holds for a client that does not read, and less than it holds for both sides
-/// of the program.
-const SIZE: usize = 1_000_000;
+/// More than the kernel takes for a client that does not read (4 MiB unless the machine says otherwise), so that the program has not
+/// read all of it; and less than it holds on both sides of the program.
+const SIZE: usize = 5_000_000;
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
 
@@ -165,12 +165,13 @@ fn a_program_that_is_killed_after_a_client_has_ended_its_side_leaves_no_answer_t
         until("it is gone", || tcpdirector::system::socket::is_gone(&client));
     });
     let mut program = Program::start(&one_service("random", &[backend.address()], ""));
-    let client = connect(program.address());
+    let mut client = connect(program.address());
+    client.read_exact(&mut [0; 7]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     told.recv_timeout(DEADLINE).unwrap().expect("an end in good order");
     program.signal(SIGKILL);
     program.wait();
-    assert_eq!(read_out(&client), (b"half of".to_vec(), true), "a cut answer looked complete");
+    assert!(read_out(&client).1, "a cut answer looked complete");
 }
 
 #[test]
