@@ -165,12 +165,13 @@ fn a_program_that_is_killed_after_a_client_has_ended_its_side_leaves_no_answer_t
         until("it is gone", || tcpdirector::system::socket::is_gone(&client));
     });
     let mut program = Program::start(&one_service("random", &[backend.address()], ""));
-    let client = connect(program.address());
+    let mut client = connect(program.address());
+    client.read_exact(&mut [0; 7]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     told.recv_timeout(DEADLINE).unwrap().expect("an end in good order");
     program.signal(SIGKILL);
     program.wait();
-    assert_eq!(read_out(&client), (b"half of".to_vec(), true), "a cut answer looked complete");
+    assert!(read_out(&client).1, "a cut answer looked complete");
 }
 
 #[test]

@@ -43,18 +43,32 @@ pub enum Outcome {
 }
 
 impl Connecting {
-    /// Begins to connect. With `bytes_at_hand` the connection comes to the other side with the first bytes that are sent: a segment
-    /// less, and one thing to wake up for, not two. Without them the other side would learn of it late.
+    /// Begins to connect for a session. With `bytes_at_hand` the connection comes to the other side with the first bytes that are
+    /// sent: a segment less, and one thing to wake up for, not two. Without them the other side would learn of it late. Closing the
+    /// socket resets the connection until [`reset_on_close`](super::socket::reset_on_close) says otherwise, so that a crash, at
+    /// whatever moment, does not look like an end in good order.
     pub fn start(address: SocketAddr, bytes_at_hand: bool) -> io::Result<Connecting> {
-        let socket = open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-        // before anything can come: an urgent byte keeps its place among the others (RFC 6093, section 6)
-        let _ = setsockopt(&socket, sockopt::OobInline, &true);
-        if bytes_at_hand {
-            // without it the connection is as good
-            let _ = setsockopt(&socket, DeferAck, &true);
-        }
-        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-            Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream: TcpStream::from(socket), address }),
+        Connecting::begin(address, |stream| {
+            super::socket::reset_on_close(stream, true);
+            // before anything can come: an urgent byte keeps its place among the others (RFC 6093, section 6)
+            let _ = setsockopt(stream, sockopt::OobInline, &true);
+            if bytes_at_hand {
+                // without it the connection is as good
+                let _ = setsockopt(stream, DeferAck, &true);
+            }
+        })
+    }
+
+    /// Begins to connect to somebody of whom nobody wants more than the outcome: the connection ends in good order.
+    pub fn probe(address: SocketAddr) -> io::Result<Connecting> {
+        Connecting::begin(address, |_| {})
+    }
+
+    fn begin(address: SocketAddr, prepare: impl FnOnce(&TcpStream)) -> io::Result<Connecting> {
+        let stream = TcpStream::from(open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?);
+        prepare(&stream);
+        match socket::connect(stream.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream, address }),
             Err(e) => Err(e.into()),
         }
     }
@@ -97,10 +111,8 @@ impl Connecting {
         }
     }
 
-    /// The connected socket. Closing it resets the connection until [`reset_on_close`](super::socket::reset_on_close) says
-    /// otherwise, so that a crash does not look like an end in good order.
+    /// The connected socket.
     pub fn into_stream(self) -> TcpStream {
-        super::socket::reset_on_close(&self.stream, true);
         self.stream
     }
 
@@ -152,6 +164,20 @@ mod tests {
             assert!(Instant::now() < deadline);
         }
         assert!(matches!(outcome(&connecting), Outcome::Reset));
+    }
+
+    #[test]
+    fn a_session_that_is_dropped_is_reset_from_the_first_moment_on_and_a_probe_ends_in_good_order() {
+        use std::io::Read;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let end_of = |connecting: Connecting| {
+            let (mut accepted, _) = listener.accept().unwrap();
+            drop(connecting);
+            accepted.read(&mut [0]).map_err(|e| e.kind())
+        };
+        assert_eq!(end_of(Connecting::start(address, false).unwrap()), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(end_of(Connecting::probe(address).unwrap()), Ok(0));
     }
 
     #[test]

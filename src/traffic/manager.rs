@@ -134,7 +134,7 @@ impl Manager {
             host.failed(host.lacks(), began);
         }
         for address in addresses {
-            match Connecting::start(address, false) {
+            match Connecting::probe(address) {
                 Ok(connecting) => {
                     let (service, group, host) = (service.clone(), group.clone(), host.clone());
                     self.probes.push(Probe { service, group, host, connecting, began });
