@@ -288,9 +288,12 @@ impl Running {
     /// A session whose server went before a byte moved begins anew with another one, and the client does not notice. It has to
     /// queue like any other; if it cannot, it ends as the server has ended it.
     fn begin_anew(&self, seat: &Seat) {
-        let Some((host, address)) = self.ticket.lock().as_ref().and_then(|ticket| ticket.server.clone()) else { return };
+        // both flows may come here at once: who has the client must have the ticket, too
+        let mut place = self.ticket.lock();
+        let Some((host, address)) = place.as_ref().and_then(|ticket| ticket.server.clone()) else { return };
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
-        let Some(mut ticket) = self.ticket.lock().take() else { return };
+        let Some(mut ticket) = place.take() else { return };
+        drop(place);
         seat.unwatch(Side::Client, self.relay.client());
         ticket.entry().disconnected();
         ticket.left_by(&host, address, self.relay.end(), 0);
