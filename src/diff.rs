@@ -3,14 +3,14 @@
 //! The first configuration is a file, or what a running program says over its admin pages.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use tcpdirector::config::{Config, read};
+use tcpdirector::config::{Address, Config, read};
 use tcpdirector::system::terminal;
 
 /// The program may be busy, or not be one.
@@ -72,8 +72,8 @@ impl Place<'_> {
             stream.set_read_timeout(Some(PATIENCE))?;
             return self.exchange(stream, path);
         }
-        let mut failure = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        for address in self.at.to_socket_addrs()? {
+        let mut failure = io::Error::new(ErrorKind::NotFound, "it has no address here");
+        for address in addresses(self.at)? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(PATIENCE))?;
@@ -101,5 +101,14 @@ impl Place<'_> {
             Some((_, length)) if length.trim().parse() != Ok(body.len()) => Err(broken()),
             _ => Ok((head, body)),
         }
+    }
+}
+
+/// Where `HOST:PORT` of a URL leads, in which a zone is behind `%25` (RFC 6874), or behind `%`, as people write it.
+fn addresses(at: &str) -> io::Result<Vec<SocketAddr>> {
+    let address: Address = at.replace("%25", "%").parse().map_err(io::Error::other)?;
+    match address.targets() {
+        found if found.is_empty() && !address.is_link_local() => Ok(at.to_socket_addrs()?.collect()),
+        found => Ok(found),
     }
 }

@@ -303,9 +303,9 @@ fn a_new_service_serves_and_a_deleted_one_closes_its_port_and_keeps_its_sessions
 
 #[test]
 fn a_service_on_a_port_in_use_is_refused_and_changes_nothing() {
-    let one = Backend::named("one");
+    let (one, other) = (Backend::named("one"), Backend::named("other"));
     let balancer = Balancer::start(&[&one], &[]);
-    let taken = one.address();
+    let taken = other.address();
     let reason = balancer.refused(409, &format!("/newService?service=extra&listen={taken}&group=g&scheduler=random"));
     assert!(reason.starts_with(&format!("cannot listen on {taken}: ")), "{reason}");
     assert_eq!(ask(balancer.program.address()), "one");

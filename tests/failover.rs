@@ -311,6 +311,7 @@ fn with_replay_and_no_host_that_answers_a_session_ends_as_the_last_one_ended_it(
         let is_reset = client.read_to_end(&mut answer).is_err();
         assert_eq!((is_reset, answer.len()), (last_resets, 0));
         assert_eq!((bad.accepted(), worse.accepted()), (1, 1));
+        drop(client);
         daemon.settle();
         let meters: Vec<u64> = daemon.hosts().iter().map(|host| host.meter().to_server()).collect();
         assert_eq!(meters, [12, 12]);

@@ -1,9 +1,17 @@
 //! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
 //!
+//! * `addresses`: how an address may be written, and what it means
 //! * `admin`: what each change over the admin address does to clients, log and file, through the built program
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
+//! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
+//! * `urgent`: what happens to urgent bytes
+//! * `silence`: which silent sessions end, and which stay
+//! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
+//! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of their own
+//! * `replay`: which clients are moved on before the first answer, and what that counts
+//! * `line`: what the log says of a session
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
@@ -27,10 +35,12 @@
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
+//! * `invisible`: whether either end of a session can tell it from one TCP connection
 //! * `layers`: imports go down only
 
 mod common;
 
+mod addresses;
 mod admin;
 mod admin_attacks;
 mod admin_front;
@@ -40,9 +50,13 @@ mod admin_views;
 mod carry;
 mod config;
 mod drain;
+mod ends;
 mod failover;
+mod far;
+mod invisible;
 mod layers;
 mod levers;
+mod line;
 mod listener;
 mod manager;
 mod manual;
@@ -56,8 +70,12 @@ mod relay;
 mod reload;
 mod replace;
 mod replace_faults;
+mod replay;
 mod save;
 mod scheduling;
 mod service_manager;
+mod silence;
 mod splice;
 mod steady;
+mod urgent;
+mod vanished;

@@ -66,6 +66,8 @@ fn the_page_has_every_name_of_a_logs_ending() {
         "closed",
         "reset-by-client",
         "reset-by-server",
+        "client-dead",
+        "server-dead",
         "idle",
         "no-host",
         "client-gone",
@@ -74,7 +76,20 @@ fn the_page_has_every_name_of_a_logs_ending() {
         "drained",
         "panic",
     ] {
-        assert!(text.contains(ending), "tcpdirector(8) does not say what end={ending} means");
+        let entry = format!("\n.It Cm {ending}\n");
+        assert!(text.contains(&entry), "tcpdirector(8) does not say what end={ending} means");
+    }
+}
+
+#[test]
+fn the_page_has_every_reason_for_which_a_session_left_a_host() {
+    let text = page("tcpdirector.8");
+    let list = text.split(".It Cm tried\n").nth(1).and_then(|rest| rest.split(".It Cm connect\n").next());
+    let list = list.expect("the page has the key");
+    let reasons = ["refused", "timed-out", "unreachable", "no-address", "reset", "closed", "dead", "shortage"];
+    for reason in reasons {
+        let entry = format!("\n.It Cm {reason}\n");
+        assert!(list.contains(&entry), "tcpdirector(8) does not say what a host with :{reason} has done");
     }
 }
 

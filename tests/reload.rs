@@ -49,9 +49,18 @@ impl Reloaded {
         get(self.admin, url)
     }
 
+    /// The body of an answer: the head has the time.
+    fn body(&self, url: &str) -> String {
+        self.get(url).split_once("\r\n\r\n").expect("a body").1.to_owned()
+    }
+
+    /// The configuration that runs.
+    fn running(&self) -> String {
+        self.body("/running.xml")
+    }
+
     fn json(&self) -> serde_json::Value {
-        let answer = self.get("/running.json");
-        serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
+        serde_json::from_str(&self.body("/running.json")).expect("JSON")
     }
 
     fn diff(&self, more: &[&str]) -> Output {
@@ -132,7 +141,7 @@ fn what_stays_keeps_its_counts_and_what_is_known_of_it() {
 fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
     let (backend, web) = (Backend::named("here"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
-    let before = reloaded.get("/running.xml");
+    let before = reloaded.running();
     fs::write(&reloaded.file, "<pdconfig>\n<service nome='x'/>\n<wrong/>\n</pdconfig>").unwrap();
     assert!(reloaded.hup().contains("state=refused"));
     let place = format!("{}:2:", reloaded.file.display());
@@ -140,7 +149,7 @@ fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
     reloaded.program.wait_for(&place.replace(":2:", ":3:"));
     let answer = reloaded.get("/reload");
     assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains(&place), "{answer}");
-    assert_eq!(reloaded.get("/running.xml"), before);
+    assert_eq!(reloaded.running(), before);
     assert_eq!(ask(web), "here");
 }
 
@@ -148,14 +157,14 @@ fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
 fn an_address_that_cannot_be_opened_changes_nothing_at_all() {
     let (backend, other, web, fresh) = (Backend::named("here"), Backend::named("other"), free_address(), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
-    let before = reloaded.get("/running.xml");
+    let before = reloaded.running();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let all = [("web", web), ("fresh", fresh), ("taken", taken)];
     reloaded.write(&all.map(|(name, listen)| service(name, listen, &[("h", other.address())])).concat());
     let told = reloaded.hup();
     assert!(told.contains("state=refused") && told.contains(&format!("cannot listen on {taken}")), "{told}");
-    assert_eq!(reloaded.get("/running.xml"), before);
+    assert_eq!(reloaded.running(), before);
     assert_eq!(ask(web), "here");
     assert!(TcpStream::connect(fresh).is_err(), "what was opened before the refusal is closed again");
 }
@@ -221,11 +230,11 @@ fn a_plan_shows_the_changes_and_makes_none() {
     let (backend, web) = (Backend::named("here"), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
     assert!(reloaded.get("/reload?plan=1").ends_with("# nothing would change\n"));
-    let before = reloaded.get("/running.xml");
+    let before = reloaded.running();
     reloaded.write(&service("web", web, &[("h", backend.address())]).replace("roundrobin", "leastconns"));
     let answer = reloaded.get("/reload?plan=1");
     assert!(answer.ends_with("\r\n\r\n/changeScheduler?service=web&group=main&scheduler=leastconns\n"), "{answer}");
-    assert_eq!(reloaded.get("/running.xml"), before);
+    assert_eq!(reloaded.running(), before);
 }
 
 #[test]

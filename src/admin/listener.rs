@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::AdminListen;
 use crate::system::inherited::Inherited;
+use crate::system::interfaces;
 use crate::system::local::LocalListener;
 
 /// A listening socket that does not block. The address is closed, and the file of a Unix socket removed, with the last clone.
@@ -42,7 +43,7 @@ impl Listener {
 
     fn tcp(listen: AdminListen, socket: TcpListener) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?;
+        let address = interfaces::canonical(socket.local_addr()?);
         Ok(Listener { listen, kind: Arc::new(Kind::Tcp(socket, address)) })
     }
 
@@ -81,7 +82,7 @@ impl Listener {
                 let (stream, peer) = socket.accept()?;
                 // small answers should not wait for more to come
                 let _ = stream.set_nodelay(true);
-                (stream, peer.ip().to_canonical().to_string())
+                (stream, without_port(interfaces::canonical(peer)))
             }
             Kind::Unix(local) => {
                 let (stream, _) = local.socket().accept()?;
@@ -91,6 +92,14 @@ impl Listener {
         };
         stream.set_nonblocking(true)?;
         Ok((stream, address))
+    }
+}
+
+/// Two networks may have the same link-local address.
+fn without_port(client: SocketAddr) -> String {
+    match client {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => client.ip().to_string(),
     }
 }
 

@@ -22,7 +22,12 @@ fn name() -> impl Strategy<Value = String> {
 
 fn address(ports: std::ops::Range<u16>) -> impl Strategy<Value = Address> {
     let names = prop_oneof![Just("a"), Just("x_-1.example.")].prop_map(|name| Place::Name(name.to_owned()));
-    let place = prop_oneof![Just(Place::Any), any::<IpAddr>().prop_map(Place::Ip), names];
+    let mapped =
+        prop_oneof![Just("::ffff:10.0.0.1"), Just("10.0.0.1"), Just("0.0.0.0"), Just("127.0.0.1"), Just("::ffff:127.0.0.1")];
+    let mapped = mapped.prop_map(|ip| Place::Ip(ip.parse().unwrap()));
+    let zoned = prop_oneof![Just("1"), Just("eth0.7"), Just("x_-")]
+        .prop_map(|zone| Place::Zoned([0xfe80, 0, 0, 0, 0, 0, 0, 1].into(), zone.into()));
+    let place = prop_oneof![Just(Place::Any), any::<IpAddr>().prop_map(Place::Ip), names, mapped, zoned];
     (place, ports).prop_map(|(place, port)| Address { place, port })
 }
 
@@ -50,7 +55,7 @@ fn unique<T, K: std::hash::Hash + Eq>(mut list: Vec<T>, key: impl Fn(&T) -> K) -
 fn group() -> impl Strategy<Value = GroupConfig> {
     let host = (name(), address(1..4)).prop_map(|(name, address)| HostConfig { name, address });
     (name(), rule(), vec(host, 0..5)).prop_map(|(name, rule, hosts)| {
-        let hosts = unique(unique(hosts, |host| host.name.clone()), |host| host.address.clone());
+        let hosts = unique(unique(hosts, |host| host.name.clone()), |host| host.address.canonical());
         GroupConfig { name, rule, hosts }
     })
 }
@@ -98,6 +103,15 @@ pub fn two() -> impl Strategy<Value = (Config, Config)> {
     })
 }
 
+/// No host is the program itself.
+fn without_own_hosts(mut config: Config) -> Config {
+    let whole = config.clone();
+    let own = own::Own::of(&whole, &own::nowhere);
+    let groups = config.services.iter_mut().flat_map(|service| &mut service.groups);
+    groups.for_each(|group| group.hosts.retain(|host| own.meets(&host.address.clone()).is_none()));
+    config
+}
+
 /// Any valid configuration.
 pub fn config() -> impl Strategy<Value = Config> {
     let limit = || option::of((1..1_000_001_usize).prop_map(|limit| NonZeroUsize::new(limit).unwrap()));
@@ -112,10 +126,11 @@ pub fn config() -> impl Strategy<Value = Config> {
             let mut services = unique(services, |service| service.name.clone());
             let mut seen = HashSet::new();
             services.iter_mut().for_each(|service| {
-                service.listens.retain(|listen| listen.port == 0 || seen.insert(listen.clone()));
+                service.listens.retain(|listen| listen.port == 0 || seen.insert(listen.canonical()));
             });
             services.retain(|service| !service.listens.is_empty());
-            if services.is_empty() { None } else { Some(Config { services, admin, logging, checktime, pool, grace }) }
+            let config = Config { services, admin, logging, checktime, pool, grace };
+            if config.services.is_empty() { None } else { Some(without_own_hosts(config)) }
         })
         .prop_filter_map("no service", |config| config)
 }

@@ -5,11 +5,13 @@
 
 use super::change::{Change, HostKey, Item};
 use super::model::{AdminConfig, Config, GroupConfig, HostConfig, ServiceConfig, UserConfig};
+use super::own::{self, Own};
 
 impl Change {
     /// What has to be changed in `old`, in this order, to make it `new`. Empty when they are equal.
     pub fn between(old: &Config, new: &Config) -> Vec<Change> {
         let mut way = Way { now: old.clone(), changes: Vec::new() };
+        way.hosts_in_the_way(new);
         way.admin_listen(new);
         way.services(new);
         for wanted in &new.services {
@@ -58,6 +60,18 @@ impl Way {
 
     fn now_group(&self, service: &str, name: &str) -> Option<&GroupConfig> {
         self.now_service(service)?.groups.iter().find(|group| group.name == name)
+    }
+
+    /// Hosts where the program is to listen itself go before it does; others come when it does not listen there any more.
+    fn hosts_in_the_way(&mut self, new: &Config) {
+        let own = Own::of(new, &own::nowhere);
+        let old = self.now.clone();
+        for (service, group) in old.services.iter().flat_map(|service| service.groups.iter().map(move |group| (service, group))) {
+            for host in group.hosts.iter().filter(|host| own.meets(&host.address).is_some()) {
+                let (service, group, host) = (service.name.clone(), group.name.clone(), HostKey::Name(host.name.clone()));
+                self.take(Change::DelHost { service, group, host, force: true });
+            }
+        }
     }
 
     /// The admin pages first: if they cannot move before a service gives their address up, or are in the way of one, they have to

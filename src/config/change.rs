@@ -7,7 +7,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::address::{Address, AdminListen};
+use super::address::Address;
+use super::admin_listen::AdminListen;
 use super::model::{Access, HostConfig, PoolConfig, UserConfig};
 use crate::scheduler::Rule;
 
@@ -25,7 +26,7 @@ impl HostKey {
     pub fn fits(&self, name: &str, address: &Address) -> bool {
         match self {
             HostKey::Name(wanted) => wanted == name,
-            HostKey::Ip(wanted) => wanted == address,
+            HostKey::Ip(wanted) => wanted.is_same(address),
         }
     }
 }

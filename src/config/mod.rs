@@ -5,6 +5,7 @@
 //! its comments.
 
 pub mod address;
+mod admin_listen;
 #[cfg(test)]
 pub mod any;
 mod between;
@@ -18,6 +19,7 @@ mod language;
 mod layout;
 mod merge;
 pub mod model;
+mod own;
 mod query;
 pub mod read;
 mod scan;
@@ -27,7 +29,8 @@ mod value;
 pub mod write;
 mod xml;
 
-pub use address::{Address, AdminListen, Place};
+pub use address::{Address, Place};
+pub use admin_listen::AdminListen;
 pub use change::{Change, HostKey, Item, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;

@@ -6,7 +6,8 @@ use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use super::address::{Address, AdminListen};
+use super::address::Address;
+use super::admin_listen::AdminListen;
 use crate::scheduler::Rule;
 
 /// How long one connect attempt may take, where a service does not say.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::address::{Address, AdminListen};
+use super::address::Address;
+use super::admin_listen::AdminListen;
 use super::change::{Change, HostKey, Item, Refusal, Wish};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::{duration, value};

@@ -1,6 +1,7 @@
 //! From a file to a [`Config`], or to every mistake of the file at once.
 //!
-//! `main` calls [`load`] to start, to reload and to check a file; tests and the demo call [`parse`]. `xml` reads the text,
+//! `main` calls [`load`] to start, to reload and to check a file; tests and the demo call [`parse`], and so does who has a
+//! configuration from elsewhere. `xml` reads the text,
 //! `language` knows which elements and attributes there are, `value` what one attribute may say; here stands what must be true
 //! of several of them together: unique names and addresses, and an enabled group that exists.
 
@@ -10,19 +11,23 @@ use std::hash::Hash;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::address::{Address, AdminListen};
+use super::address::Address;
+use super::admin_listen::AdminListen;
 use super::error::{Mistake, Mistakes};
 use super::model::{
     AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig,
     PoolConfig, ServiceConfig, UserConfig,
 };
+use super::own::{self, Here, Own};
+use super::text::Spot;
 use super::xml::{Document, Element, MAX_SIZE};
 use super::{duration, language, value, xml};
+use crate::system::interfaces;
 
-/// Reads a configuration file. A file that cannot be read is one mistake without a place.
+/// Reads a configuration file for this machine. A file that cannot be read is one mistake without a place.
 pub fn load(file: &Path) -> Result<Config, Mistakes> {
     match read(file) {
-        Ok(source) => parse(file, &source),
+        Ok(source) => parse_for(&interfaces::addresses, file, &source),
         Err(error) => {
             let mistake = Mistake { line: 0, column: 0, message: format!("cannot be read: {error}") };
             Err(Mistakes { file: file.to_owned(), list: vec![mistake] })
@@ -30,11 +35,17 @@ pub fn load(file: &Path) -> Result<Config, Mistakes> {
     }
 }
 
-/// Reads a configuration from the bytes of `file`, which is named in the mistakes and not opened.
+/// Reads a configuration from the bytes of `file`, which is named in the mistakes and not opened. What is a mistake on this machine
+/// alone is none.
 pub fn parse(file: &Path, source: &[u8]) -> Result<Config, Mistakes> {
+    parse_for(&own::nowhere, file, source)
+}
+
+fn parse_for(here: Here<'_>, file: &Path, source: &[u8]) -> Result<Config, Mistakes> {
     let Document { root, mistakes } = xml::parse(source);
-    let mut reading = Reading { mistakes, listens: HashMap::new() };
+    let mut reading = Reading { mistakes, listens: HashMap::new(), listened: Vec::new(), hosts: Vec::new() };
     let config = root.and_then(|root| reading.config(&root));
+    reading.refuse_own(here);
     let mut list = reading.mistakes;
     match config {
         Some(config) if list.is_empty() => Ok(config),
@@ -68,8 +79,12 @@ fn earlier<T: Hash + Eq + Clone>(seen: &mut Seen<T>, one: &T, line: u32) -> Opti
 /// that leave no value; then the file is refused anyway.
 struct Reading {
     mistakes: Vec<Mistake>,
-    /// Every address that this program would listen on.
+    /// Every address that this program would listen on, in its canonical form.
     listens: Seen<Address>,
+    /// The same as they are written.
+    listened: Vec<Address>,
+    /// Where every host is.
+    hosts: Vec<(Address, Spot)>,
 }
 
 impl Reading {
@@ -167,7 +182,8 @@ impl Reading {
             };
             let address = self.value(element, "ip", value::host_address);
             if let (Some(address), Some(ip)) = (&address, element.attribute("ip")) {
-                if let Some(line) = earlier(&mut addresses, address, ip.spot.line) {
+                self.hosts.push((address.clone(), ip.spot));
+                if let Some(line) = earlier(&mut addresses, &address.canonical(), ip.spot.line) {
                     let message = format!("another host at `{address}` in this group: the first is in line {line}");
                     self.mistakes.push(ip.spot.mistake(message));
                 }
@@ -211,9 +227,21 @@ impl Reading {
     /// Port 0 is another port each time, so it is never a duplicate.
     fn listened_once(&mut self, element: &Element, attribute: &str, address: &Address) {
         let Some(attribute) = element.attribute(attribute).filter(|_| address.port != 0) else { return };
-        if let Some(line) = earlier(&mut self.listens, address, attribute.spot.line) {
+        self.listened.push(address.clone());
+        if let Some(line) = earlier(&mut self.listens, &address.canonical(), attribute.spot.line) {
             let message = format!("another listen address `{address}`: the first is in line {line}");
             self.mistakes.push(attribute.spot.mistake(message));
+        }
+    }
+
+    /// No host is this program itself. Listen addresses may stand behind the hosts.
+    fn refuse_own(&mut self, here: Here<'_>) {
+        let own = Own::new(self.listened.iter(), here);
+        for (host, spot) in &self.hosts {
+            if let Some(meeting) = own.meets(host) {
+                let line = self.listens.get(&meeting.listen.canonical()).map(|line| format!(" (line {line})"));
+                self.mistakes.push(spot.mistake(meeting.words(&line.unwrap_or_default())));
+            }
         }
     }
 
@@ -299,7 +327,7 @@ mod tests {
     /// A file with these hosts in its only group, from 2:1 on.
     fn hosts(inside: &str) -> String {
         format!(
-            "<pdconfig><service name='s'><listen ip='a:1'/><group name='g' scheduler='random'>\n{inside}</group></service></pdconfig>"
+            "<pdconfig><service name='s'><listen ip='l:1'/><group name='g' scheduler='random'>\n{inside}</group></service></pdconfig>"
         )
     }
 
@@ -430,9 +458,9 @@ mod tests {
     #[test]
     fn names_of_different_groups_and_kinds_may_be_equal() {
         good(&top(
-            "<service name='g'><listen ip='a:2'/><group name='g' scheduler='random'><host name='g' ip='a:1'/></group></service>",
+            "<service name='g'><listen ip='a:2'/><group name='g' scheduler='random'><host name='g' ip='b:1'/></group></service>",
         ));
-        good(&service("<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='a:1'/></group>"));
+        good(&service("<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='b:1'/></group>"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -204,7 +204,8 @@ fn known_names(director: &Director) -> Names {
     for host in director.groups().iter().flat_map(|(_, group)| group.hosts()) {
         let Place::Name(name) = &host.address().place else { continue };
         let known = names.entry(name.clone()).or_default();
-        for address in host.resolved().iter().map(SocketAddr::ip) {
+        for mut address in host.resolved() {
+            address.set_port(0);
             if !known.contains(&address) && known.len() < traffic::MOST_ADDRESSES {
                 known.push(address);
             }
@@ -245,6 +246,7 @@ fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::path::Path;
 
     use super::*;
@@ -258,7 +260,7 @@ mod tests {
         let hosts: Vec<_> = director.groups().iter().flat_map(|(_, group)| group.hosts()).collect();
         let addresses = |range: std::ops::Range<u8>| range.map(|last| SocketAddr::from(([10, 0, 0, last], 1))).collect();
         assert!(hosts.iter().all(|host| host.set_resolved(addresses(0..2))));
-        assert_eq!(known_names(&director)["x.example"], [[10, 0, 0, 0], [10, 0, 0, 1]].map(std::net::IpAddr::from));
+        assert_eq!(known_names(&director)["x.example"], [[10, 0, 0, 0], [10, 0, 0, 1]].map(|ip| SocketAddr::from((ip, 0))));
         assert!(hosts.iter().zip([0..6, 6..12]).all(|(host, range)| host.set_resolved(addresses(range))));
         assert_eq!(known_names(&director)["x.example"].len(), traffic::MOST_ADDRESSES);
     }

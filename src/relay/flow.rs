@@ -84,7 +84,7 @@ impl Flow<'_> {
             if share < whole || progress.is_bulk() {
                 self.seat.place.relieve();
             }
-            if progress.is_bulk() {
+            if progress.is_bulk() && self.sink.takes_bulk(self.relay.moved.of(self.direction)) {
                 share = self.splice(progress, share)?;
                 if progress.rest.is_some() {
                     return self.wait_for_room();

@@ -10,7 +10,7 @@
 //! * A reset of one side ends the flow to it at once. What it was told has arrived belongs to the other side: the flow from it goes
 //!   on until everything that the dead socket still gives was written and acknowledged; then the other side is reset, so that a
 //!   truncated answer never looks complete.
-//! * A side that gives no sign of life though it was asked for one ([`party::Liveness`]) counts as reset.
+//! * A side that gives no sign of life though it was asked for one ([`Liveness`]) counts as reset.
 //! * Silence in both directions for the idle time resets both sides; so does a shorter one of its own once a side has ended. A
 //!   side that still takes what was written to it is not silent, and what waits to be read is looked at before the clock.
 //! * [`Relay::cut`] does the same at any time, from any thread.
@@ -23,6 +23,7 @@ mod clock;
 mod crew;
 mod flow;
 mod limits;
+mod liveness;
 mod load;
 mod meter;
 mod party;
@@ -47,8 +48,8 @@ use std::time::{Duration, Instant};
 use crossbeam::atomic::AtomicCell;
 use parking_lot::Mutex;
 
+pub use liveness::Liveness;
 pub use meter::Meter;
-pub use party::Liveness;
 
 use self::party::Party;
 use self::pool::Space;
@@ -304,7 +305,7 @@ impl Relay {
     /// Bytes that were written and that the other side's kernel has not acknowledged: to the server, to the client. After a
     /// reset, those are lost.
     pub fn undelivered(&self) -> (usize, usize) {
-        (self.server.unacknowledged(), self.client.unacknowledged())
+        (self.server.undelivered(), self.client.undelivered())
     }
 
     /// For a relay that is over because its server went before a byte moved either way: another handle to the client's socket, and

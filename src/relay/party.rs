@@ -2,13 +2,22 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use crossbeam::atomic::AtomicCell;
+
 use super::End;
+use super::liveness::Liveness;
 use super::seat::Side;
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
+
+/// What the kernel holds at most of bulk that it has not sent yet, for a side that has not taken much so far.
+const UNSENT: u32 = 512 * 1024;
+
+/// A side that has taken so much reads: more than [`UNSENT`] and what its own kernel holds for it as a rule.
+const READS: u64 = 2 << 20;
 
 /// A side of a relay.
 pub struct Party {
@@ -20,11 +29,20 @@ pub struct Party {
     ended: AtomicBool,
     /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
     is_written: AtomicBool,
-    /// Bytes were spliced to it. When that is interrupted by a reset, the kernel may drop the error.
-    is_spliced: AtomicBool,
+    bulk: AtomicCell<Bulk>,
     /// The connection is gone: it was reset, in the middle of the side's stream or after its end, or the side is dead.
     is_lost: AtomicBool,
     liveness: Liveness,
+}
+
+/// Whether bulk goes to a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bulk {
+    No,
+    /// With a limit on what the kernel holds.
+    Limited,
+    /// By splice. When that is interrupted by a reset, the kernel may drop the error.
+    Spliced,
 }
 
 impl Party {
@@ -35,7 +53,7 @@ impl Party {
             is_shut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             is_written: AtomicBool::new(false),
-            is_spliced: AtomicBool::new(false),
+            bulk: AtomicCell::new(Bulk::No),
             is_lost: AtomicBool::new(false),
             liveness: Liveness::default(),
         }
@@ -59,15 +77,26 @@ impl Party {
         self.is_written.load(SeqCst)
     }
 
-    /// Bytes will be spliced to it.
-    pub(super) fn note_splice(&self) {
-        self.is_spliced.store(true, SeqCst);
+    /// Whether bulk may be spliced to it, after so many bytes that it was given: only when it has taken enough of it to show that it
+    /// reads. One that asked for much and read nothing tied up 20 MB of the kernel when that was spliced at once (sockets of both
+    /// connections and a pipe; HAProxy 8), and 5 so.
+    pub(super) fn takes_bulk(&self, moved: u64) -> bool {
+        let limit = match (self.bulk.load(), moved >= READS) {
+            (Bulk::Spliced, _) => return true,
+            (Bulk::Limited, false) => return false,
+            (Bulk::No, false) => UNSENT,
+            (_, true) => u32::MAX,
+        };
+        // if it fails, the kernel holds as much as net.ipv4.tcp_wmem allows
+        let _ = socket::limit_unsent(&self.stream, limit);
+        self.bulk.store(if limit == UNSENT { Bulk::Limited } else { Bulk::Spliced });
+        limit != UNSENT
     }
 
     /// Whether the side has ended its stream, when a read says so after this many bytes of it were read. The error of a reset is
     /// told once, and it may have been told to the writer, or to nobody.
     pub(super) fn is_end(&self, read: u64) -> bool {
-        let is_sure = !self.is_lost() && !self.is_spliced.load(SeqCst);
+        let is_sure = !self.is_lost() && self.bulk.load() != Bulk::Spliced;
         is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.state != State::Closed || info.received == read + 1)
     }
 
@@ -116,9 +145,15 @@ impl Party {
         self.ended.store(true, SeqCst);
     }
 
-    /// Bytes that were written to it and that it has not acknowledged. Also counts those that are lost with the connection.
+    /// Bytes that were written to it and that it has not acknowledged, and the end of the stream, which the kernel counts as
+    /// one. Also those that are lost with the connection.
     pub(super) fn unacknowledged(&self) -> usize {
         socket::unacknowledged(&self.stream).unwrap_or(0)
+    }
+
+    /// The same without the end of the stream.
+    pub(super) fn undelivered(&self) -> usize {
+        self.unacknowledged().saturating_sub(self.is_shut().into())
     }
 
     /// Whether something of it waits to be read, be it the end.
@@ -144,40 +179,5 @@ fn outcome(result: io::Result<usize>) -> io::Result<Option<usize>> {
         // nothing was written, and the next try may go better
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
         Err(e) => Err(e),
-    }
-}
-
-/// Finds out whether the other side of a connection is dead: whether it gives no sign of life though it was asked for one.
-///
-/// One that is silent is asked by the kernel's keepalive, and the connection fails with ETIMEDOUT. While bytes wait for an
-/// acknowledgement keepalive rests, and the kernel alone takes a quarter of an hour. TCP_USER_TIMEOUT would also end one that is
-/// alive and does not read. So the time of the last acknowledgement is looked at now and then: every answer to the kernel's
-/// question about a window of zero is one.
-#[derive(Default)]
-pub struct Liveness {
-    is_kept_alive: AtomicBool,
-    /// When it was first found to have given no sign of life for too long, in milliseconds since one; 0: it is not.
-    suspected: AtomicUsize,
-}
-
-impl Liveness {
-    /// Looks at the socket; to be called every quarter of `dead` or so, with a clock in milliseconds. It is dead when it has left
-    /// the kernel's questions without an answer for `dead`, and did so at two looks in a row: a question may have been asked
-    /// just before the first.
-    pub fn check(&self, socket: &TcpStream, dead: Duration, is_waited_for: bool, now: usize) -> bool {
-        if !self.is_kept_alive.swap(true, SeqCst) {
-            // it fails only for a connection that is gone
-            let _ = socket::keep_alive(socket, dead);
-        }
-        let info = if is_waited_for { TcpInfo::of(socket).ok() } else { None };
-        let is_silent = info.is_some_and(|info| info.silent_for() >= dead && info.has_asked());
-        let before = self.suspected.load(SeqCst);
-        let since = match (is_silent, before) {
-            (false, _) => 0,
-            (true, 0) => now.max(1),
-            (true, before) => before,
-        };
-        self.suspected.store(since, SeqCst);
-        before != 0 && since != 0 && now.wrapping_sub(before) as u128 >= (dead / 8).as_millis()
     }
 }

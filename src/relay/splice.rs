@@ -20,7 +20,6 @@ impl Flow<'_> {
                 [&self.source.stream, &self.sink.stream].iter().any(|socket| socket.set_nonblocking(true).is_err());
         }
         let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
-        self.sink.note_splice();
         while progress.is_bulk() && share > 0 {
             let count = self.fill(&mut pipe, progress)?;
             if count == 0 {

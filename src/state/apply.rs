@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Director, Group, Host, Names, Service};
 use crate::config::{Change, Config, HostKey, Refusal};
+use crate::system::interfaces;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -25,7 +26,11 @@ impl Director {
             change.edit(&mut config)
         });
         let words = words.collect::<Result<_>>()?;
-        Ok(Preview { changes, words, config })
+        // what this machine's addresses have made so meanwhile is nothing that these changes do
+        match config.first_new_own_host(&self.config(), &interfaces::addresses) {
+            Some(why) => Err(Refusal::Conflict(why)),
+            None => Ok(Preview { changes, words, config }),
+        }
     }
 
     /// Carries the changes out; tells in words what each one did. What they leave as it is goes on undisturbed. Nothing else may have

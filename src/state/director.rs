@@ -1,7 +1,7 @@
 //! All services, users and events: the root of the running state.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,8 +15,8 @@ use super::service::Service;
 use super::waiting::Waiting;
 use crate::config::{Config, ServiceConfig, UserConfig};
 
-/// Addresses of host names, without ports.
-pub type Names = HashMap<String, Vec<IpAddr>>;
+/// Addresses of host names, with port 0.
+pub type Names = HashMap<String, Vec<SocketAddr>>;
 
 /// The root of the running state.
 pub struct Director {

@@ -36,6 +36,8 @@ pub enum Reason {
     Unreachable,
     /// The name has no address, as far as the resolver could tell.
     NoAddress,
+    /// A link-local address leads nowhere without its interface.
+    NoInterface,
     /// Another error number.
     Other(i32),
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Reason {
             Reason::TimedOut => f.write_str("connect timed out"),
             Reason::Unreachable => f.write_str("host unreachable"),
             Reason::NoAddress => f.write_str("name has no address"),
+            Reason::NoInterface => f.write_str("its network interface is missing or not named"),
             Reason::Other(code) => write!(f, "{}", io::Error::from_raw_os_error(*code)),
         }
     }

@@ -95,8 +95,7 @@ impl Host {
     /// Takes its addresses from names that were looked up for it, if its own is among them.
     pub(super) fn set_names(&self, names: &Names) {
         if let Place::Name(name) = &self.address.place {
-            let ips = names.get(name).into_iter().flatten();
-            self.set_resolved(ips.map(|ip| SocketAddr::new(*ip, self.address.port)).collect());
+            self.set_found(names.get(name).map(Vec::as_slice).unwrap_or_default());
         }
     }
 
@@ -110,9 +109,22 @@ impl Host {
         &self.address
     }
 
-    /// The addresses to try, in this order; empty while the name is not resolved.
+    /// The addresses to try, in this order; empty while the name is not resolved or the network interface is missing.
     pub fn resolved(&self) -> Vec<SocketAddr> {
-        self.resolved.read().clone()
+        // interfaces come and go
+        if self.address.is_link_local() { self.address.targets() } else { self.resolved.read().clone() }
+    }
+
+    /// Why there is no address to try, when there is none.
+    pub fn lacks(&self) -> Reason {
+        if self.address.is_link_local() { Reason::NoInterface } else { Reason::NoAddress }
+    }
+
+    /// [`Host::set_resolved`] with what was found for the name, which has no port.
+    pub fn set_found(&self, found: &[SocketAddr]) -> bool {
+        let mut addresses = found.to_vec();
+        addresses.iter_mut().for_each(|address| address.set_port(self.address.port));
+        self.set_resolved(addresses)
     }
 
     /// Sets what the name stands for; an empty list changes nothing, so that the last good addresses stay. The address that is

@@ -10,8 +10,8 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use super::raw;
 use super::socket::{Port, Spot};
+use super::{interfaces, raw};
 
 /// Sockets that nobody has taken yet. Those that are left are closed when this is dropped.
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Inherited {
         let (mut taken, mut others) = (Vec::new(), Vec::new());
         for socket in std::mem::take(&mut self.0) {
             // port 0 may be there twice under one name
-            let is_meant = (is_many || taken.is_empty()) && socket.fits(name, &addresses);
+            let is_meant = (is_many || taken.is_empty()) && socket.fits(name, spot, &addresses);
             if is_meant { &mut taken } else { &mut others }.push(socket);
         }
         self.0 = others;
@@ -81,13 +81,16 @@ impl Inherited {
 
 impl Socket {
     fn address(&self) -> Option<SocketAddr> {
-        TcpListener::from(self.descriptor.try_clone().ok()?).local_addr().ok()
+        TcpListener::from(self.descriptor.try_clone().ok()?).local_addr().ok().map(interfaces::canonical)
     }
 
-    fn fits(&self, name: &str, addresses: &[SocketAddr]) -> bool {
+    /// A predecessor may have called one address by another name; of more than one address, only the name tells which those are.
+    fn fits(&self, name: &str, spot: Spot<'_>, addresses: &[SocketAddr]) -> bool {
+        let is_one = matches!(spot, Spot::Ip(ip, _) if !ip.is_unspecified());
         match &self.name {
-            Some(own) => own == name,
-            None => self.address().is_some_and(|address| addresses.contains(&address)),
+            Some(own) if own == name => true,
+            Some(_) if !is_one => false,
+            _ => self.address().is_some_and(|address| addresses.contains(&address)),
         }
     }
 

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod connecting;
 pub mod date;
 pub mod inherited;
+pub mod interfaces;
 pub mod limits;
 pub mod local;
 pub mod logging;

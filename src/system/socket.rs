@@ -11,7 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 
+use super::interfaces;
 pub use super::raw::{receive, unacknowledged, unread};
 
 /// Whether a listening socket may overlap with others on the same port that say so too, such as `*:80` with `10.0.0.1:80`.
@@ -28,8 +30,8 @@ pub enum Port {
 pub enum Spot<'a> {
     /// Every address of this machine.
     Everywhere,
-    /// One address.
-    Ip(IpAddr),
+    /// One address, with the interface of a link-local one by its name or number.
+    Ip(IpAddr, Option<&'a str>),
     /// Every address of a host name.
     Name(&'a str),
 }
@@ -39,19 +41,30 @@ impl Spot<'_> {
     pub fn listen(self, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
         match self {
             Spot::Everywhere => Ok(vec![listen_everywhere(number, port)?]),
-            Spot::Ip(ip) => Ok(vec![listening(SocketAddr::new(ip, number), true, port)?]),
+            Spot::Ip(ip, zone) => {
+                let address = interfaces::locate(ip, zone, number).ok_or_else(|| no_interface(zone))?;
+                Ok(vec![listening(address, true, port)?])
+            }
             Spot::Name(name) => listen_by_name(name, number, port),
         }
     }
 
-    /// The addresses that a socket for it may have.
+    /// The addresses that a socket for it may have, each in its canonical form.
     pub fn addresses(self, port: u16) -> Vec<SocketAddr> {
         match self {
             Spot::Everywhere => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
-            Spot::Ip(ip) => vec![SocketAddr::new(ip, port)],
-            Spot::Name(name) => (name, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+            Spot::Ip(ip, zone) => interfaces::locate(ip, zone, port).into_iter().collect(),
+            Spot::Name(name) => (name, port).to_socket_addrs().into_iter().flatten().map(interfaces::complete).collect(),
         }
     }
+}
+
+fn no_interface(zone: Option<&str>) -> io::Error {
+    let why = match zone {
+        Some(zone) => format!("there is no network interface `{zone}`"),
+        None => "it must name its network interface, as [fe80::1%eth0]:80 does".to_owned(),
+    };
+    io::Error::new(io::ErrorKind::NotFound, why)
 }
 
 /// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only.
@@ -84,7 +97,7 @@ fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
 fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
-    let mut addresses: Vec<SocketAddr> = (name, number).to_socket_addrs()?.collect();
+    let mut addresses: Vec<SocketAddr> = (name, number).to_socket_addrs()?.map(interfaces::complete).collect();
     // /etc/hosts may give one address twice
     addresses.sort_unstable();
     addresses.dedup();
@@ -103,6 +116,7 @@ fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpList
 }
 
 fn listening(address: SocketAddr, only_v6: bool, port: Port) -> io::Result<TcpListener> {
+    let address = interfaces::canonical(address);
     let socket = open(address, SockFlag::SOCK_CLOEXEC)?;
     // without it a restart would have to wait for old connections in TIME_WAIT
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
@@ -173,6 +187,21 @@ pub fn keep_alive(stream: &TcpStream, dead: Duration) -> io::Result<()> {
     setsockopt(stream, sockopt::TcpKeepInterval, &(interval as u32))?;
     setsockopt(stream, sockopt::TcpKeepCount, &(count as u32))?;
     Ok(setsockopt(stream, sockopt::KeepAlive, &true)?)
+}
+
+sockopt_impl!(
+    /// See tcp(7).
+    NotSentLowat,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_NOTSENT_LOWAT,
+    u32
+);
+
+/// The socket takes no more while it holds this many bytes that it has not sent yet. Those that were sent and not acknowledged
+/// come on top.
+pub fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    Ok(setsockopt(stream, NotSentLowat, &bytes)?)
 }
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.

@@ -10,7 +10,7 @@ use super::ticket::{Ending, Failure, Ticket};
 use super::{Traffic, report};
 use crate::relay::End;
 use crate::relay::seat::{Seat, Side};
-use crate::state::{Group, Lease, Reason};
+use crate::state::{Group, Host, Lease, Reason};
 use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;
 use crate::system::socket;
@@ -23,9 +23,11 @@ pub struct Connected {
     pub lease: Lease,
 }
 
-/// The search for a host of one group, each of which is tried at most once. The ticket knows which ones were.
+/// The search for a host of one group, each of which is tried at most once.
 pub struct Hunt {
     group: Arc<Group>,
+    /// Those that were tried, the one that is being tried included.
+    tried: Vec<Arc<Host>>,
     /// The client was there a moment ago.
     is_fresh: bool,
     is_short: bool,
@@ -33,14 +35,21 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    /// `is_fresh`: the client has come so recently that nobody need ask whether it is still there.
-    pub fn new(group: Arc<Group>, is_fresh: bool) -> Hunt {
-        Hunt { group, is_fresh, is_short: false, attempt: None }
+    /// Some hosts may have been tried before. `is_fresh`: the client has come so recently that nobody need ask whether it is still
+    /// there.
+    pub fn new(group: Arc<Group>, tried: Vec<Arc<Host>>, is_fresh: bool) -> Hunt {
+        Hunt { group, tried, is_fresh, is_short: false, attempt: None }
+    }
+
+    /// How many hosts were tried.
+    pub fn tries(&self) -> usize {
+        self.tried.len()
     }
 
     /// Whether there is a host that was not tried and could be picked.
-    pub fn has_another(&self, ticket: &Ticket) -> bool {
-        self.group.hosts().iter().any(|host| host.is_available() && !ticket.has_tried(host))
+    pub fn has_another(&self) -> bool {
+        let is_tried = |host: &Arc<Host>| self.tried.iter().any(|tried| Arc::ptr_eq(tried, host));
+        self.group.hosts().iter().any(|host| host.is_available() && !is_tried(host))
     }
 
     /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried.
@@ -70,17 +79,17 @@ impl Hunt {
                 }
                 Outcome::Reset(address) => {
                     attempt.lease.connected();
-                    ticket.left_by(attempt.lease.host(), address, End::ResetByServer, 0);
+                    ticket.note_left(attempt.lease.host(), address, End::ResetByServer, 0);
                 }
                 Outcome::Ours(e) => {
                     let service = value(ticket.service.name());
                     log::debug!("shortage service={service} reason={}", value(&e.to_string()));
                     self.is_short = true;
-                    ticket.failed(Failure::Shortage);
+                    ticket.note_failed(attempt.lease.host(), Failure::Shortage);
                 }
                 Outcome::Theirs(reason) => {
-                    ticket.failed(Failure::Down(reason));
                     let host = attempt.lease.host();
+                    ticket.note_failed(host, Failure::Down(reason));
                     if host.failed(reason, attempt.began) {
                         let by = report::By::Session(ticket.entry().id());
                         report::host_down(&traffic.director, by, (&ticket.service, &self.group, host), reason);
@@ -93,14 +102,14 @@ impl Hunt {
 
     /// Picks the next host, if the client is still there: it may have waited for long. One that is gone and has said something
     /// before is still to be heard.
-    fn begin(&mut self, client: &TcpStream, unsent: bool, ticket: &mut Ticket) -> Result<Attempt, Ending> {
+    fn begin(&mut self, client: &TcpStream, unsent: bool, ticket: &Ticket) -> Result<Attempt, Ending> {
         let bytes_at_hand = unsent || socket::unread(client).is_ok_and(|count| count > 0);
         if !std::mem::take(&mut self.is_fresh) && !bytes_at_hand && socket::is_gone(client) {
             return Err(Ending::ClientGone);
         }
-        let lease = self.group.pick(ticket.tried());
+        let lease = self.group.pick(&self.tried);
         let lease = lease.ok_or_else(|| ticket.no_host_left(self.is_short))?;
-        ticket.tries(lease.host());
+        self.tried.push(lease.host().clone());
         Ok(Attempt::new(lease, ticket.service.connect_limit(), bytes_at_hand))
     }
 }
@@ -185,7 +194,7 @@ impl Attempt {
     fn failed(&mut self) -> Outcome {
         match (self.theirs, self.ours.take()) {
             (None, Some(e)) => Outcome::Ours(e),
-            (reason, _) => Outcome::Theirs(reason.unwrap_or(Reason::NoAddress)),
+            (reason, _) => Outcome::Theirs(reason.unwrap_or_else(|| self.lease.host().lacks())),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::config::Address;
 use crate::state::Service;
 use crate::system::bell::Bell;
 use crate::system::inherited::Inherited;
+use crate::system::interfaces;
 use crate::system::logging::value;
 use crate::system::socket::{self, Port};
 use crate::system::thread;
@@ -96,7 +97,7 @@ impl Listener {
     pub fn paused(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
         socket::prepare_clients(&socket)?;
-        let address = socket.local_addr()?;
+        let address = interfaces::canonical(socket.local_addr()?);
         let turn = Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
         let service = RwLock::new(service);
         let inner = Arc::new(Inner {
@@ -265,7 +266,7 @@ impl Inner {
 
     fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = interfaces::canonical(peer);
         Box::new(Session::new(client, peer, self.address, self.service(), self.traffic.clone()))
     }
 }

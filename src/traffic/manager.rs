@@ -131,7 +131,7 @@ impl Manager {
         let addresses: Vec<SocketAddr> = host.resolved();
         let began = Instant::now();
         if addresses.is_empty() {
-            host.failed(Reason::NoAddress, began);
+            host.failed(host.lacks(), began);
         }
         for address in addresses {
             match Connecting::start(address, false) {
@@ -185,7 +185,7 @@ fn due(host: &Host, pause: Duration) -> Option<Instant> {
     match host.health() {
         Health::Up { .. } => None,
         Health::Down { tried, asked: true, .. } => Some(tried),
-        Health::Down { tried, reason: Reason::NoAddress, .. } if !host.resolved().is_empty() => Some(tried),
+        Health::Down { tried, reason: Reason::NoAddress | Reason::NoInterface, .. } if !host.resolved().is_empty() => Some(tried),
         Health::Down { tried, .. } => Some(tried + pause),
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::report;
 use crate::config::{Address, Place};
 use crate::state::{Director, Names, Reason};
+use crate::system::interfaces;
 use crate::system::logging::value;
 use crate::system::thread;
 
@@ -63,7 +64,7 @@ pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
     }
     drop(tell);
     let found = std::iter::from_fn(|| told.recv_deadline(deadline).ok());
-    found.filter_map(|(name, result)| Some((name, result.ok()?.iter().map(SocketAddr::ip).collect()))).collect()
+    found.filter_map(|(name, result)| Some((name, result.ok()?))).collect()
 }
 
 fn name_of(address: &Address) -> Option<&str> {
@@ -133,11 +134,8 @@ impl Resolver {
     fn note(&self, name: &str, result: io::Result<Vec<SocketAddr>>) {
         for (service, group) in &self.director.groups() {
             for host in group.hosts().iter().filter(|host| name_of(host.address()) == Some(name)) {
-                let port = host.address().port;
-                let found = result.as_deref().unwrap_or_default();
-                let addresses: Vec<SocketAddr> = found.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
-                if host.set_resolved(addresses.clone()) {
-                    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                if host.set_found(result.as_deref().unwrap_or_default()) {
+                    let addresses: Vec<String> = host.resolved().iter().map(SocketAddr::to_string).collect();
                     log::info!("name host={} name={} addresses={}", value(host.name()), value(name), addresses.join(","));
                     let _ = self.wake.try_send(());
                 }
@@ -156,7 +154,7 @@ impl Resolver {
 /// The addresses of a name, IPv4 and IPv6, each once, in the order of the system's resolver.
 fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in (name, 0).to_socket_addrs()? {
+    for address in (name, 0).to_socket_addrs()?.map(interfaces::complete) {
         if !addresses.contains(&address) && addresses.len() < MOST_ADDRESSES {
             addresses.push(address);
         }

@@ -56,11 +56,16 @@ struct Asked {
 /// relay for a moment longer), lease given back, log line written.
 struct Running {
     relay: Arc<Relay>,
-    /// Given back when the server has left: then it has no work with the session any more.
-    lease: Mutex<Option<Lease>>,
     traffic: Arc<Traffic>,
+    held: Mutex<Held>,
+}
+
+/// What a session gives back at its end, or before.
+struct Held {
+    /// Given back when the server has left: then it has no work with the session any more.
+    lease: Option<Lease>,
     /// Taken out when the session begins anew.
-    ticket: Mutex<Option<Box<Ticket>>>,
+    ticket: Option<Box<Ticket>>,
 }
 
 impl Session {
@@ -114,7 +119,7 @@ impl Carried for Session {
         };
         let next = running.relay.go(half, seat, space);
         if running.relay.has_server_left() {
-            drop(running.lease.lock().take());
+            let _lease = running.held.lock().lease.take();
         }
         if next == Next::Over && running.relay.is_over() {
             running.begin_anew(seat);
@@ -169,7 +174,7 @@ impl Search {
                     return Ok(None);
                 }
                 Err(ending) => {
-                    self.ticket.served_by(asked.connected.lease.host().clone(), asked.connected.address);
+                    self.ticket.server = Some((asked.connected.lease.host().clone(), asked.connected.address));
                     self.ticket.bytes.0 = self.count_sent(&asked);
                     return Err(ending);
                 }
@@ -182,10 +187,10 @@ impl Search {
         let Search { client, traffic, ticket, hunt, unsent, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
             let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
-            Hunt::new(group, ticket.age() < FRESH)
+            Hunt::new(group, ticket.failed().cloned().collect(), ticket.age() < FRESH)
         });
         let result = hunt.step((client, !unsent.is_empty()), traffic, seat, ticket);
-        ticket.connect = ticket.age();
+        ticket.note_search(hunt.tries());
         match &result {
             Ok(None) if ticket.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
             _ => result,
@@ -239,14 +244,14 @@ impl Search {
 
     /// Whether there is another host to try.
     fn has_another(&self) -> bool {
-        self.hunt.as_ref().is_some_and(|hunt| hunt.has_another(&self.ticket))
+        self.hunt.as_ref().is_some_and(|hunt| hunt.has_another())
     }
 
     /// The host has left without an answer.
     fn note_left(&mut self, asked: &Asked, end: End) {
         let Connected { address, lease, .. } = &asked.connected;
         let sent = self.count_sent(asked);
-        self.ticket.left_by(lease.host(), *address, end, sent);
+        self.ticket.note_left(lease.host(), *address, end, sent);
     }
 
     /// What was sent to a host that did not answer, which counts for it all the same.
@@ -273,30 +278,32 @@ impl Running {
         match kept {
             Some(kept) => {
                 relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
-                server_lost.or(kept.lost()).map(|end| relay.note_loss(Side::Server, end));
-                is_client_lost.then(|| relay.note_loss(Side::Client, End::ResetByClient));
+                if let Some(end) = server_lost.or(kept.lost()) {
+                    relay.note_loss(Side::Server, end);
+                }
+                if is_client_lost {
+                    relay.note_loss(Side::Client, End::ResetByClient);
+                }
             }
             None if unsent.is_empty() => {}
             None => relay.take_over(0, false, unsent, answer),
         }
         let relay = Arc::new(relay);
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
-        ticket.served_by(host, address);
-        Running { relay, lease: Mutex::new(Some(lease)), traffic, ticket: Mutex::new(Some(ticket)) }
+        ticket.server = Some((host, address));
+        Running { relay, traffic, held: Mutex::new(Held { lease: Some(lease), ticket: Some(ticket) }) }
     }
 
     /// A session whose server went before a byte moved begins anew with another one, and the client does not notice. It has to
     /// queue like any other; if it cannot, it ends as the server has ended it.
     fn begin_anew(&self, seat: &Seat) {
-        // both flows may come here at once: who has the client must have the ticket, too
-        let mut place = self.ticket.lock();
-        let Some((host, address)) = place.as_ref().and_then(|ticket| ticket.server.clone()) else { return };
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
-        let Some(mut ticket) = place.take() else { return };
-        drop(place);
+        let Some(mut ticket) = self.held.lock().ticket.take() else { return };
         seat.unwatch(Side::Client, self.relay.client());
         ticket.entry().disconnected();
-        ticket.left_by(&host, address, self.relay.end(), 0);
+        if let Some((host, address)) = ticket.server.take() {
+            ticket.note_left(&host, address, self.relay.end(), 0);
+        }
         let search = Search { client, traffic: self.traffic.clone(), ticket, hunt: None, unsent, kept: None, asked: None };
         drop(self.traffic.pool.try_submit(Box::new(Session::search(search))));
     }
@@ -304,12 +311,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket.get_mut() else { return };
+        let Some(ticket) = &mut self.held.get_mut().ticket else { return };
         let (moved, end) = (self.relay.moved(), self.relay.end());
         ticket.bytes = (moved.to_server(), moved.to_client());
         ticket.ending = Some(Ending::Relayed(end));
         if end != End::Closed {
-            ticket.undelivered = self.relay.undelivered();
+            let (to_server, to_client) = self.relay.undelivered();
+            ticket.undelivered = (to_server as u32, to_client as u32);
         }
     }
 }

@@ -55,6 +55,7 @@ impl fmt::Display for Failure {
             Failure::Down(Reason::TimedOut) => f.write_str("timed-out"),
             Failure::Down(Reason::Unreachable) => f.write_str("unreachable"),
             Failure::Down(Reason::NoAddress) => f.write_str("no-address"),
+            Failure::Down(Reason::NoInterface) => f.write_str("no-interface"),
             Failure::Down(Reason::Other(code)) => write!(f, "{:?}", Errno::from_raw(*code)),
             Failure::Left(End::ServerDead) => f.write_str("dead"),
             Failure::Left(End::Closed) => f.write_str("closed"),
@@ -74,15 +75,15 @@ pub struct Ticket {
     pub(super) group: Option<Arc<Group>>,
     /// The host that the session is connected to, or was at last.
     pub(super) server: Option<(Arc<Host>, SocketAddr)>,
-    /// The hosts that were tried, the one that is being tried included. Empty instead of the one that took the session at once:
-    /// most sessions are like that.
-    tried: Vec<Arc<Host>>,
-    /// Why those before failed, in the same order.
-    failures: Vec<Failure>,
-    pub(super) connect: Duration,
+    /// How many hosts were tried, the one that is being tried included.
+    pub(super) tries: u32,
+    /// The hosts that did not keep the session, in the order in which they were tried.
+    failed: Vec<(Arc<Host>, Failure)>,
+    /// How long it took until a host was connected, or the last one had failed; in microseconds.
+    connect: u32,
     pub(super) bytes: (u64, u64),
     /// Bytes of those that nobody has acknowledged.
-    pub(super) undelivered: (usize, usize),
+    pub(super) undelivered: (u32, u32),
     pub(super) ending: Option<Ending>,
 }
 
@@ -97,9 +98,9 @@ impl Ticket {
             accepted: Instant::now(),
             group: None,
             server: None,
-            tried: Vec::new(),
-            failures: Vec::new(),
-            connect: Duration::ZERO,
+            tries: 0,
+            failed: Vec::new(),
+            connect: 0,
             bytes: (0, 0),
             undelivered: (0, 0),
             ending: None,
@@ -116,44 +117,29 @@ impl Ticket {
         &self.entry
     }
 
-    /// The hosts that were tried.
-    pub(super) fn tried(&self) -> &[Arc<Host>] {
-        &self.tried
+    /// The hosts that did not keep the session.
+    pub(super) fn failed(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.failed.iter().map(|(host, _)| host)
     }
 
-    /// Whether this host was tried.
-    pub(super) fn has_tried(&self, host: &Arc<Host>) -> bool {
-        self.tried.iter().any(|tried| Arc::ptr_eq(tried, host))
+    /// This host was tried and does not keep the session.
+    pub(super) fn note_failed(&mut self, host: &Arc<Host>, failure: Failure) {
+        self.failed.push((host.clone(), failure));
     }
 
-    /// This host is tried now.
-    pub(super) fn tries(&mut self, host: &Arc<Host>) {
-        self.tried.push(host.clone());
-    }
-
-    /// The host that is being tried has failed.
-    pub(super) fn failed(&mut self, failure: Failure) {
-        self.failures.push(failure);
+    /// The search for a host has come so far now.
+    pub(super) fn note_search(&mut self, tries: usize) {
+        self.tries = tries as u32;
+        self.connect = u32::try_from(self.age().as_micros()).unwrap_or(u32::MAX);
     }
 
     /// The host was connected, was sent so many bytes, and has ended the connection so, or is taken for one that has. The session
     /// ends in the same way if no other host is left.
-    pub(super) fn left_by(&mut self, host: &Arc<Host>, address: SocketAddr, end: End, sent: u64) {
-        if self.tried.is_empty() {
-            self.tried.push(host.clone());
-        }
-        self.failures.push(Failure::Left(end));
+    pub(super) fn note_left(&mut self, host: &Arc<Host>, address: SocketAddr, end: End, sent: u64) {
+        self.note_failed(host, Failure::Left(end));
         self.server = Some((host.clone(), address));
         self.bytes = (sent, 0);
         self.ending = Some(Ending::Relayed(end));
-    }
-
-    /// The host that is being tried has the session for good.
-    pub(super) fn served_by(&mut self, host: Arc<Host>, address: SocketAddr) {
-        if self.failures.is_empty() {
-            self.tried = Vec::new();
-        }
-        self.server = Some((host, address));
     }
 
     /// How the session ends without another host to try: as the last one that was connected has ended it.
@@ -172,22 +158,20 @@ impl Ticket {
     }
 
     fn write_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.server, self.tried.last()) {
+        match (&self.server, self.failed.last()) {
             (Some((host, server)), _) => write!(f, " host={} server={server}", value(host.name())),
-            (None, Some(host)) => write!(f, " host={} server={}", value(host.name()), host.address()),
+            (None, Some((host, _))) => write!(f, " host={} server={}", value(host.name()), host.address()),
             (None, None) => f.write_str(" host=- server=-"),
         }
     }
 
     fn write_tried(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_server_new = self.server.is_some() && self.failures.is_empty();
-        write!(f, " tries={}", self.tried.len().max(is_server_new.into()))?;
-        if self.failures.is_empty() {
+        write!(f, " tries={}", self.tries)?;
+        if self.failed.is_empty() {
             return Ok(());
         }
-        let failed = self.tried.iter().zip(&self.failures);
-        let failed: Vec<String> = failed.map(|(host, failure)| format!("{}:{failure}", host.name())).collect();
-        write!(f, " tried={}", value(&failed.join(",")))
+        let failed = self.failed.iter().map(|(host, failure)| format!("{}:{failure}", host.name()));
+        write!(f, " tried={}", value(&failed.collect::<Vec<_>>().join(",")))
     }
 }
 
@@ -205,7 +189,8 @@ impl fmt::Display for Ticket {
         write!(f, " group={}", value(self.group.as_ref().map_or("-", |group| group.name())))?;
         self.write_host(f)?;
         self.write_tried(f)?;
-        write!(f, " connect={} duration={}", Millis(self.connect), Millis(self.age()))?;
+        let connect = Duration::from_micros(self.connect.into());
+        write!(f, " connect={} duration={}", Millis(connect), Millis(self.age()))?;
         write!(f, " to_server={} to_client={}", bytes.0, bytes.1)?;
         if *undelivered != (0, 0) {
             write!(f, " undelivered={}/{}", undelivered.0, undelivered.1)?;

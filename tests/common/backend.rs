@@ -1,14 +1,17 @@
 //! Backends that behave in a known way, each on a free port of loopback, each with its threads ended when it is dropped.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt};
+use crossbeam::channel::Receiver;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, shutdown, socket, sockopt,
+};
 
 use super::{DEADLINE, pattern};
 
@@ -17,7 +20,8 @@ pub struct Backend {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Accepts, with another handle to what it accepts from.
+    thread: Option<(JoinHandle<()>, TcpListener)>,
     /// Sockets that only have to exist.
     _held: Vec<OwnedFd>,
     _clients: Vec<TcpStream>,
@@ -34,6 +38,7 @@ impl Backend {
         let listener = tcpdirector::system::socket::listen(address).expect("the address is free");
         let address = listener.local_addr().unwrap();
         let (accepted, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let waits = listener.try_clone().unwrap();
         let (count, stop, behave) = (accepted.clone(), stopping.clone(), Arc::new(behave));
         let thread = thread::spawn(move || {
             for client in listener.incoming() {
@@ -47,7 +52,7 @@ impl Backend {
                 thread::spawn(move || behave(client));
             }
         });
-        Backend { address, accepted, stopping, thread: Some(thread), _held: Vec::new(), _clients: Vec::new() }
+        Backend { address, accepted, stopping, thread: Some((thread, waits)), _held: Vec::new(), _clients: Vec::new() }
     }
 
     /// Sends back what it gets, and ends when the client ends.
@@ -56,6 +61,20 @@ impl Backend {
             let _ = std::io::copy(&mut &client, &mut &client);
             let _ = client.shutdown(Shutdown::Write);
         })
+    }
+
+    /// Says nothing; what it has heard of each client, and whether that ended by a reset, comes out of the channel.
+    pub fn hearing() -> (Backend, Receiver<(Vec<u8>, bool)>) {
+        Backend::hearing_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same at a given address.
+    pub fn hearing_at(address: SocketAddr) -> (Backend, Receiver<(Vec<u8>, bool)>) {
+        let (tell, heard) = crossbeam::channel::unbounded();
+        let backend = Backend::at(address, move |client| {
+            let _ = tell.send(super::read_out(&client));
+        });
+        (backend, heard)
     }
 
     /// Reads to the end, then says its name.
@@ -136,9 +155,9 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.stopping.store(true, SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // wakes the accept; where that fails the listener is gone already
-            let _ = TcpStream::connect_timeout(&self.address, DEADLINE);
+        if let Some((thread, listener)) = self.thread.take() {
+            // wakes the accept; connecting would not, from another network
+            let _ = shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
             let _ = thread.join();
         }
     }

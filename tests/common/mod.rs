@@ -4,11 +4,12 @@
 
 pub mod admin;
 pub mod backend;
+pub mod net;
 pub mod program;
 pub mod replaceable;
 pub mod server;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -129,6 +130,21 @@ pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
     answer
 }
 
+/// Reads whatever comes, to the end; returns it, and whether it ended by a reset. Any other end fails the test.
+pub fn read_out(mut stream: &TcpStream) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => (bytes, false),
+        Err(e) if e.kind() == ErrorKind::ConnectionReset => (bytes, true),
+        Err(e) => panic!("{e} after {} bytes", bytes.len()),
+    }
+}
+
+/// Waits until the other side's kernel has acknowledged everything.
+pub fn until_acknowledged(stream: &TcpStream) {
+    until("all has arrived", || tcpdirector::system::socket::unacknowledged(stream).is_ok_and(|count| count == 0));
+}
+
 /// Connects and asks who answers; for [`backend::Backend::named`].
 pub fn ask(address: SocketAddr) -> String {
     String::from_utf8(exchange(connect(address), b"who?")).expect("a name")
@@ -146,7 +162,7 @@ pub fn is_turned_away(address: SocketAddr) -> bool {
             client.set_read_timeout(Some(DEADLINE)).unwrap();
             ends_by_reset(&client)
         }
-        Err(e) => e.kind() == std::io::ErrorKind::ConnectionReset,
+        Err(e) => e.kind() == ErrorKind::ConnectionReset,
     }
 }
 
@@ -157,7 +173,7 @@ pub fn ends_by_reset(mut stream: &TcpStream) -> bool {
         match stream.read(&mut space) {
             Ok(0) => return false,
             Ok(_) => {}
-            Err(e) => return e.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(e) => return e.kind() == ErrorKind::ConnectionReset,
         }
     }
 }

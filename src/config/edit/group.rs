@@ -83,7 +83,7 @@ fn is_new<'a>(others: impl Iterator<Item = &'a HostConfig>, host: &HostConfig, g
         if other.name == *name {
             return Err(Refusal::Conflict(format!("there is a host `{name}` in group `{group}` already")));
         }
-        if other.address == *address {
+        if other.address.is_same(address) {
             let other = &other.name;
             return Err(Refusal::Conflict(format!("host `{other}` in group `{group}` has the address {address} already")));
         }

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::super::address::{Address, AdminListen};
+use super::super::address::Address;
+use super::super::admin_listen::AdminListen;
 use super::super::model::{AdminConfig, Config, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_IDLE, GroupConfig, ServiceConfig};
 use super::{Refusal, Result, find_service};
 use crate::scheduler::Rule;
@@ -90,8 +91,9 @@ pub fn set_admin(config: &mut Config, listen: Option<&AdminListen>) -> Result<St
 
 /// Nobody listens there yet, as far as the configuration tells. Port 0 is another port each time.
 fn is_free(config: &Config, listen: &Address) -> Result<()> {
-    let service = config.services.iter().find(|service| service.listens.contains(listen));
-    let is_admin = config.admin.as_ref().is_some_and(|admin| admin.listen == AdminListen::Tcp(listen.clone()));
+    let service = config.services.iter().find(|service| service.listens.iter().any(|other| other.is_same(listen)));
+    let is_here = |admin: &AdminConfig| matches!(&admin.listen, AdminListen::Tcp(other) if other.is_same(listen));
+    let is_admin = config.admin.as_ref().is_some_and(is_here);
     let who = match service {
         _ if listen.port == 0 => return Ok(()),
         Some(service) => format!("service `{}` listens", service.name),
