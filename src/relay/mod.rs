@@ -257,7 +257,10 @@ impl Relay {
     /// Ends both flows now and resets both sides; returns whether it was this that ended the relay.
     pub fn cut(&self, end: End) -> bool {
         let is_first = self.fail(end);
-        self.is_cut.store(true, SeqCst);
+        if self.is_cut.swap(true, SeqCst) {
+            // the client may belong to somebody else by now
+            return is_first;
+        }
         // the poller hears of it and rouses the flows; the other side hears nothing: that is left to the reset at the end
         let _ = self.client.stream.shutdown(Shutdown::Read);
         let _ = self.server.stream.shutdown(Shutdown::Read);
@@ -311,6 +314,10 @@ impl Relay {
         let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
         let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0;
         if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost() {
+            return None;
+        }
+        // who has a handle of this relay still and cuts it now must leave the client alone
+        if self.is_cut.swap(true, SeqCst) {
             return None;
         }
         let client = self.client.stream.try_clone().ok()?;
@@ -431,5 +438,24 @@ mod tests {
         relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
         relay.look();
         assert_eq!(relay.end(), End::Idle);
+    }
+
+    #[test]
+    fn a_client_that_was_given_away_is_neither_given_twice_nor_cut() {
+        let (relay, _client, _host) = idle_relay();
+        relay.note_loss(Side::Server, End::ResetByServer);
+        let (given, _) = relay.take_untouched_client().expect("it is untouched");
+        assert!(relay.take_untouched_client().is_none());
+        // by a drain that has found the relay before
+        relay.cut(End::Drained);
+        assert!(!socket::is_readable(&given), "it looks as if it had ended");
+    }
+
+    #[test]
+    fn a_client_that_was_cut_is_not_given_away() {
+        let (relay, ..) = idle_relay();
+        relay.note_loss(Side::Server, End::ResetByServer);
+        relay.cut(End::Drained);
+        assert!(relay.take_untouched_client().is_none());
     }
 }
