@@ -21,6 +21,7 @@
 
 mod clock;
 mod crew;
+mod end;
 mod flow;
 mod limits;
 mod liveness;
@@ -35,21 +36,23 @@ mod progress;
 mod purse;
 pub mod seat;
 mod seats;
+mod silence;
 mod splice;
 mod watches;
 mod worker;
 
-use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam::atomic::AtomicCell;
 use parking_lot::Mutex;
 
+pub use end::End;
 pub use liveness::Liveness;
 pub use meter::Meter;
+pub use silence::Timeouts;
 
 use self::party::Party;
 use self::pool::Space;
@@ -86,66 +89,6 @@ impl Direction {
 
 /// The set of both flows.
 const BOTH: u8 = 3;
-
-/// How a relay came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Both sides ended their stream.
-    Closed,
-    /// The client reset the connection.
-    ResetByClient,
-    /// The server reset the connection.
-    ResetByServer,
-    /// The client gave no sign of life.
-    ClientDead,
-    /// The server gave no sign of life.
-    ServerDead,
-    /// No byte went either way for the idle time.
-    Idle,
-    /// The program is stopping.
-    Stopped,
-    /// The operator drains the host.
-    Drained,
-    /// This machine gave the poller no memory for it.
-    Shortage,
-    /// A thread of the relay panicked.
-    Panic,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            End::Closed => "closed",
-            End::ResetByClient => "reset-by-client",
-            End::ResetByServer => "reset-by-server",
-            End::ClientDead => "client-dead",
-            End::ServerDead => "server-dead",
-            End::Idle => "idle",
-            End::Stopped => "stopped",
-            End::Drained => "drained",
-            End::Shortage => "shortage",
-            End::Panic => "panic",
-        })
-    }
-}
-
-/// How long a relay may wait for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a byte, either way.
-    pub idle: Duration,
-    /// The same once a side has ended; no longer than the idle time.
-    pub half: Duration,
-    /// For a sign of life of either side; `None`: for ever.
-    pub dead: Option<Duration>,
-}
-
-impl Timeouts {
-    /// Only for silence.
-    pub fn idle(limit: Duration) -> Arc<Timeouts> {
-        Arc::new(Timeouts { idle: limit, half: limit, dead: None })
-    }
-}
 
 /// Two sockets and what their two flows share.
 pub struct Relay {
@@ -223,37 +166,6 @@ impl Relay {
         next
     }
 
-    /// Ends the relay if it has been silent for too long, notices a dead side; returns after what time to look again. The flows
-    /// must go on afterwards, as far as they wait: the relay ends when both have read what there is since. One that can go on and
-    /// waits for its turn may come to that much later.
-    pub fn look(&self) -> Duration {
-        const SOON: Duration = Duration::from_millis(1);
-        let (now, parties) = (self.now(), [&self.client, &self.server]);
-        let unacknowledged = parties.map(Party::unacknowledged);
-        let in_flight = unacknowledged.iter().sum();
-        if self.unacknowledged.swap(in_flight, SeqCst) != in_flight {
-            self.last_byte.store(now, SeqCst);
-        }
-        for (party, unacknowledged) in parties.into_iter().zip(unacknowledged) {
-            let dead = self.timeouts.dead.and_then(|dead| party.check(dead, unacknowledged > 0, now));
-            dead.map(|end| self.fail(end));
-        }
-        let limit = self.silence_limit();
-        let left = limit.saturating_sub(self.silent_for());
-        if left.is_zero() {
-            if !self.is_warned.load(SeqCst) {
-                self.unaware.store(BOTH, SeqCst);
-                self.is_warned.store(true, SeqCst);
-            } else if self.unaware.load(SeqCst) & !self.over.load(SeqCst) == 0 {
-                self.cut(End::Idle);
-            }
-            return SOON;
-        }
-        self.is_warned.store(false, SeqCst);
-        let dead = self.timeouts.dead.unwrap_or(limit);
-        left.min(limit / 4).min(dead / 4).min(self.settling_pause().unwrap_or(limit)).max(SOON)
-    }
-
     /// Ends both flows now and resets both sides; returns whether it was this that ended the relay.
     pub fn cut(&self, end: End) -> bool {
         let is_first = self.fail(end);
@@ -280,21 +192,6 @@ impl Relay {
     /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
     pub fn has_server_left(&self) -> bool {
         self.server.has_ended() || self.server.is_lost()
-    }
-
-    /// For how long no byte has moved.
-    pub fn silent_for(&self) -> Duration {
-        // the byte before the clock: a byte that moves in between must not lie in the future
-        let last_byte = self.last_byte.load(SeqCst);
-        let silent = self.now().wrapping_sub(last_byte);
-        Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
-    }
-
-    /// Whether nothing has moved for so long, nothing waits to be read, and both sides have acknowledged all that was written to
-    /// them: what a slow one has still to take would be lost by a cut.
-    pub fn is_at_rest(&self, silent: Duration) -> bool {
-        let parties = [&self.client, &self.server];
-        self.silent_for() >= silent && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
     }
 
     /// What the relay has moved so far.
@@ -363,30 +260,6 @@ impl Relay {
         self.total.add(direction, count);
         self.note_life();
     }
-
-    /// Something has happened that begins the silence anew.
-    fn note_life(&self) {
-        self.last_byte.store(self.now(), SeqCst);
-    }
-
-    fn now(&self) -> usize {
-        self.began.elapsed().as_millis() as usize
-    }
-
-    /// How long the relay may stay silent.
-    fn silence_limit(&self) -> Duration {
-        let has_left = |party: &Party| party.has_ended() || party.is_lost();
-        let Timeouts { idle, half, .. } = *self.timeouts;
-        let limit = if has_left(&self.client) || has_left(&self.server) { half } else { idle };
-        // more than the milliseconds of a word can tell would never come
-        limit.min(Duration::from_millis(isize::MAX as u64))
-    }
-
-    /// While one side is lost: after what time to look whether the other one has acknowledged all. Rarer the longer it takes.
-    fn settling_pause(&self) -> Option<Duration> {
-        let is_lost = self.client.is_lost() || self.server.is_lost();
-        is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)))
-    }
 }
 
 impl Drop for Relay {
@@ -412,6 +285,7 @@ impl Drop for CutOnPanic<'_> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Duration;
 
     use super::*;
 

@@ -7,6 +7,7 @@ mod listener;
 mod manager;
 mod report;
 mod resolver;
+mod search;
 mod session;
 mod ticket;
 

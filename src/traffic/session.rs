@@ -2,22 +2,20 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::connect::{Connected, Hunt};
-use super::first::{Kept, Outcome};
+use super::connect::Connected;
+use super::first::Kept;
+use super::search::{Found, Search};
 use super::ticket::{Ending, Ticket};
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
 use crate::relay::seat::{Carried, For, Next, Seat, Side};
-use crate::relay::{Direction, End, Liveness, Relay};
-use crate::state::{Health, Lease, Link, Service, Wait};
+use crate::relay::{Direction, End, Relay};
+use crate::state::{Lease, Link, Service};
 use crate::system::socket;
-
-/// A client that has waited for so long may have gone again.
-const FRESH: Duration = Duration::from_millis(1);
 
 /// How often a session without a server looks up whether the program is stopping.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,28 +26,6 @@ pub struct Session {
     search: Mutex<Option<Box<Search>>>,
     running: OnceLock<Running>,
     look: Duration,
-}
-
-/// A client that has no server yet.
-struct Search {
-    client: TcpStream,
-    traffic: Arc<Traffic>,
-    ticket: Box<Ticket>,
-    hunt: Option<Hunt>,
-    /// What the client has said to a server that went before it was passed on.
-    unsent: Vec<u8>,
-    /// With `<replay>`: what the client has sent so far.
-    kept: Option<Kept>,
-    /// With `<replay>`: a host that is connected and has not answered yet.
-    asked: Option<Asked>,
-}
-
-/// A host that has not answered yet.
-struct Asked {
-    connected: Connected,
-    since: Instant,
-    liveness: Liveness,
-    _wait: Wait,
 }
 
 /// A session that is being relayed. The order of the fields is the order of the end: sockets closed (a stop or a drain may hold the
@@ -74,7 +50,7 @@ impl Session {
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Box::new(Ticket::new(&traffic.director.roster, service, peer, listen));
-        Session::search(Search { client, traffic, ticket, hunt: None, unsent: Vec::new(), kept, asked: None })
+        Session::search(Search::new(client, traffic, ticket, Vec::new(), kept))
     }
 
     fn search(search: Search) -> Session {
@@ -132,142 +108,6 @@ impl Carried for Session {
     }
 }
 
-/// A host for the client, and what it has answered.
-struct Found {
-    connected: Connected,
-    answer: Vec<u8>,
-    is_client_lost: bool,
-    /// How the connection to the host was lost, if it was.
-    server_lost: Option<End>,
-}
-
-impl Search {
-    /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes its time.
-    fn step(&mut self, seat: &Arc<Seat>, space: &mut Space) -> Result<Option<Found>, Ending> {
-        loop {
-            let asked = match self.asked.take() {
-                Some(asked) => asked,
-                None => match (self.connect(seat)?, &mut self.kept) {
-                    (None, _) => return Ok(None),
-                    (Some(connected), None) => return Ok(Some(Found::new(connected))),
-                    (Some(connected), Some(kept)) => {
-                        kept.begin();
-                        self.asked(connected, seat)
-                    }
-                },
-            };
-            match self.ask(&asked, seat, space) {
-                Ok(Some(Outcome::Answer(answer))) => return Ok(Some(Found { answer, ..Found::new(asked.connected) })),
-                Ok(Some(Outcome::ClientLost)) => return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) })),
-                Ok(Some(Outcome::Left(end))) if self.has_another() => {
-                    self.note_left(&asked, end);
-                    drop(asked);
-                    seat.forget(Side::Server);
-                }
-                // nobody else is left: the session goes on as it would without replay
-                Ok(Some(Outcome::Left(end))) => {
-                    let server_lost = Some(end).filter(|end| *end != End::Closed);
-                    return Ok(Some(Found { server_lost, ..Found::new(asked.connected) }));
-                }
-                Ok(None) => {
-                    self.asked = Some(asked);
-                    return Ok(None);
-                }
-                Err(ending) => {
-                    self.ticket.server = Some((asked.connected.lease.host().clone(), asked.connected.address));
-                    self.ticket.bytes.0 = self.count_sent(&asked);
-                    return Err(ending);
-                }
-            }
-        }
-    }
-
-    /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
-    fn connect(&mut self, seat: &Seat) -> Result<Option<Connected>, Ending> {
-        let Search { client, traffic, ticket, hunt, unsent, .. } = self;
-        let hunt = hunt.get_or_insert_with(|| {
-            let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
-            Hunt::new(group, ticket.failed().cloned().collect(), ticket.age() < FRESH)
-        });
-        let result = hunt.step((client, !unsent.is_empty()), traffic, seat, ticket);
-        ticket.note_search(hunt.tries());
-        match &result {
-            Ok(None) if ticket.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
-            _ => result,
-        }
-    }
-
-    /// Begins the first exchange with a host.
-    fn asked(&self, connected: Connected, seat: &Arc<Seat>) -> Asked {
-        // what is kept may go out in pieces
-        let _ = connected.server.set_nodelay(true);
-        let wait = self.traffic.director.waiting.enter(connected.lease.host(), seat);
-        Asked { connected, since: Instant::now(), liveness: Liveness::default(), _wait: wait }
-    }
-
-    /// With `<replay>`, the first exchange with a host.
-    fn ask(&mut self, asked: &Asked, seat: &Seat, space: &mut Space) -> Result<Option<Outcome>, Ending> {
-        let Asked { connected: Connected { server, lease, .. }, .. } = asked;
-        let Search { client, ticket, kept: Some(kept), .. } = self else { return Ok(None) };
-        let is_over = || match ticket.entry().is_stopping() {
-            true => Some(End::Stopped),
-            false => lease.host().is_drained().then_some(End::Drained),
-        };
-        let outcome = kept.step(client, server, ticket.service.timeouts().idle, &is_over, space)?;
-        if outcome.is_none() {
-            seat.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
-            seat.watch_room(Side::Server, server).map_err(|_| Ending::Shortage)?;
-        }
-        let is_lost = || self.is_dead(asked) || self.is_elsewhere_better(asked);
-        Ok(match outcome {
-            None if is_lost() => Some(Outcome::Left(End::ServerDead)),
-            outcome => outcome,
-        })
-    }
-
-    /// Whether the host gives no sign of life.
-    fn is_dead(&self, asked: &Asked) -> bool {
-        let server = &asked.connected.server;
-        let is_waited_for = socket::unacknowledged(server).is_ok_and(|count| count > 0);
-        let now = asked.since.elapsed().as_millis() as usize;
-        self.ticket.service.timeouts().dead.is_some_and(|dead| asked.liveness.check(server, dead, is_waited_for, now))
-    }
-
-    /// Whether the host went down since it was connected, and there is another one to try.
-    fn is_elsewhere_better(&self, asked: &Asked) -> bool {
-        let is_down = match asked.connected.lease.host().health() {
-            Health::Down { since, .. } => since > asked.since,
-            Health::Up { .. } => false,
-        };
-        is_down && self.has_another()
-    }
-
-    /// Whether there is another host to try.
-    fn has_another(&self) -> bool {
-        self.hunt.as_ref().is_some_and(|hunt| hunt.has_another())
-    }
-
-    /// The host has left without an answer.
-    fn note_left(&mut self, asked: &Asked, end: End) {
-        let Connected { address, lease, .. } = &asked.connected;
-        let sent = self.count_sent(asked);
-        self.ticket.note_left(lease.host(), *address, end, sent);
-    }
-
-    /// What was sent to a host that did not answer, which counts for it all the same.
-    fn count_sent(&self, asked: &Asked) -> u64 {
-        let sent = self.kept.as_ref().map_or(0, Kept::sent);
-        asked.connected.lease.host().meter().add(Direction::ToServer, sent);
-        sent as u64
-    }
-}
-
-impl Found {
-    fn new(connected: Connected) -> Found {
-        Found { connected, answer: Vec::new(), is_client_lost: false, server_lost: None }
-    }
-}
-
 impl Running {
     /// Makes the relay.
     fn new(search: Search, found: Found) -> Running {
@@ -304,7 +144,7 @@ impl Running {
         if let Some((host, address)) = ticket.server.take() {
             ticket.note_left(&host, address, self.relay.end(), 0);
         }
-        let search = Search { client, traffic: self.traffic.clone(), ticket, hunt: None, unsent, kept: None, asked: None };
+        let search = Search::new(client, self.traffic.clone(), ticket, unsent, None);
         drop(self.traffic.pool.try_submit(Box::new(Session::search(search))));
     }
 }

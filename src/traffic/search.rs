@@ -1,0 +1,188 @@
+//! A client that has no server yet: the search for one goes on until a host is connected; with `<replay>`, until one has answered.
+//! Runs on an accept thread or a pool thread, and never waits. Owns no lock: one thread at a time has it.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Traffic;
+use super::connect::{Connected, Hunt};
+use super::first::{Kept, Outcome};
+use super::ticket::{Ending, Ticket};
+use crate::relay::pool::Space;
+use crate::relay::seat::{Seat, Side};
+use crate::relay::{Direction, End, Liveness};
+use crate::state::{Health, Wait};
+use crate::system::socket;
+
+/// A client that has waited for so long may have gone again.
+const FRESH: Duration = Duration::from_millis(1);
+
+/// A client that has no server yet.
+pub(super) struct Search {
+    pub(super) client: TcpStream,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) ticket: Box<Ticket>,
+    hunt: Option<Hunt>,
+    /// What the client has said to a server that went before it was passed on.
+    pub(super) unsent: Vec<u8>,
+    /// With `<replay>`: what the client has sent so far.
+    pub(super) kept: Option<Kept>,
+    /// With `<replay>`: a host that is connected and has not answered yet.
+    asked: Option<Asked>,
+}
+
+/// A host that has not answered yet.
+struct Asked {
+    connected: Connected,
+    since: Instant,
+    liveness: Liveness,
+    _wait: Wait,
+}
+
+/// A host for the client, and what it has answered.
+pub(super) struct Found {
+    pub(super) connected: Connected,
+    pub(super) answer: Vec<u8>,
+    pub(super) is_client_lost: bool,
+    /// How the connection to the host was lost, if it was.
+    pub(super) server_lost: Option<End>,
+}
+
+impl Search {
+    /// Begins. `unsent`: what was read from the client before, and passed on to nobody.
+    pub(super) fn new(
+        client: TcpStream,
+        traffic: Arc<Traffic>,
+        ticket: Box<Ticket>,
+        unsent: Vec<u8>,
+        kept: Option<Kept>,
+    ) -> Search {
+        Search { client, traffic, ticket, hunt: None, unsent, kept, asked: None }
+    }
+
+    /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes its time.
+    pub(super) fn step(&mut self, seat: &Arc<Seat>, space: &mut Space) -> Result<Option<Found>, Ending> {
+        loop {
+            let asked = match self.asked.take() {
+                Some(asked) => asked,
+                None => match (self.connect(seat)?, &mut self.kept) {
+                    (None, _) => return Ok(None),
+                    (Some(connected), None) => return Ok(Some(Found::new(connected))),
+                    (Some(connected), Some(kept)) => {
+                        kept.begin();
+                        self.asked(connected, seat)
+                    }
+                },
+            };
+            match self.ask(&asked, seat, space) {
+                Ok(Some(Outcome::Answer(answer))) => return Ok(Some(Found { answer, ..Found::new(asked.connected) })),
+                Ok(Some(Outcome::ClientLost)) => return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) })),
+                Ok(Some(Outcome::Left(end))) if self.has_another() => {
+                    self.note_left(&asked, end);
+                    drop(asked);
+                    seat.forget(Side::Server);
+                }
+                // nobody else is left: the session goes on as it would without replay
+                Ok(Some(Outcome::Left(end))) => {
+                    let server_lost = Some(end).filter(|end| *end != End::Closed);
+                    return Ok(Some(Found { server_lost, ..Found::new(asked.connected) }));
+                }
+                Ok(None) => {
+                    self.asked = Some(asked);
+                    return Ok(None);
+                }
+                Err(ending) => {
+                    self.ticket.server = Some((asked.connected.lease.host().clone(), asked.connected.address));
+                    self.ticket.bytes.0 = self.count_sent(&asked);
+                    return Err(ending);
+                }
+            }
+        }
+    }
+
+    /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
+    fn connect(&mut self, seat: &Seat) -> Result<Option<Connected>, Ending> {
+        let Search { client, traffic, ticket, hunt, unsent, .. } = self;
+        let hunt = hunt.get_or_insert_with(|| {
+            let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
+            Hunt::new(group, ticket.failed().cloned().collect(), ticket.age() < FRESH)
+        });
+        let result = hunt.step((client, !unsent.is_empty()), traffic, seat, ticket);
+        ticket.note_search(hunt.tries());
+        match &result {
+            Ok(None) if ticket.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
+            _ => result,
+        }
+    }
+
+    /// Begins the first exchange with a host.
+    fn asked(&self, connected: Connected, seat: &Arc<Seat>) -> Asked {
+        // what is kept may go out in pieces
+        let _ = connected.server.set_nodelay(true);
+        let wait = self.traffic.director.waiting.enter(connected.lease.host(), seat);
+        Asked { connected, since: Instant::now(), liveness: Liveness::default(), _wait: wait }
+    }
+
+    /// With `<replay>`, the first exchange with a host.
+    fn ask(&mut self, asked: &Asked, seat: &Seat, space: &mut Space) -> Result<Option<Outcome>, Ending> {
+        let Asked { connected: Connected { server, lease, .. }, .. } = asked;
+        let Search { client, ticket, kept: Some(kept), .. } = self else { return Ok(None) };
+        let is_over = || match ticket.entry().is_stopping() {
+            true => Some(End::Stopped),
+            false => lease.host().is_drained().then_some(End::Drained),
+        };
+        let outcome = kept.step(client, server, ticket.service.timeouts().idle, &is_over, space)?;
+        if outcome.is_none() {
+            seat.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
+            seat.watch_room(Side::Server, server).map_err(|_| Ending::Shortage)?;
+        }
+        let is_lost = || self.is_dead(asked) || self.is_elsewhere_better(asked);
+        Ok(match outcome {
+            None if is_lost() => Some(Outcome::Left(End::ServerDead)),
+            outcome => outcome,
+        })
+    }
+
+    /// Whether the host gives no sign of life.
+    fn is_dead(&self, asked: &Asked) -> bool {
+        let server = &asked.connected.server;
+        let is_waited_for = socket::unacknowledged(server).is_ok_and(|count| count > 0);
+        let now = asked.since.elapsed().as_millis() as usize;
+        self.ticket.service.timeouts().dead.is_some_and(|dead| asked.liveness.check(server, dead, is_waited_for, now))
+    }
+
+    /// Whether the host went down since it was connected, and there is another one to try.
+    fn is_elsewhere_better(&self, asked: &Asked) -> bool {
+        let is_down = match asked.connected.lease.host().health() {
+            Health::Down { since, .. } => since > asked.since,
+            Health::Up { .. } => false,
+        };
+        is_down && self.has_another()
+    }
+
+    /// Whether there is another host to try.
+    fn has_another(&self) -> bool {
+        self.hunt.as_ref().is_some_and(|hunt| hunt.has_another())
+    }
+
+    /// The host has left without an answer.
+    fn note_left(&mut self, asked: &Asked, end: End) {
+        let Connected { address, lease, .. } = &asked.connected;
+        let sent = self.count_sent(asked);
+        self.ticket.note_left(lease.host(), *address, end, sent);
+    }
+
+    /// What was sent to a host that did not answer, which counts for it all the same.
+    fn count_sent(&self, asked: &Asked) -> u64 {
+        let sent = self.kept.as_ref().map_or(0, Kept::sent);
+        asked.connected.lease.host().meter().add(Direction::ToServer, sent);
+        sent as u64
+    }
+}
+
+impl Found {
+    fn new(connected: Connected) -> Found {
+        Found { connected, answer: Vec::new(), is_client_lost: false, server_lost: None }
+    }
+}
