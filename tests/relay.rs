@@ -268,6 +268,18 @@ fn a_client_that_stops_reading_is_let_go_when_its_server_resets() {
 }
 
 #[test]
+fn a_host_that_is_stuck_in_writing_still_reads_what_a_client_sent_before_it_reset() {
+    // both directions are full, and the host reads nothing before somebody takes what it says
+    let backend = Backend::echo();
+    let daemon = through(&backend);
+    let mut client = daemon.connect();
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    while client.write(&[7; 65536]).is_ok() {}
+    reset(client);
+    daemon.settle();
+}
+
+#[test]
 fn bytes_are_counted_for_the_host_while_they_move() {
     let backend = Backend::echo();
     let daemon = through(&backend);

@@ -245,7 +245,7 @@ impl Flow<'_> {
             return Err(Over);
         }
         self.seat.look_within(self.relay.settling_pause().unwrap_or_default());
-        self.wait_for_bytes()
+        self.wait_for_sink_alone()
     }
 
     /// Parks until there is something to read.
@@ -256,9 +256,31 @@ impl Flow<'_> {
 
     /// Parks until there is room to write; meanwhile the source may be lost, which changes nothing: what it had sent goes first.
     fn wait_for_room(&self) -> Result<Next, Over> {
+        if self.source.is_lost() {
+            return self.wait_for_sink_alone();
+        }
         self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
         Ok(Next::Wait(For::Sink))
+    }
+
+    /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to hear, and not read before that
+    /// was taken: it is dropped.
+    fn wait_for_sink_alone(&self) -> Result<Next, Over> {
+        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
+        // what comes after the next call will be told of
+        self.seat.widen(self.direction);
+        match socket::discard(&self.sink.stream, SHARE) {
+            Ok(0) => Ok(Next::Wait(For::Anything)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Next::Wait(For::Anything)),
+            Ok(_) => Ok(Next::Yield),
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(Next::Yield),
+            Err(_) => {
+                self.sink.lose();
+                Err(Over)
+            }
+        }
     }
 
     fn leave_if_short(&self, watched: io::Result<()>) -> Result<(), Over> {

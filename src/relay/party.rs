@@ -11,7 +11,7 @@ use super::End;
 use super::liveness::Liveness;
 use super::seat::Side;
 use crate::system::socket;
-use crate::system::tcp_info::{State, TcpInfo};
+use crate::system::tcp_info::TcpInfo;
 
 /// What the kernel holds at most of bulk that it has not sent yet, for a side that has not taken much so far.
 const UNSENT: u32 = 512 * 1024;
@@ -97,7 +97,7 @@ impl Party {
     /// told once, and it may have been told to the writer, or to nobody.
     pub(super) fn is_end(&self, read: u64) -> bool {
         let is_sure = !self.is_lost() && self.bulk.load() != Bulk::Spliced;
-        is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.state != State::Closed || info.received == read + 1)
+        is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.has_come_to_end(read))
     }
 
     /// Notes that the connection is lost.

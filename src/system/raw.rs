@@ -24,6 +24,14 @@ pub fn receive<'a>(socket: &TcpStream, space: &'a mut [MaybeUninit<u8>]) -> io::
     Ok(unsafe { std::slice::from_raw_parts(space.as_ptr().cast(), count as usize) })
 }
 
+/// Takes up to so many bytes that have come and drops them, without waiting; tells how many, 0 at the end of the stream.
+pub fn discard(socket: &TcpStream, most: usize) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: with MSG_TRUNC the kernel takes the bytes of a TCP socket without writing them anywhere (tcp(7))
+    let count = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), most, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
 /// Bytes that were written to the socket and that the other side has not acknowledged (SIOCOUTQ, tcp(7)).
 pub fn unacknowledged(socket: &TcpStream) -> io::Result<usize> {
     queued(socket, libc::TIOCOUTQ)

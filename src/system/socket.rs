@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use nix::{setsockopt_impl, sockopt_impl};
 
 use super::interfaces;
-pub use super::raw::{receive, unacknowledged, unread};
+pub use super::raw::{discard, receive, unacknowledged, unread};
 
 /// Whether a listening socket may overlap with others on the same port that say so too, such as `*:80` with `10.0.0.1:80`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub struct TcpInfo {
     /// Segments that have come; 0 before Linux 4.2, which does not count them.
     pub segments_in: u32,
     /// Bytes of the other side's stream that have come, its end counted as one; 0 before Linux 4.1.
-    pub received: u64,
+    received: u64,
 }
 
 /// The states of a connection that make a difference here.
@@ -67,10 +67,38 @@ impl TcpInfo {
         self.last_acknowledgement.min(self.last_data_received)
     }
 
+    /// Whether the other side's stream has come to its end, when so many bytes of it were read and no more come. A kernel that does not
+    /// count them cannot tell an end from a reset that nobody was told of.
+    pub fn has_come_to_end(&self, read: u64) -> bool {
+        let is_counted = self.received > 0 || self.segments_in > 0;
+        self.state != State::Closed || !is_counted || self.received == read + 1
+    }
+
     /// Whether the kernel has asked the other side for a sign of life since the last one. One that reads
     /// nothing answers, though it leaves no room. It is asked ever more seldom, up to every two
     /// minutes, and so one question that was lost on its way says nothing.
     pub fn has_asked(&self) -> bool {
         self.retransmits > 0 || self.probes > 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_counts_no_bytes_has_ends_of_streams_too() {
+        let closed = |received, segments_in| TcpInfo {
+            state: State::Closed,
+            retransmits: 0,
+            probes: 0,
+            last_data_received: Duration::ZERO,
+            last_acknowledgement: Duration::ZERO,
+            segments_in,
+            received,
+        };
+        let ends =
+            [(6, 9), (5, 9), (6, 0), (0, 2), (0, 0)].map(|(received, segments)| closed(received, segments).has_come_to_end(5));
+        assert_eq!(ends, [true, false, true, false, true]);
     }
 }
