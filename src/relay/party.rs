@@ -97,7 +97,9 @@ impl Party {
     /// told once, and it may have been told to the writer, or to nobody.
     pub(super) fn is_end(&self, read: u64) -> bool {
         let is_sure = !self.is_lost() && self.bulk.load() != Bulk::Spliced;
-        is_sure || TcpInfo::of(&self.stream).is_ok_and(|info| info.has_come_to_end(read))
+        // where the kernel does not count, a cut stream must not look whole
+        let counted = || TcpInfo::of(&self.stream).is_ok_and(|info| info.has_come_to_end(read).unwrap_or(!self.is_lost()));
+        is_sure || counted()
     }
 
     /// Notes that the connection is lost.

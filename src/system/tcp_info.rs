@@ -67,11 +67,14 @@ impl TcpInfo {
         self.last_acknowledgement.min(self.last_data_received)
     }
 
-    /// Whether the other side's stream has come to its end, when so many bytes of it were read and no more come. A kernel that does not
-    /// count them cannot tell an end from a reset that nobody was told of.
-    pub fn has_come_to_end(&self, read: u64) -> bool {
+    /// Whether the other side's stream has come to its end, when so many bytes of it were read and no more come. `None`: this kernel
+    /// does not count them, and the connection is closed, so that it cannot tell an end from a reset.
+    pub fn has_come_to_end(&self, read: u64) -> Option<bool> {
         let is_counted = self.received > 0 || self.segments_in > 0;
-        self.state != State::Closed || !is_counted || self.received == read + 1
+        match self.state {
+            State::Closed => is_counted.then_some(self.received == read + 1),
+            State::Connecting | State::Connected => Some(true),
+        }
     }
 
     /// Whether the kernel has asked the other side for a sign of life since the last one. One that reads
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_that_counts_no_bytes_has_ends_of_streams_too() {
+    fn an_end_is_told_from_a_reset_by_the_bytes_that_have_come_where_they_are_counted() {
         let closed = |received, segments_in| TcpInfo {
             state: State::Closed,
             retransmits: 0,
@@ -97,8 +100,8 @@ mod tests {
             segments_in,
             received,
         };
-        let ends =
-            [(6, 9), (5, 9), (6, 0), (0, 2), (0, 0)].map(|(received, segments)| closed(received, segments).has_come_to_end(5));
-        assert_eq!(ends, [true, false, true, false, true]);
+        let end = |received, segments| closed(received, segments).has_come_to_end(5);
+        assert_eq!([end(6, 9), end(6, 0), end(5, 9), end(0, 2)], [true, true, false, false].map(Some));
+        assert_eq!(end(0, 0), None);
     }
 }
