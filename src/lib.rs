@@ -19,7 +19,7 @@
 //! | 7 | `main`, `stay`, `demo`, `diff` | flags, start; signals, exit status; the demo; what differs between two files |
 //! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop, leave it to a successor |
 //! | 5 | [`budget`] | what a configuration may cost |
-//! | 4 | [`traffic`] | the way of a connection: listener, session, connect; the manager and the resolver |
+//! | 4 | [`traffic`] | the way of a connection: listener, session, search, connect; the manager and the resolver |
 //! | 4 | [`admin`] | the management pages, behind an acceptor of our own |
 //! | 3 | [`state`] | director, service, group, host; all behind locks |
 //! | 2 | [`config`] | XML to plain values, every complaint with its place |
@@ -30,11 +30,20 @@
 //! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While the
 //! pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits in a
 //! bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session picks a host of the
-//! enabled group and counts the pick in one act, connects, and goes on to the next host while hosts fail; with `<replay>` also when
-//! a host ends the connection before it has answered. Then it is relayed: what the client has sent already goes on at once, with
+//! enabled group and counts the pick in one act, connects, and goes on to the next host while hosts fail, or reset the connection
+//! before a byte has passed; with `<replay>` also when a host ends it before it has answered. Then it is relayed: what the client has sent already goes on at once, with
 //! the last step of the handshake, and from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells
 //! the rules). Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last
 //! thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//!
+//! # Invisible
+//!
+//! Whatever the two ends of a session do, each sees what it could have seen if the other had been at the other end of one
+//! connection: [`relay`] has the rules. `tests/invisible.rs` runs scripts for both ends on a direct connection and through the
+//! program, and says where they differ. Three facts of the kernel decide much of it: the receive queue of a socket outlives a reset;
+//! the error of a reset is told once, to whoever reads or writes first, and by splice(2) perhaps to nobody, so that only the count of
+//! the bytes that have come tells an end from a cut (`system::tcp_info`); and nothing tells that bytes were acknowledged, so that
+//! the alarm of a session asks.
 //!
 //! # One way to change anything
 //!
@@ -65,7 +74,11 @@
 //! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot forge a pair.
 //! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a session can be seen, and a drain can
 //!   end it, while it runs.
-//! * A client that reaches no host is reset, not closed: an empty answer must not look complete.
+//! * A client that reaches no host is reset, not closed: an empty answer must not look complete. With `<replay>`, one whose last host
+//!   has ended the connection in good order sees that end.
+//! * A server's socket gets TCP_NODELAY before its second write: the first never waits, and many a session has but one.
+//! * Bulk is spliced to a side that has taken 2 MiB of it. To splice at once filled 20 MB of the kernel for a client that read
+//!   nothing; so it is 5 (HAProxy 8), and bulk is as fast as before.
 //! * The operator's side of a host is not saved to the file: it is about today, the file is about every day.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
