@@ -198,3 +198,27 @@ fn the_program_splices_bulk_and_nothing_else() {
     echo_of(&client, &pattern(20_000_000));
     assert!(pipes() > before, "bulk went the slow way");
 }
+
+#[test]
+fn a_client_that_asks_for_much_and_reads_nothing_is_given_little_of_it() {
+    let backend = Backend::with(|mut client| {
+        let chunk = vec![7; 65_536];
+        while client.write_all(&chunk).is_ok() {}
+    });
+    let daemon = with_pipes(8, &backend, "");
+    let client = daemon.connect();
+    let given = || {
+        let relay = daemon.daemon.director().roster.lines().first()?.link.as_ref()?.relay();
+        Some(relay?.moved().to_client())
+    };
+    let (mut last, mut looks) = (0, 0);
+    until("nothing more goes to it", || {
+        let now = given().unwrap_or(0);
+        looks = if now > 0 && now == last { looks + 1 } else { 0 };
+        last = now;
+        looks == 100
+    });
+    // what is spliced at once fills 4 MB of the kernel for the client alone, and more for the host
+    assert!(last < 2 << 20, "{last} bytes");
+    reset(client);
+}
