@@ -1,9 +1,12 @@
 //! What happens to bytes, ends of stream and resets on their way through a relay.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn};
 
 use crate::common::backend::{Backend, checksum};
 use crate::common::{DEADLINE, TestDaemon, ends_by_reset, exchange, one_service, pattern, read_all, reset, until};
@@ -276,6 +279,25 @@ fn a_host_that_is_stuck_in_writing_still_reads_what_a_client_sent_before_it_rese
     client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     while client.write(&[7; 65536]).is_ok() {}
     reset(client);
+    daemon.settle();
+}
+
+#[test]
+fn a_client_that_never_takes_what_a_host_left_to_it_is_let_go_after_the_time_of_half() {
+    // more than the client's own kernel holds for it, less than this one does
+    let backend = Backend::with(|mut client| {
+        let _ = client.write_all(&[7; 100_000]);
+        thread::sleep(Duration::from_millis(500));
+        reset(client);
+    });
+    let timeout = "<timeout idle=\"60s\" half=\"700ms\"/>";
+    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], timeout));
+    let socket = nix::sys::socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBuf, &2048).unwrap();
+    let SocketAddr::V4(address) = daemon.address() else { panic!("the tests use IPv4") };
+    nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
+    let mut client = TcpStream::from(socket);
+    client.read_exact(&mut [0]).unwrap();
     daemon.settle();
 }
 

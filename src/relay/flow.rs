@@ -214,8 +214,9 @@ impl Flow<'_> {
         if self.source.is_shut() && !self.source.is_lost() {
             return Err(Over);
         }
-        let has_hung_up = self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
-        if has_hung_up && !self.source.is_shut() {
+        let has_hung_up =
+            || !self.source.is_lost() && self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
+        if has_hung_up() && !self.source.is_shut() {
             let reset = io::Error::from(ErrorKind::ConnectionReset);
             self.lose_source(self.source.end_by(&reset));
         }
@@ -226,7 +227,9 @@ impl Flow<'_> {
     }
 
     pub(super) fn lose_source(&self, end: End) {
-        self.relay.note_life();
+        if !self.source.is_lost() {
+            self.relay.note_life();
+        }
         self.source.lose();
         self.relay.fail(end);
     }
