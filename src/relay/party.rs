@@ -116,6 +116,7 @@ impl Party {
     pub(super) fn end_by(&self, error: &io::Error) -> End {
         match self.side {
             _ if socket::is_dead(error) => self.dead(),
+            _ if socket::is_our_shortage(error) => End::Shortage,
             Side::Client => End::ResetByClient,
             Side::Server => End::ResetByServer,
         }

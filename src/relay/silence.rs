@@ -93,6 +93,6 @@ impl Relay {
     /// While one side is lost: after what time to look whether the other one has acknowledged all. Rarer the longer it takes.
     pub(super) fn settling_pause(&self) -> Option<Duration> {
         let is_lost = self.client.is_lost() || self.server.is_lost();
-        is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)))
+        is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1)))
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct Search {
 struct Asked {
     connected: Connected,
     since: Instant,
-    liveness: Liveness,
+    /// Of the host, and of the client.
+    liveness: [Liveness; 2],
     _wait: Wait,
 }
 
@@ -121,7 +122,7 @@ impl Search {
         // what is kept may go out in pieces
         let _ = connected.server.set_nodelay(true);
         let wait = self.traffic.director.waiting.enter(connected.lease.host(), seat);
-        Asked { connected, since: Instant::now(), liveness: Liveness::default(), _wait: wait }
+        Asked { connected, since: Instant::now(), liveness: Default::default(), _wait: wait }
     }
 
     /// With `<replay>`, the first exchange with a host.
@@ -144,12 +145,17 @@ impl Search {
         })
     }
 
-    /// Whether the host gives no sign of life.
+    /// Whether the host gives no sign of life. The client, to whom nothing was written, is asked by the kernel alone: see
+    /// [`Kept::step`] for what becomes of one that is dead.
     fn is_dead(&self, asked: &Asked) -> bool {
         let server = &asked.connected.server;
         let is_waited_for = socket::unacknowledged(server).is_ok_and(|count| count > 0);
         let now = asked.since.elapsed().as_millis() as usize;
-        self.ticket.service.timeouts().dead.is_some_and(|dead| asked.liveness.check(server, dead, is_waited_for, now))
+        let [of_host, of_client] = &asked.liveness;
+        self.ticket.service.timeouts().dead.is_some_and(|dead| {
+            of_client.check(&self.client, dead, false, now);
+            of_host.check(server, dead, is_waited_for, now)
+        })
     }
 
     /// Whether the host went down since it was connected, and there is another one to try.
