@@ -89,6 +89,10 @@ impl Kept {
         space: &mut Space,
     ) -> Result<Option<Outcome>, Ending> {
         loop {
+            // before the host is judged by its end: a client that has just come may have spoken meanwhile
+            if self.bytes.is_empty() && self.receive(client, space).map_err(|_| Ending::ClientGone)? {
+                self.last_byte = Instant::now();
+            }
             match self.send(server) {
                 Ok(0) => {}
                 Ok(_) => self.last_byte = Instant::now(),
