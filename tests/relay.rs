@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt
 
 use crate::common::backend::{Backend, checksum};
 use crate::common::{
-    DEADLINE, TestDaemon, ends_by_reset, exchange, one_service, pattern, read_all, reset, until, until_acknowledged,
+    DEADLINE, TestDaemon, ends_by_reset, exchange, is_closed, one_service, pattern, read_all, reset, until, until_acknowledged,
 };
 
 fn through(backend: &Backend) -> TestDaemon {
@@ -149,7 +149,7 @@ fn a_reset_by_the_server_is_not_hidden_by_a_client_that_keeps_sending() {
         let mut writer = client.try_clone().unwrap();
         let writing = thread::spawn(move || while writer.write_all(&[7; 100]).is_ok() {});
         // here too the writer may have got the error; the state of the socket tells the two ends apart
-        let is_reset = ends_by_reset(&client) || tcpdirector::system::socket::is_closed(&client);
+        let is_reset = ends_by_reset(&client) || is_closed(&client);
         assert!(is_reset, "the client saw a clean end");
         writing.join().unwrap();
     }
@@ -346,7 +346,7 @@ fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
         let began = Instant::now();
         let mut is_reset = false;
         while !is_reset && began.elapsed() < DEADLINE {
-            is_reset = tcpdirector::system::socket::is_closed(&client);
+            is_reset = is_closed(&client);
             thread::sleep(Duration::from_millis(5));
         }
         send.send(is_reset).unwrap();

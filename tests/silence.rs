@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
 use tcpdirector::relay::Relay;
-use tcpdirector::system::socket::is_closed;
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, one_service, pattern, until};
+use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, is_closed, one_service, pattern, until};
 
 /// The relay of the only session.
 fn relay(daemon: &TestDaemon) -> Option<std::sync::Arc<Relay>> {

@@ -1,6 +1,9 @@
 //! How a relay comes to its end: the word of the log.
 
-use std::fmt;
+use std::{fmt, io};
+
+use super::seat::Side;
+use crate::system::socket;
 
 /// How a relay came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,26 @@ pub enum End {
     Shortage,
     /// A thread of the relay panicked.
     Panic,
+}
+
+impl End {
+    /// How a relay ends when an operation on this side's socket fails so.
+    pub fn by(side: Side, error: &io::Error) -> End {
+        match side {
+            _ if socket::is_dead(error) => End::dead(side),
+            _ if socket::is_our_shortage(error) => End::Shortage,
+            Side::Client => End::ResetByClient,
+            Side::Server => End::ResetByServer,
+        }
+    }
+
+    /// How it ends when this side gives no sign of life.
+    pub fn dead(side: Side) -> End {
+        match side {
+            Side::Client => End::ClientDead,
+            Side::Server => End::ServerDead,
+        }
+    }
 }
 
 impl fmt::Display for End {

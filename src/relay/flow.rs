@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::party::Party;
-use super::pool::{BUFFER, LEAST, Space};
+use super::pool::{BUFFER, Space};
 use super::progress::{Progress, Rest};
 use super::seat::{For, Next, Seat};
 use super::{Direction, End, Relay};
@@ -57,8 +57,9 @@ impl Flow<'_> {
         if progress.is_at_end {
             return self.watch();
         }
-        // a server that was connected a moment ago has nothing to say yet; if it has, the poller says so
-        if self.direction == Direction::ToClient && !self.seat.is_watched(self.source.side) {
+        // a server that was connected a moment ago has nothing to say yet, nor has a client that was read before; if one has, the
+        // poller says so
+        if !self.seat.is_watched(self.source.side) {
             return self.wait_for_bytes();
         }
         self.pass_on(progress, space)
@@ -67,10 +68,10 @@ impl Flow<'_> {
     /// Delivers what was read before, as far as there is room; returns whether that was all.
     fn deliver_rest(&self, rest: &mut Rest) -> Result<bool, Over> {
         match rest {
-            Rest::Bytes { bytes, .. } => {
-                let sent = self.deliver(bytes)?;
-                bytes.drain(..sent);
-                Ok(bytes.is_empty())
+            Rest::Bytes(unsent) => {
+                let sent = self.deliver(&unsent.bytes)?;
+                unsent.bytes.drain(..sent);
+                Ok(unsent.bytes.is_empty())
             }
             Rest::Piped(pipe) => self.empty(pipe),
         }
@@ -93,10 +94,8 @@ impl Flow<'_> {
                     break;
                 }
             }
-            let most = if self.seat.place.purse().has_room() { BUFFER } else { LEAST };
-            let room = space.spare_capacity_mut();
-            let most = room.len().min(most);
-            let room = room.get_mut(..most).unwrap_or_default();
+            let room = self.seat.room(space);
+            let most = room.len();
             match socket::receive(&self.source.stream, room) {
                 Ok([]) => return self.end_of_stream(progress),
                 Ok(bytes) => {
@@ -117,7 +116,7 @@ impl Flow<'_> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return self.source_is_lost(progress),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.lose_source(self.source.end_by(&e));
+                    self.lose_source(End::by(self.source.side, &e));
                     return self.source_is_lost(progress);
                 }
             }
@@ -132,8 +131,7 @@ impl Flow<'_> {
         // also if the sink is lost: with nothing delivered, another one may get it
         let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
         if !rest.is_empty() {
-            let _part = Some(self.seat.place.purse().hold(rest.len()));
-            progress.rest = Some(Box::new(Rest::Bytes { bytes: rest.to_vec(), _part }));
+            progress.rest = Some(Box::new(Rest::Bytes(self.seat.keep(rest))));
         }
         delivered
     }
@@ -189,8 +187,7 @@ impl Flow<'_> {
             return Ok(Next::Yield);
         }
         if !self.source.is_end(self.relay.moved.of(self.direction)) {
-            let reset = io::Error::from(ErrorKind::ConnectionReset);
-            self.lose_source(self.source.end_by(&reset));
+            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
@@ -217,8 +214,7 @@ impl Flow<'_> {
         let has_hung_up =
             || !self.source.is_lost() && self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
         if has_hung_up() && !self.source.is_shut() {
-            let reset = io::Error::from(ErrorKind::ConnectionReset);
-            self.lose_source(self.source.end_by(&reset));
+            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
         }
         if self.source.is_lost() {
             return self.settle();

@@ -52,6 +52,7 @@ use parking_lot::Mutex;
 pub use end::End;
 pub use liveness::Liveness;
 pub use meter::Meter;
+pub use purse::Unsent;
 pub use silence::Timeouts;
 
 use self::party::Party;
@@ -207,7 +208,7 @@ impl Relay {
 
     /// For a relay that is over because its server went before a byte moved either way: another handle to the client's socket, and
     /// what was read from it. `None` for any other, and if there is no descriptor.
-    pub fn take_untouched_client(&self) -> Option<(TcpStream, Vec<u8>)> {
+    pub fn take_untouched_client(&self) -> Option<(TcpStream, Unsent)> {
         let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
         let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0;
         if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost() {
@@ -219,8 +220,8 @@ impl Relay {
         }
         let client = self.client.stream.try_clone().ok()?;
         match self.to_server.lock().rest.take().map(|rest| *rest) {
-            None => Some((client, Vec::new())),
-            Some(Rest::Bytes { bytes, .. }) => Some((client, bytes)),
+            None => Some((client, Unsent::default())),
+            Some(Rest::Bytes(unsent)) => Some((client, unsent)),
             Some(Rest::Piped(_)) => None,
         }
     }
@@ -237,7 +238,7 @@ impl Relay {
 
     /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream, and who has
     /// read more from both sides. Must be called before the flows run: an end that nobody knows of would look like a reset.
-    pub fn take_over(&self, sent: usize, is_all: bool, by_client: Vec<u8>, by_server: Vec<u8>) {
+    pub fn take_over(&self, sent: usize, is_all: bool, by_client: Unsent, by_server: Unsent) {
         self.note_bytes(Direction::ToServer, sent);
         if is_all {
             self.client.note_end();

@@ -66,7 +66,7 @@ impl Party {
         let result = outcome(send(&self.stream));
         let result = result.map_err(|e| {
             self.lose();
-            self.end_by(&e)
+            End::by(self.side, &e)
         });
         self.is_written.store(false, SeqCst);
         result
@@ -112,23 +112,6 @@ impl Party {
         self.is_lost.load(SeqCst)
     }
 
-    /// How the relay ends when an operation on this side's socket fails so.
-    pub(super) fn end_by(&self, error: &io::Error) -> End {
-        match self.side {
-            _ if socket::is_dead(error) => self.dead(),
-            _ if socket::is_our_shortage(error) => End::Shortage,
-            Side::Client => End::ResetByClient,
-            Side::Server => End::ResetByServer,
-        }
-    }
-
-    fn dead(&self) -> End {
-        match self.side {
-            Side::Client => End::ClientDead,
-            Side::Server => End::ServerDead,
-        }
-    }
-
     /// Whether the end of the other side's stream was passed on to this one.
     pub(super) fn is_shut(&self) -> bool {
         self.is_shut.load(SeqCst)
@@ -169,7 +152,7 @@ impl Party {
         let is_dead = !self.is_lost() && self.liveness.check(&self.stream, dead, is_waited_for, now);
         is_dead.then(|| {
             self.lose();
-            self.dead()
+            End::dead(self.side)
         })
     }
 }

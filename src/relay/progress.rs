@@ -2,7 +2,7 @@
 
 use super::pipe::Pipe;
 use super::pool::BUFFER;
-use super::purse::Part;
+use super::purse::Unsent;
 
 /// A read of so much speaks for bulk.
 const BIG: usize = BUFFER / 4;
@@ -15,8 +15,8 @@ const BIG_ENOUGH: u8 = 4;
 
 /// What a flow has read and its sink has not taken yet.
 pub enum Rest {
-    /// Read into memory, with its part of what the pool may hold.
-    Bytes { bytes: Vec<u8>, _part: Option<Part> },
+    /// Read into memory.
+    Bytes(Unsent),
     /// Read by splice: a borrowed pipe with bytes in it.
     Piped(Pipe),
 }
@@ -38,8 +38,8 @@ pub struct Progress {
 
 impl Progress {
     /// A flow that has read so much before it began, perhaps to the end, which was passed on.
-    pub fn holding(bytes: Vec<u8>, is_at_end: bool) -> Progress {
-        let rest = (!bytes.is_empty()).then(|| Box::new(Rest::Bytes { bytes, _part: None }));
+    pub fn holding(unsent: Unsent, is_at_end: bool) -> Progress {
+        let rest = (!unsent.bytes.is_empty()).then(|| Box::new(Rest::Bytes(unsent)));
         Progress { rest, is_at_end, ..Progress::default() }
     }
 

@@ -1,4 +1,4 @@
-//! How many bytes the flows of a pool hold together for sinks without room.
+//! How many bytes the sessions of a pool hold together that were read and could not be written yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,7 +10,7 @@ pub struct Purse {
 }
 
 /// A part of the sum; dropping it takes it off again.
-pub struct Part {
+struct Part {
     bytes: usize,
     purse: Arc<Purse>,
 }
@@ -31,11 +31,20 @@ impl Purse {
         self.now.load(SeqCst) < self.most.load(SeqCst)
     }
 
-    /// Counts so many bytes.
-    pub fn hold(self: &Arc<Self>, bytes: usize) -> Part {
-        self.now.fetch_add(bytes, SeqCst);
-        Part { bytes, purse: self.clone() }
+    /// Keeps these bytes, and counts them until they are dropped.
+    pub fn keep(self: &Arc<Self>, bytes: &[u8]) -> Unsent {
+        self.now.fetch_add(bytes.len(), SeqCst);
+        let part = (!bytes.is_empty()).then(|| Part { bytes: bytes.len(), purse: self.clone() });
+        Unsent { bytes: bytes.to_vec(), _part: part }
     }
+}
+
+/// Bytes that were read and not written yet, with their part of the sum.
+#[derive(Default)]
+pub struct Unsent {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    _part: Option<Part>,
 }
 
 impl Drop for Part {
@@ -51,9 +60,9 @@ mod tests {
     #[test]
     fn what_is_held_counts_until_it_is_dropped() {
         let purse = Purse::new(100);
-        let part = purse.hold(100);
+        let unsent = purse.keep(&[7; 100]);
         assert!(!purse.has_room());
-        drop(part);
+        drop(unsent);
         assert!(purse.has_room());
         purse.set_most(0);
         assert!(!purse.has_room());

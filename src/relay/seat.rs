@@ -7,6 +7,7 @@
 //! whether it must.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
@@ -16,7 +17,8 @@ use parking_lot::Mutex;
 
 use super::Direction;
 use super::poller::News;
-use super::pool::{Place, Space};
+use super::pool::{BUFFER, LEAST, Place, Space};
+use super::purse::Unsent;
 
 /// What a pool carries: a session, in two halves that may run at the same time, each on one thread at a time.
 pub trait Carried: Send + Sync {
@@ -145,6 +147,19 @@ impl Seat {
     /// Whether news of this socket may have come before.
     pub fn is_watched(&self, side: Side) -> bool {
         side.of(&self.pollers).load(SeqCst) != NOWHERE
+    }
+
+    /// Where a read of the session may put what it finds: as much as the pool may hold of it.
+    pub fn room<'a>(&self, space: &'a mut Space) -> &'a mut [MaybeUninit<u8>] {
+        let most = if self.place.purse().has_room() { BUFFER } else { LEAST };
+        let room = space.spare_capacity_mut();
+        let most = room.len().min(most);
+        room.get_mut(..most).unwrap_or_default()
+    }
+
+    /// Keeps bytes that were read and cannot be written yet.
+    pub fn keep(&self, bytes: &[u8]) -> Unsent {
+        self.place.purse().keep(bytes)
     }
 
     /// The session is looked at after this time at the latest: see [`Carried::look`].

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 
 use nix::errno::Errno;
 
+use super::End;
 use super::flow::{Flow, Over};
 use super::pipe::Pipe;
 use super::progress::{Progress, Rest};
@@ -46,7 +47,7 @@ impl Flow<'_> {
             }
             // what it had sent before was read by now, or is about to be by plain reads
             Err(e) => {
-                self.lose_source(self.source.end_by(&e.into()));
+                self.lose_source(End::by(self.source.side, &e.into()));
                 Ok(0)
             }
         }

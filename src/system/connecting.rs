@@ -1,8 +1,10 @@
 //! A connection to a host that is being made without anybody waiting for it. Used by sessions and by the manager.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,7 +13,7 @@ use nix::sys::socket::{self, SockFlag, SockaddrStorage, setsockopt, sockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 
 use super::raw::unread;
-use super::socket::open;
+use super::socket::{open, send_now};
 use super::tcp_info::{State, TcpInfo};
 
 sockopt_impl!(
@@ -34,8 +36,13 @@ pub struct Connecting {
 /// How an attempt came out.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The connection is there.
-    Connected,
+    /// The connection is there, or was.
+    Connected {
+        /// So many of the first bytes were sent.
+        sent: usize,
+        /// It is lost by now, and only what the other side has said before can still be read.
+        lost: Option<io::Error>,
+    },
     /// The other side took the connection and has reset it since, without a word.
     Reset,
     /// There was no connection.
@@ -78,34 +85,59 @@ impl Connecting {
         self.address
     }
 
-    /// How it came out; `None` while that is open. Not to be called again after that: the kernel tells an error once.
-    pub fn outcome(&self) -> Option<Outcome> {
+    /// How it came out; `None` while that is open. Not to be called again after that: the kernel tells an error once. `first` is sent
+    /// as soon as the connection is there: for most that is the only question that has to be asked.
+    pub fn outcome(&self, first: &[u8]) -> Option<Outcome> {
+        if first.is_empty() || is_ephemeral(self.address.port()) {
+            return self.outcome_alone();
+        }
+        match send_now(&self.stream, first) {
+            Ok(sent) => Some(Outcome::Connected { sent, lost: None }),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            Err(e) => Some(self.failed(e)),
+        }
+    }
+
+    /// The same without sending anything.
+    fn outcome_alone(&self) -> Option<Outcome> {
         let info = match TcpInfo::of(&self.stream) {
             Ok(info) => info,
             Err(e) => return Some(Outcome::Failed(e)),
         };
         // what the other side said before it left is still to be read, and then how it left
-        if info.state == State::Connected || unread(&self.stream).is_ok_and(|count| count > 0) {
+        if info.state == State::Connected || self.has_spoken() {
             return Some(self.refuse_itself(info));
         }
         // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too, which ends nothing by itself
         match self.stream.take_error() {
             Ok(None) if info.state == State::Connecting => None,
             Ok(None) => Some(Outcome::Failed(io::ErrorKind::ConnectionAborted.into())),
-            // before it was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream
-            Ok(Some(e)) if matches!(e.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => Some(Outcome::Reset),
-            Ok(Some(e)) | Err(e) => Some(Outcome::Failed(e)),
+            Ok(Some(e)) | Err(e) => Some(self.failed(e)),
         }
     }
 
-    /// A connection of a socket to itself, which the kernel makes now and then when nobody listens on a port of the ephemeral
-    /// range, counts as refused. It takes two segments at least, a SYN and the answer to it.
+    /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream.
+    fn failed(&self, error: io::Error) -> Outcome {
+        match error.raw_os_error() {
+            Some(libc::ECONNRESET | libc::EPIPE) if self.has_spoken() => Outcome::Connected { sent: 0, lost: Some(error) },
+            Some(libc::ECONNRESET | libc::EPIPE) => Outcome::Reset,
+            _ => Outcome::Failed(error),
+        }
+    }
+
+    fn has_spoken(&self) -> bool {
+        unread(&self.stream).is_ok_and(|count| count > 0)
+    }
+
+    /// A connection of a socket to itself, which the kernel makes now and then when nobody listens on an [ephemeral](is_ephemeral)
+    /// port, counts as refused. It takes two segments at least, a SYN and the answer to it.
     fn refuse_itself(&self, info: TcpInfo) -> Outcome {
+        let connected = Outcome::Connected { sent: 0, lost: None };
         if info.segments_in == 1 {
-            return Outcome::Connected;
+            return connected;
         }
         match self.stream.local_addr() {
-            Ok(local) if local != self.address => Outcome::Connected,
+            Ok(local) if local != self.address => connected,
             Ok(_) => Outcome::Failed(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
             Err(e) => Outcome::Failed(e),
         }
@@ -125,6 +157,17 @@ impl Connecting {
     }
 }
 
+/// Whether the kernel may give this port to a socket that connects: net.ipv4.ip_local_port_range (ip(7)), which holds for IPv6, too,
+/// as it was when this was first asked.
+fn is_ephemeral(port: u16) -> bool {
+    static FIRST: OnceLock<u16> = OnceLock::new();
+    let first = FIRST.get_or_init(|| {
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        range.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0)
+    });
+    port >= *first
+}
+
 impl AsFd for Connecting {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
@@ -137,12 +180,12 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::system::socket::{listen, reset_on_close, send_now};
+    use crate::system::socket::{listen, reset_on_close};
 
     fn outcome(connecting: &Connecting) -> Outcome {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            if let Some(outcome) = connecting.outcome() {
+            if let Some(outcome) = connecting.outcome(&[]) {
                 return outcome;
             }
             assert!(Instant::now() < deadline, "it takes for ever");
@@ -150,7 +193,7 @@ mod tests {
     }
 
     fn until_connected(connecting: &Connecting) {
-        assert!(matches!(outcome(connecting), Outcome::Connected));
+        assert!(matches!(outcome(connecting), Outcome::Connected { .. }));
     }
 
     #[test]

@@ -93,19 +93,24 @@ pub fn local_time(seconds: Seconds) -> Option<libc::tm> {
     is_known.then(|| unsafe { time.assume_init() })
 }
 
-/// The machine code that the loader has mapped: that of the program and of the libraries that it is linked to.
+/// What the loader has mapped and not changed: the machine code, and the head of each file (symbols, relocations and, by most linkers,
+/// constants), of the program and of the libraries that it is linked to.
 pub struct Code(Vec<Range<usize>>);
 
 impl Code {
     /// What is mapped now. Must be called before anything loads a library that might be unloaded later, and before all threads.
     pub fn mapped() -> Code {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let address = |text: &str| usize::from_str_radix(text, 16).ok();
         let read = |line: &str| {
             let mut words = line.split_ascii_whitespace();
             let (start, end) = words.next()?.split_once('-')?;
-            let is_code = words.next() == Some("r-xp") && words.next_back()?.starts_with('/');
-            let address = |text| usize::from_str_radix(text, 16).ok();
-            Some(address(start)?..address(end)?).filter(|_| is_code)
+            // what is relocated and then made read-only is never at the head of its file
+            let is_as_in_its_file = match (words.next()?, address(words.next()?)?) {
+                ("r-xp", _) | ("r--p", 0) => words.next_back()?.starts_with('/'),
+                _ => false,
+            };
+            Some(address(start)?..address(end)?).filter(|_| is_as_in_its_file)
         };
         Code(maps.lines().filter_map(read).collect())
     }

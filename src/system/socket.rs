@@ -204,12 +204,6 @@ pub fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
     Ok(setsockopt(stream, NotSentLowat, &bytes)?)
 }
 
-/// Whether the connection is over at the level of TCP: reset, or closed by both sides.
-pub fn is_closed(stream: &TcpStream) -> bool {
-    // getpeername(2) fails with ENOTCONN in the state CLOSE and only there, for a socket that was connected
-    stream.peer_addr().is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
-}
-
 /// Whether closing this socket shall reset the connection instead of ending it politely.
 pub fn reset_on_close(stream: &TcpStream, resets: bool) {
     // it can fail only for a descriptor that is not a socket

@@ -21,6 +21,10 @@ pub struct Connected {
     pub server: TcpStream,
     pub address: SocketAddr,
     pub lease: Lease,
+    /// How much of what the client has said was sent.
+    pub sent: usize,
+    /// The connection is lost already, though something that the host said can still be read.
+    pub lost: Option<End>,
 }
 
 /// The search for a host of one group, each of which is tried at most once.
@@ -28,17 +32,14 @@ pub struct Hunt {
     group: Arc<Group>,
     /// Those that were tried, the one that is being tried included.
     tried: Vec<Arc<Host>>,
-    /// The client was there a moment ago.
-    is_fresh: bool,
     is_short: bool,
     attempt: Option<Attempt>,
 }
 
 impl Hunt {
-    /// Some hosts may have been tried before. `is_fresh`: the client has come so recently that nobody need ask whether it is still
-    /// there.
-    pub fn new(group: Arc<Group>, tried: Vec<Arc<Host>>, is_fresh: bool) -> Hunt {
-        Hunt { group, tried, is_fresh, is_short: false, attempt: None }
+    /// Some hosts may have been tried before.
+    pub fn new(group: Arc<Group>, tried: Vec<Arc<Host>>) -> Hunt {
+        Hunt { group, tried, is_short: false, attempt: None }
     }
 
     /// How many hosts were tried.
@@ -54,10 +55,10 @@ impl Hunt {
 
     /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried.
     /// What is our own shortage is not held against it, nor that it took the connection and reset it.
-    /// `unsent`: the client has said something that was read and not passed on.
+    /// `said` is what the client has said already.
     pub fn step(
         &mut self,
-        (client, unsent): (&TcpStream, bool),
+        said: &[u8],
         traffic: &Traffic,
         seat: &Seat,
         ticket: &mut Ticket,
@@ -65,17 +66,18 @@ impl Hunt {
         loop {
             let mut attempt = match self.attempt.take() {
                 Some(attempt) => attempt,
-                None => self.begin(client, unsent, ticket)?,
+                None => self.begin(ticket)?,
             };
-            match attempt.step(seat) {
+            match attempt.step(said, seat) {
                 Outcome::Open => {
                     self.attempt = Some(attempt);
                     return Ok(None);
                 }
-                Outcome::Done(server, address) => {
-                    attempt.lease.host().prefer(address);
-                    attempt.lease.connected();
-                    return Ok(Some(Connected { group: self.group.clone(), server, address, lease: attempt.lease }));
+                Outcome::Done { server, address, sent, lost } => {
+                    let Attempt { lease, .. } = attempt;
+                    lease.host().prefer(address);
+                    lease.connected();
+                    return Ok(Some(Connected { group: self.group.clone(), server, address, lease, sent, lost }));
                 }
                 Outcome::Reset(address) => {
                     attempt.lease.connected();
@@ -100,17 +102,12 @@ impl Hunt {
         }
     }
 
-    /// Picks the next host, if the client is still there: it may have waited for long. One that is gone and has said something
-    /// before is still to be heard.
-    fn begin(&mut self, client: &TcpStream, unsent: bool, ticket: &Ticket) -> Result<Attempt, Ending> {
-        let bytes_at_hand = unsent || socket::unread(client).is_ok_and(|count| count > 0);
-        if !std::mem::take(&mut self.is_fresh) && !bytes_at_hand && socket::is_gone(client) {
-            return Err(Ending::ClientGone);
-        }
+    /// Picks the next host.
+    fn begin(&mut self, ticket: &Ticket) -> Result<Attempt, Ending> {
         let lease = self.group.pick(&self.tried);
         let lease = lease.ok_or_else(|| ticket.no_host_left(self.is_short))?;
         self.tried.push(lease.host().clone());
-        Ok(Attempt::new(lease, ticket.service.connect_limit(), bytes_at_hand))
+        Ok(Attempt::new(lease, ticket.service.connect_limit()))
     }
 }
 
@@ -120,8 +117,6 @@ struct Attempt {
     began: Instant,
     deadline: Instant,
     addresses: std::vec::IntoIter<SocketAddr>,
-    /// The client has said something.
-    bytes_at_hand: bool,
     /// One that is being tried, and until when.
     open: Option<(Connecting, Instant)>,
     theirs: Option<Reason>,
@@ -131,7 +126,12 @@ struct Attempt {
 /// How an attempt stands, and whose fault it is that there is no connection.
 enum Outcome {
     Open,
-    Done(TcpStream, SocketAddr),
+    Done {
+        server: TcpStream,
+        address: SocketAddr,
+        sent: usize,
+        lost: Option<End>,
+    },
     /// The connection was made, and reset before anything was said.
     Reset(SocketAddr),
     Ours(io::Error),
@@ -139,20 +139,23 @@ enum Outcome {
 }
 
 impl Attempt {
-    fn new(lease: Lease, limit: Duration, bytes_at_hand: bool) -> Attempt {
+    fn new(lease: Lease, limit: Duration) -> Attempt {
         let began = Instant::now();
         let addresses = lease.host().resolved().into_iter();
-        Attempt { lease, began, deadline: began + limit, addresses, bytes_at_hand, open: None, theirs: None, ours: None }
+        Attempt { lease, began, deadline: began + limit, addresses, open: None, theirs: None, ours: None }
     }
 
-    fn step(&mut self, seat: &Seat) -> Outcome {
+    fn step(&mut self, said: &[u8], seat: &Seat) -> Outcome {
         loop {
             if let Some((connecting, until)) = self.open.take() {
-                let outcome = connecting.outcome();
+                let outcome = connecting.outcome(said);
                 let address = connecting.address();
                 let is_reset = matches!(outcome, Some(connecting::Outcome::Reset));
                 match outcome {
-                    Some(connecting::Outcome::Connected) => return Outcome::Done(connecting.into_stream(), address),
+                    Some(connecting::Outcome::Connected { sent, lost }) => {
+                        let lost = lost.map(|e| End::by(Side::Server, &e));
+                        return Outcome::Done { server: connecting.into_stream(), address, sent, lost };
+                    }
                     Some(connecting::Outcome::Failed(e)) => self.note(e),
                     Some(connecting::Outcome::Reset) => {}
                     None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
@@ -175,7 +178,7 @@ impl Attempt {
             let Some(address) = self.addresses.next() else { return self.failed() };
             let now = Instant::now();
             let share = self.deadline.saturating_duration_since(now) / remaining;
-            match Connecting::start(address, self.bytes_at_hand) {
+            match Connecting::start(address, !said.is_empty()) {
                 Ok(connecting) => self.open = Some((connecting, now + share.max(Duration::from_millis(1)))),
                 Err(e) => self.note(e),
             }

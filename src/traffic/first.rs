@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::ticket::Ending;
 use crate::relay::End;
 use crate::relay::pool::Space;
+use crate::relay::seat::Side;
 use crate::system::socket;
 
 /// What a client has sent so far, and how much of it the host of the moment has got.
@@ -51,6 +52,11 @@ impl Kept {
         }
     }
 
+    /// What the client has sent.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many bytes went to the host.
     pub fn sent(&self) -> usize {
         self.sent
@@ -71,9 +77,9 @@ impl Kept {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
-    /// Begins anew with another host.
-    pub fn begin(&mut self) {
-        (self.sent, self.is_told, self.lost) = (0, false, None);
+    /// Begins, perhaps anew, with a host that has got so much, and whose connection may be lost.
+    pub fn begin(&mut self, sent: usize, lost: Option<End>) {
+        (self.sent, self.is_told, self.lost) = (sent, false, lost);
         self.last_byte = Instant::now();
     }
 
@@ -98,7 +104,7 @@ impl Kept {
                 Ok(_) => self.last_byte = Instant::now(),
                 // it had ended its stream before: that is to be read
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
-                Err(e) => self.lost = Some(end_by(&e)),
+                Err(e) => self.lost = Some(End::by(Side::Server, &e)),
             }
             if self.sent >= self.limit {
                 return Ok(Some(Outcome::Answer(Vec::new())));
@@ -132,12 +138,17 @@ impl Kept {
         match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
             Ok(answer) if !answer.is_empty() => Some(Outcome::Answer(answer)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(Outcome::Left),
-            Err(e) => Some(Outcome::Left(end_by(&e))),
+            Err(e) => Some(Outcome::Left(End::by(Side::Server, &e))),
             Ok(_) if self.lost.is_some() => self.lost.map(Outcome::Left),
             // an end in good order, of one that has heard the client out or has nothing to hear, is an answer
             Ok(_) if self.is_told || self.bytes.is_empty() => Some(Outcome::Answer(Vec::new())),
             Ok(_) => Some(Outcome::Left(End::Closed)),
         }
+    }
+
+    /// Reads from the client if it has said nothing yet.
+    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> io::Result<()> {
+        if self.bytes.is_empty() && !self.is_all { self.receive(client, space).map(drop) } else { Ok(()) }
     }
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether
@@ -177,11 +188,6 @@ impl Kept {
         }
         Ok(count)
     }
-}
-
-/// How the session would end, if an operation on the host's socket fails so.
-fn end_by(error: &io::Error) -> End {
-    if socket::is_dead(error) { End::ServerDead } else { End::ResetByServer }
 }
 
 /// Repeats a call that a signal interrupted.
@@ -231,7 +237,7 @@ mod tests {
         is_over: &dyn Fn() -> Option<End>,
     ) -> (Kept, Result<Outcome, Ending>) {
         let mut kept = Kept::new(NonZeroUsize::new(65_536).unwrap());
-        kept.begin();
+        kept.begin(0, None);
         let result = loop {
             match kept.step(client, server, idle, is_over, &mut Space::with_capacity(BUFFER)) {
                 Ok(None) => thread::sleep(Duration::from_millis(5)),

@@ -150,9 +150,9 @@ impl Manager {
 
     fn gather(&mut self) {
         let mut answered = Vec::new();
-        self.probes.retain(|probe| match probe.connecting.outcome() {
+        self.probes.retain(|probe| match probe.connecting.outcome(&[]) {
             // one that takes connections and resets some of them is there
-            Some(Outcome::Connected | Outcome::Reset) => {
+            Some(Outcome::Connected { .. } | Outcome::Reset) => {
                 answered.push(probe.host.clone());
                 probe.answered(&self.director);
                 false

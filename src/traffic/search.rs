@@ -1,9 +1,10 @@
 //! A client that has no server yet: the search for one goes on until a host is connected; with `<replay>`, until one has answered.
 //! Runs on an accept thread or a pool thread, and never waits. Owns no lock: one thread at a time has it.
 
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Traffic;
 use super::connect::{Connected, Hunt};
@@ -11,12 +12,9 @@ use super::first::{Kept, Outcome};
 use super::ticket::{Ending, Ticket};
 use crate::relay::pool::Space;
 use crate::relay::seat::{Seat, Side};
-use crate::relay::{Direction, End, Liveness};
+use crate::relay::{Direction, End, Liveness, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
-
-/// A client that has waited for so long may have gone again.
-const FRESH: Duration = Duration::from_millis(1);
 
 /// A client that has no server yet.
 pub(super) struct Search {
@@ -24,8 +22,8 @@ pub(super) struct Search {
     pub(super) traffic: Arc<Traffic>,
     pub(super) ticket: Box<Ticket>,
     hunt: Option<Hunt>,
-    /// What the client has said to a server that went before it was passed on.
-    pub(super) unsent: Vec<u8>,
+    /// What the client has said already. Without `<replay>` that is what it said before there was a server.
+    pub(super) unsent: Unsent,
     /// With `<replay>`: what the client has sent so far.
     pub(super) kept: Option<Kept>,
     /// With `<replay>`: a host that is connected and has not answered yet.
@@ -56,7 +54,7 @@ impl Search {
         client: TcpStream,
         traffic: Arc<Traffic>,
         ticket: Box<Ticket>,
-        unsent: Vec<u8>,
+        unsent: Unsent,
         kept: Option<Kept>,
     ) -> Search {
         Search { client, traffic, ticket, hunt: None, unsent, kept, asked: None }
@@ -67,11 +65,11 @@ impl Search {
         loop {
             let asked = match self.asked.take() {
                 Some(asked) => asked,
-                None => match (self.connect(seat)?, &mut self.kept) {
+                None => match (self.connect(seat, space)?, &mut self.kept) {
                     (None, _) => return Ok(None),
                     (Some(connected), None) => return Ok(Some(Found::new(connected))),
                     (Some(connected), Some(kept)) => {
-                        kept.begin();
+                        kept.begin(connected.sent, connected.lost);
                         self.asked(connected, seat)
                     }
                 },
@@ -103,17 +101,36 @@ impl Search {
     }
 
     /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
-    fn connect(&mut self, seat: &Seat) -> Result<Option<Connected>, Ending> {
-        let Search { client, traffic, ticket, hunt, unsent, .. } = self;
+    fn connect(&mut self, seat: &Seat, space: &mut Space) -> Result<Option<Connected>, Ending> {
+        self.listen(seat, space).map_err(|_| Ending::ClientGone)?;
+        let Search { traffic, ticket, hunt, unsent, kept, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
             let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
-            Hunt::new(group, ticket.failed().cloned().collect(), ticket.age() < FRESH)
+            Hunt::new(group, ticket.failed().cloned().collect())
         });
-        let result = hunt.step((client, !unsent.is_empty()), traffic, seat, ticket);
+        let said = kept.as_ref().map_or(unsent.bytes.as_slice(), Kept::bytes);
+        let result = hunt.step(said, traffic, seat, ticket);
         ticket.note_search(hunt.tries());
         match &result {
             Ok(None) if ticket.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
             _ => result,
+        }
+    }
+
+    /// Reads from the client if it has said nothing yet; an error says that it has gone. Its end is read again by the relay.
+    fn listen(&mut self, seat: &Seat, space: &mut Space) -> io::Result<()> {
+        let Search { client, unsent, kept, .. } = self;
+        match kept {
+            Some(kept) => kept.listen(client, space),
+            None if unsent.bytes.is_empty() => match socket::receive(client, seat.room(space)) {
+                Ok(bytes) => {
+                    *unsent = seat.keep(bytes);
+                    Ok(())
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+                Err(e) => Err(e),
+            },
+            None => Ok(()),
         }
     }
 
@@ -189,6 +206,7 @@ impl Search {
 
 impl Found {
     fn new(connected: Connected) -> Found {
-        Found { connected, answer: Vec::new(), is_client_lost: false, server_lost: None }
+        let server_lost = connected.lost;
+        Found { connected, answer: Vec::new(), is_client_lost: false, server_lost }
     }
 }

@@ -13,7 +13,7 @@ use super::ticket::{Ending, Ticket};
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
 use crate::relay::seat::{Carried, For, Next, Seat, Side};
-use crate::relay::{Direction, End, Relay};
+use crate::relay::{Direction, End, Relay, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
@@ -50,7 +50,7 @@ impl Session {
     pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Box::new(Ticket::new(&traffic.director.roster, service, peer, listen));
-        Session::search(Search::new(client, traffic, ticket, Vec::new(), kept))
+        Session::search(Search::new(client, traffic, ticket, Unsent::default(), kept))
     }
 
     fn search(search: Search) -> Session {
@@ -68,7 +68,7 @@ impl Session {
         let mut search = self.search.lock().take().ok_or(Next::Over)?;
         match search.step(seat, space) {
             Ok(Some(found)) => {
-                let running = self.running.get_or_init(|| Running::new(*search, found));
+                let running = self.running.get_or_init(|| Running::new(*search, found, seat));
                 seat.begin_other();
                 Ok(running)
             }
@@ -110,23 +110,28 @@ impl Carried for Session {
 
 impl Running {
     /// Makes the relay.
-    fn new(search: Search, found: Found) -> Running {
-        let Search { client, traffic, mut ticket, unsent, kept, .. } = search;
-        let Found { connected: Connected { group, server, address, lease }, answer, is_client_lost, server_lost } = found;
+    fn new(search: Search, found: Found, seat: &Seat) -> Running {
+        let Search { client, traffic, mut ticket, mut unsent, kept, .. } = search;
+        let Found { connected: Connected { group, server, address, lease, sent, .. }, answer, is_client_lost, server_lost } =
+            found;
         let host = lease.host().clone();
         let relay = Relay::new(client, server, ticket.service.timeouts(), host.meter().clone());
+        let server_lost = server_lost.or(kept.as_ref().and_then(Kept::lost));
         match kept {
             Some(kept) => {
-                relay.take_over(kept.sent(), kept.is_told(), kept.rest().to_vec(), answer);
-                if let Some(end) = server_lost.or(kept.lost()) {
-                    relay.note_loss(Side::Server, end);
-                }
-                if is_client_lost {
-                    relay.note_loss(Side::Client, End::ResetByClient);
-                }
+                relay.take_over(kept.sent(), kept.is_told(), seat.keep(kept.rest()), seat.keep(&answer));
             }
-            None if unsent.is_empty() => {}
-            None => relay.take_over(0, false, unsent, answer),
+            None if unsent.bytes.is_empty() => {}
+            None => {
+                unsent.bytes.drain(..sent);
+                relay.take_over(sent, false, unsent, Unsent::default());
+            }
+        }
+        if let Some(end) = server_lost {
+            relay.note_loss(Side::Server, end);
+        }
+        if is_client_lost {
+            relay.note_loss(Side::Client, End::ResetByClient);
         }
         let relay = Arc::new(relay);
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));

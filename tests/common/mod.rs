@@ -19,6 +19,7 @@ use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::Limits;
 use tcpdirector::state::{Director, Host, Names};
+use tcpdirector::system::tcp_info::{State, TcpInfo};
 
 /// The longest that any test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -164,6 +165,11 @@ pub fn is_turned_away(address: SocketAddr) -> bool {
         }
         Err(e) => e.kind() == ErrorKind::ConnectionReset,
     }
+}
+
+/// Whether the connection is over at the level of TCP: reset, or closed by both sides.
+pub fn is_closed(stream: &TcpStream) -> bool {
+    TcpInfo::of(stream).unwrap().state == State::Closed
 }
 
 /// Whether the stream ends by a reset.
