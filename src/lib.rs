@@ -27,14 +27,15 @@
 //!
 //! # The journey of a connection
 //!
-//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While the
-//! pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits in a
-//! bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session picks a host of the
-//! enabled group and counts the pick in one act, connects, and goes on to the next host while hosts fail, or reset the connection
-//! before a byte has passed; with `<replay>` also when a host ends it before it has answered. Then it is relayed: what the client has sent already goes on at once, with
-//! the last step of the handshake, and from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells
-//! the rules). Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last
-//! thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While
+//! the pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits
+//! in a bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session reads what
+//! the client has said already, picks a host of the enabled group and counts the pick in one act, connects, and goes on to the
+//! next host while hosts fail, or reset the connection before a byte has passed; with `<replay>` also when a host ends it before
+//! it has answered. What was read goes to the host with the last step of the handshake, and that it can be sent says that the
+//! host is there. Then it is relayed: each flow is run by whichever thread hears that it can go on ([`relay`] tells the rules).
+//! Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last thread to
+//! leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # Invisible
 //!
