@@ -13,7 +13,7 @@ use super::item::Item;
 use super::layout::{Block, Page};
 use super::model::Config;
 use super::write::{Lines, push_end_tag, push_tag, to_xml};
-use super::{read, xml};
+use super::{language, read, xml};
 
 /// The file `original` with what `config` says, to be stored as UTF-8. Reading it gives an equal configuration.
 ///
@@ -154,7 +154,7 @@ impl Merge<'_> {
     /// Writes an element of the old file as it must be now, from its first `<` to its last `>`.
     fn block(&mut self, block: &Block, new: &Item) {
         // the same host may have to be named now, when its position was its name
-        if *block.says == *new && new.kind != "host" {
+        if *block.says == *new && new.kind != language::HOST {
             return self.text.push_str(block.whole);
         }
         let open = open_tag(block, new);
@@ -167,7 +167,7 @@ impl Merge<'_> {
                 self.text.push('>');
                 self.inside(&parts, outer);
                 outer.start(self.text);
-                push_end_tag(self.text, new.kind);
+                push_end_tag(self.text, block.name);
             }
             None => {
                 self.text.push_str(&open);
@@ -233,7 +233,7 @@ fn open_tag<'a>(block: &'a Block, new: &'a Item) -> Cow<'a, str> {
     let end = if block.open.ends_with("/>") { "/>" } else { ">" };
     let is_spaced = block.open.trim_end_matches(end).ends_with(char::is_whitespace);
     let mut text = String::new();
-    push_tag(&mut text, new.kind, fields.into_iter(), if is_spaced && end == "/>" { " />" } else { end });
+    push_tag(&mut text, block.name, fields.into_iter(), if is_spaced && end == "/>" { " />" } else { end });
     Cow::Owned(text)
 }
 

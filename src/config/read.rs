@@ -175,7 +175,7 @@ impl Reading {
         let (mut names, mut addresses) = (Seen::new(), Seen::new());
         let mut default_names = DefaultNames::of(group);
         let mut hosts = Vec::new();
-        for (position, element) in group.children("host").enumerate() {
+        for (position, element) in language::hosts(group).enumerate() {
             let name = match element.attribute("name") {
                 Some(_) => self.unique_name(element, &mut names, value::name),
                 None => Some(default_names.at(position)),
@@ -279,7 +279,7 @@ struct DefaultNames<'a> {
 
 impl DefaultNames<'_> {
     fn of(group: &Element) -> DefaultNames<'_> {
-        let taken = group.children("host").filter_map(|host| Some(host.attribute("name")?.value.as_str())).collect();
+        let taken = language::hosts(group).filter_map(|host| Some(host.attribute("name")?.value.as_str())).collect();
         DefaultNames { taken, next: 0 }
     }
 
