@@ -1,8 +1,8 @@
 //! A configuration written into the file that it came from: what has not changed stays as it was, comments included.
 //!
-//! `write` offers [`merge`] to whoever saves the running state. The old file, as `layout` cuts it up, and the new values, as
-//! `item` says them, are walked together from the root down. The result is read again before anybody gets it, so a mistake here
-//! can cost comments, never the configuration.
+//! `write` offers [`merge`] to whoever saves the running state, and [`show`] to whoever shows the file. The old file, as `layout`
+//! cuts it up, and the new values, as `item` says them, are walked together from the root down. What is saved is read again before
+//! anybody gets it, so a mistake here can cost comments, never the configuration.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,7 +13,7 @@ use super::item::Item;
 use super::layout::{Block, Page};
 use super::model::Config;
 use super::write::{Lines, push_end_tag, push_tag, to_xml};
-use super::{language, read, xml};
+use super::{language, read, redact, xml};
 
 /// The file `original` with what `config` says, to be stored as UTF-8. Reading it gives an equal configuration.
 ///
@@ -26,16 +26,28 @@ use super::{language, read, xml};
 ///
 /// An `original` that is not a good configuration is not looked at: the result is then that of [`to_xml`].
 pub fn merge(original: &[u8], config: &Config) -> String {
-    merged(original, config).filter(|text| says(text.as_bytes(), config)).unwrap_or_else(|| to_xml(config, true))
+    merged(original, config, true).filter(|text| says(text.as_bytes(), config)).unwrap_or_else(|| to_xml(config, true))
+}
+
+/// The file `original`, which says what `config` says, for people to look at: as it is, comments and all, in UTF-8. Without `hashes`
+/// users have no password in it, and `***` stands for what may be a hash in a comment.
+///
+/// An `original` that is not a good configuration is not looked at, as above.
+pub fn show(original: &[u8], config: &Config, hashes: bool) -> String {
+    match merged(original, config, hashes) {
+        Some(text) if hashes => text,
+        Some(text) => redact::comments(&text),
+        None => to_xml(config, hashes),
+    }
 }
 
 fn says(source: &[u8], config: &Config) -> bool {
     read::parse(Path::new(""), source).is_ok_and(|read| read == *config)
 }
 
-fn merged(original: &[u8], config: &Config) -> Option<String> {
+fn merged(original: &[u8], config: &Config, hashes: bool) -> Option<String> {
     let old = read::parse(Path::new(""), original).ok()?;
-    if old == *config {
+    if old == *config && hashes {
         // with every mixture of line ends
         if let Ok(text) = std::str::from_utf8(original) {
             return Some(text.to_owned());
@@ -43,7 +55,7 @@ fn merged(original: &[u8], config: &Config) -> Option<String> {
     }
     let (form, text) = Form::take(original)?;
     let root = xml::parse(original).root?;
-    let (old, new) = (Item::of(&old, true), Item::of(config, true));
+    let (old, new) = (Item::of(&old, true), Item::of(config, hashes));
     let page = Page::read(&text, &root, &old)?;
     Some(form.put_on(&merge_page(&page, &new)))
 }
@@ -311,7 +323,7 @@ mod tests {
             old in any::config(), new in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
             let text = file(&old, &between, tight);
-            let merged = merged(text.as_bytes(), &new).unwrap();
+            let merged = merged(text.as_bytes(), &new, true).unwrap();
             let read = read::parse(Path::new("f"), merged.as_bytes());
             prop_assert_eq!(read.map_err(|mistakes| format!("{mistakes}\n{merged}")), Ok(new));
         }
@@ -325,7 +337,7 @@ mod tests {
             let at = at.index(config.services.len());
             config.services[at].groups[0].rule = crate::scheduler::Rule::Random;
             config.services[at].groups[0].hosts.clear();
-            let merged = merged(text.as_bytes(), &config).unwrap();
+            let merged = merged(text.as_bytes(), &config, true).unwrap();
             for (place, (_, whole)) in whole.iter().enumerate().filter(|(place, _)| *place != at) {
                 prop_assert!(merged.contains(whole), "{place}: {merged}");
             }

@@ -26,8 +26,13 @@ use crate::system::interfaces;
 
 /// Reads a configuration file for this machine. A file that cannot be read is one mistake without a place.
 pub fn load(file: &Path) -> Result<Config, Mistakes> {
+    load_with_source(file).map(|(config, _)| config)
+}
+
+/// The same with the bytes of the file.
+pub fn load_with_source(file: &Path) -> Result<(Config, Vec<u8>), Mistakes> {
     match read(file) {
-        Ok(source) => parse_for(&interfaces::addresses, file, &source),
+        Ok(source) => Ok((parse_for(&interfaces::addresses, file, &source)?, source)),
         Err(error) => {
             let mistake = Mistake { line: 0, column: 0, message: format!("cannot be read: {error}") };
             Err(Mistakes { file: file.to_owned(), list: vec![mistake] })
