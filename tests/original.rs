@@ -106,6 +106,19 @@ fn the_file_is_shown_as_text_where_nothing_is_open() {
     assert_eq!(desk.read("/running.txt;jsessionid=1"), desk.read("/running.txt"));
 }
 
+#[test]
+fn every_difference_in_the_readme_has_its_reason() {
+    let readme = include_str!("../README.md");
+    let (_, part) = readme.split_once("\n## Coming from Python Director\n").expect("the README has that part");
+    let (part, _) = part.split_once("\n## ").expect("it is not the last one");
+    let rows: Vec<&str> = part.lines().filter(|line| line.starts_with('|')).collect();
+    for row in &rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    }
+    assert!(rows.len() > 50, "this test has lost its eyes");
+}
+
 /// A file with the users `full` and `ro`, and with hashes where nobody looks for them.
 fn file(host: &str) -> String {
     format!(

@@ -329,6 +329,20 @@ mod tests {
         }
 
         #[test]
+        fn any_file_is_shown_as_it_is_or_without_its_hashes(
+            config in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
+        ) {
+            let text = file(&config, &between, tight);
+            prop_assert_eq!(show(text.as_bytes(), &config, true), text.as_str());
+            let shown = show(text.as_bytes(), &config, false);
+            let users = config.admin.map(|admin| admin.users).unwrap_or_default();
+            prop_assert_eq!(text.matches(" password=\"").count(), users.len());
+            prop_assert!(!shown.contains(" password=\"") && (text.len() == shown.len()) == users.is_empty(), "{}", shown);
+            // nothing else has gone: not the fallback, which has no comments
+            prop_assert_eq!(shown.matches("<!--").count(), text.matches("<!--").count());
+        }
+
+        #[test]
         fn an_edit_touches_nothing_else(
             mut config in any::config(), at: prop::sample::Index, between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
