@@ -151,13 +151,14 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         say(demo.introduction())?;
-        return serve(cli, &demo.config(), birth).map(Some);
+        return serve(cli, &demo.config(), Vec::new(), birth).map(Some);
     }
-    let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
+    let loaded = config::read::load_with_source(&cli.file());
+    let (config, source) = loaded.map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
     if cli.test {
         return check(cli, &config).map(|()| None);
     }
-    serve(cli, &config, birth).map(Some)
+    serve(cli, &config, source, birth).map(Some)
 }
 
 /// `-t`: what the file means, and what it costs.
@@ -184,8 +185,8 @@ struct Birth<'a> {
     predecessor: Option<&'a Predecessor>,
 }
 
-/// Starts the balancer, in the place of a predecessor if there is one.
-fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
+/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that says `config`.
+fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Stay, Failure> {
     let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
     let background = match cli.daemon && predecessor.is_none() {
@@ -209,7 +210,7 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
     config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office { file, log: Some(sink.clone()), target };
+    let office = Office { file, source: source.into(), log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     if let Some(predecessor) = predecessor {
         predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;

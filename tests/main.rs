@@ -36,6 +36,7 @@
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
 //! * `invisible`: whether either end of a session can tell it from one TCP connection
+//! * `original`: what somebody finds who comes from Python Director
 //! * `layers`: imports go down only
 
 mod common;
@@ -61,6 +62,7 @@ mod listener;
 mod manager;
 mod manual;
 mod many;
+mod original;
 mod parking;
 mod pool;
 mod program;

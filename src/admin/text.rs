@@ -1,8 +1,9 @@
-//! `running.txt` in the original's grammar, and `healthz`. For scripts: one line is always one thing, fields are separated by one
+//! `running.txt` and `config.txt` in the original's grammar, and `healthz`. For scripts: one line is always one thing, fields are separated by one
 //! space, and a space, a control character or a `%` in a field is written as `%XX`.
 
 use std::fmt::Write;
 
+use crate::config::Config;
 use crate::state::snapshot::{HostView, ServiceView, Snapshot};
 
 /// The state, a line for each listen address, group and host:
@@ -26,6 +27,23 @@ pub fn running(snapshot: &Snapshot) -> String {
                     None => line(&mut text, &["host", &host.name, &host.ip, &host.open.to_string(), "-"]),
                     Some(reason) => line(&mut text, &["disabled", &host.name, &host.ip, &reason, "-"]),
                 }
+            }
+        }
+    }
+    text
+}
+
+/// The same lines for what a file says. Nothing is open in a file: `-` stands for the number.
+pub fn config(config: &Config) -> String {
+    let mut text = String::new();
+    for service in &config.services {
+        for listen in &service.listens {
+            line(&mut text, &["service", &service.name, &listen.to_string(), &service.enabled]);
+        }
+        for group in &service.groups {
+            line(&mut text, &["group", &group.name, if group.name == service.enabled { "enabled" } else { "inactive" }]);
+            for host in &group.hosts {
+                line(&mut text, &["host", &host.name, &host.address.to_string(), "-", "-"]);
             }
         }
     }

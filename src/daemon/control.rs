@@ -26,6 +26,8 @@ use crate::traffic::{Listener, Traffic};
 pub struct Office {
     /// The configuration file; without one, nothing can be saved.
     pub file: Option<PathBuf>,
+    /// What stood in it when it was last read or written; empty without one.
+    pub source: Mutex<Vec<u8>>,
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
     /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
@@ -65,7 +67,7 @@ impl Control for Levers {
     }
 
     fn plan(&self) -> Result<Vec<Change>, Refusal> {
-        Ok(Change::between(&self.director.config(), &self.read_file()?))
+        Ok(Change::between(&self.director.config(), &self.read_file()?.0))
     }
 
     fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
@@ -100,6 +102,7 @@ impl Control for Levers {
         if text.as_bytes() != original {
             replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
         }
+        *self.office.source.lock() = text.into_bytes();
         self.director.note_saved(config);
         Ok(format!("config saved to {name}"))
     }
@@ -117,7 +120,7 @@ impl Control for Levers {
     }
 
     fn config_xml(&self, with_hashes: bool) -> String {
-        write::to_xml(&self.director.saved(), with_hashes)
+        write::show(&self.office.source.lock(), &self.director.saved(), with_hashes)
     }
 
     fn running_xml(&self, with_hashes: bool) -> String {
