@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
@@ -20,6 +20,7 @@ use tcpdirector::cli::{self, Cli};
 use tcpdirector::config::{self, AdminConfig, Change, Config};
 use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
+use tcpdirector::system::journal;
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
@@ -131,12 +132,17 @@ fn differ(cli: &Cli) -> Result<u8, Failure> {
 
 /// The one place that reports why the program ends with a status other than 0.
 fn fail(status: u8, message: impl Display) -> ExitCode {
-    let message = message.to_string();
-    for line in message.lines() {
-        // where nobody can be told, the status says it
-        let _ = writeln!(io::stderr(), "tcpdirector: {line}");
-    }
+    // where nobody can be told, the status says it
+    complain(Level::Error, message);
     ExitCode::from(status)
+}
+
+/// Writes a message to standard error, past the log.
+fn complain(level: Level, message: impl Display) {
+    let prefix = if journal::is_stderr() { journal::prefix(level) } else { String::new() };
+    for line in message.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{prefix}tcpdirector: {line}");
+    }
 }
 
 /// An exit status and what to say.
@@ -284,7 +290,11 @@ fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    logging::start(targeting(cli)(name), level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
+    let sink = logging::start(targeting(cli)(name), level);
+    let sink = sink.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
+    // nobody would find it in the log
+    sink.absence().inspect(|why| complain(Level::Warn, format_args!("{why}: log lines are lost until one does")));
+    Ok(sink)
 }
 
 /// What the name of a log means to a program that was started here; one in the background has no standard error.

@@ -238,25 +238,6 @@ fn names_cannot_forge_log_lines() {
 }
 
 #[test]
-fn quiet_leaves_sessions_out_and_keeps_failures() {
-    let refuse = Backend::refuse();
-    let folder = Folder::new();
-    let log = folder.path("quiet.log");
-    let file = folder.write("quiet.xml", &one_service("random", &[refuse.address()], ""));
-    // without `state=open` in the log the port must be known before
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
-    let mut command = Command::new(PROGRAM);
-    command.arg("-q").arg("-l").arg(&log).arg(&file);
-    let mut program = Program::spawn(command, folder);
-    until("it listens", || std::net::TcpStream::connect(free).is_ok());
-    until("the failure is logged", || fs::read_to_string(&log).is_ok_and(|log| log.contains("state=down")));
-    program.signal(SIGTERM);
-    assert!(program.wait().success());
-    assert!(!program.has("session"));
-}
-
-#[test]
 fn term_lets_running_sessions_finish_and_then_ends_with_0() {
     let backend = Backend::echo();
     let mut program = Program::start(&one_service("random", &[backend.address()], ""));

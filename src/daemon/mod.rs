@@ -177,6 +177,7 @@ impl Daemon {
         listeners.iter().for_each(Listener::announce);
         drop(listeners);
         self.levers.admin.lock().iter().for_each(Admin::announce);
+        traffic::report_groups(self.director());
         Ok(())
     }
 
