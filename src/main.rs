@@ -17,8 +17,8 @@ use log::{Level, LevelFilter};
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, AdminConfig, Change, Config};
-use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::config::{self, Change, Config};
+use tcpdirector::daemon::{self, Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::journal;
 use tcpdirector::system::limits::{self, Limits};
@@ -175,7 +175,22 @@ fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
             say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
         }
     }
-    say(budget)
+    say(budget)?;
+    cli.user.as_deref().map_or(Ok(()), |user| check_user(cli, user))
+}
+
+/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program. From here on, this process is
+/// that user.
+fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
+    let identity = Identity::find(user).map_err(|e| cannot("-u")(&e))?;
+    let file = std::path::absolute(cli.file()).unwrap_or_else(|_| cli.file());
+    match identity.assume() {
+        Ok(()) => daemon::obstacles(&file).iter().for_each(|(path, why)| {
+            complain(Level::Warn, format_args!("{}: as user {user}, {why}", path.display()));
+        }),
+        Err(e) => complain(Level::Warn, format_args!("whether user {user} can use the file was not checked: {e}")),
+    }
+    Ok(())
 }
 
 fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
@@ -212,11 +227,11 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
         give_up_root(&identity, &sink, &bound)?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
-    config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office { file, log: Some(sink.clone()), target };
+    let office = Office { file, user: cli.user.clone(), log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
+    daemon.warn();
     if let Some(predecessor) = predecessor {
         predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
     }
@@ -260,21 +275,6 @@ fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     let left = if cli.daemon { process::leave_folder() } else { Ok(()) };
     for e in [named, left].into_iter().filter_map(Result::err) {
         log::warn!("start reason={}", value(&e.to_string()));
-    }
-}
-
-/// What is weak about the admin side as it is configured.
-fn warn_of_admin(config: &AdminConfig) {
-    if !config.listen.is_local() {
-        log::warn!(
-            "admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"",
-            value(&config.listen.to_string())
-        );
-    }
-    for user in &config.users {
-        if let Some(complaint) = admin::complaint(&user.password) {
-            log::warn!("admin user={} reason={}", value(&user.name), value(complaint));
-        }
     }
 }
 

@@ -495,6 +495,30 @@ fn root_is_given_up_with_the_groups_of_the_user() {
 }
 
 #[test]
+fn a_user_who_cannot_use_the_file_is_warned_of_by_a_test_and_a_start() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give up root");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let read = "it cannot be read, so a reload will be refused: EACCES";
+    let write = "it cannot be written, so saving will be refused: EACCES";
+    let output = run(&["-t", "-u", "nobody", file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.lines().count() == 2, "{said}");
+    assert!(said.contains(&format!("{}: as user nobody, {read}", file.display())) && said.contains(write), "{said}");
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file).args(["-u", "nobody"]);
+    let program = Program::spawn(command, folder);
+    assert!(program.wait_for(read).contains(" warn file user=nobody path="));
+    program.wait_for(write);
+    assert!(run(&["-t", file.to_str().unwrap()]).stderr.is_empty());
+    assert_eq!(run(&["-t", "-u", "no-such-user", file.to_str().unwrap()]).status.code(), Some(1));
+}
+
+#[test]
 fn being_stopped_and_continued_does_not_stretch_the_idle_time() {
     let backend = Backend::silent();
     let program = Program::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
