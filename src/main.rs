@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, AdminConfig, Change, Config};
-use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::config::{self, Change, Config};
+use tcpdirector::daemon::{self, Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
+use tcpdirector::system::journal;
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
@@ -131,12 +132,17 @@ fn differ(cli: &Cli) -> Result<u8, Failure> {
 
 /// The one place that reports why the program ends with a status other than 0.
 fn fail(status: u8, message: impl Display) -> ExitCode {
-    let message = message.to_string();
-    for line in message.lines() {
-        // where nobody can be told, the status says it
-        let _ = writeln!(io::stderr(), "tcpdirector: {line}");
-    }
+    // where nobody can be told, the status says it
+    complain(Level::Error, message);
     ExitCode::from(status)
+}
+
+/// Writes a message to standard error, past the log.
+fn complain(level: Level, message: impl Display) {
+    let prefix = if journal::is_stderr() { journal::prefix(level) } else { String::new() };
+    for line in message.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{prefix}tcpdirector: {line}");
+    }
 }
 
 /// An exit status and what to say.
@@ -170,7 +176,22 @@ fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
             say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
         }
     }
-    say(budget)
+    say(budget)?;
+    cli.user.as_deref().map_or(Ok(()), |user| check_user(cli, user))
+}
+
+/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program. From here on, this process is
+/// that user.
+fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
+    let identity = Identity::find(user).map_err(|e| cannot("-u")(&e))?;
+    let file = std::path::absolute(cli.file()).unwrap_or_else(|_| cli.file());
+    match identity.assume() {
+        Ok(()) => daemon::obstacles(&file).iter().for_each(|(path, why)| {
+            complain(Level::Warn, format_args!("{}: as user {user}, {why}", path.display()));
+        }),
+        Err(e) => complain(Level::Warn, format_args!("whether user {user} can use the file was not checked: {e}")),
+    }
+    Ok(())
 }
 
 fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
@@ -207,11 +228,11 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
         give_up_root(&identity, &sink, &bound)?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
-    config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office { file, source: source.into(), log: Some(sink.clone()), target };
+    let office = Office { file, source: source.into(), user: cli.user.clone(), log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
+    daemon.warn();
     if let Some(predecessor) = predecessor {
         predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
     }
@@ -258,21 +279,6 @@ fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     }
 }
 
-/// What is weak about the admin side as it is configured.
-fn warn_of_admin(config: &AdminConfig) {
-    if !config.listen.is_local() {
-        log::warn!(
-            "admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"",
-            value(&config.listen.to_string())
-        );
-    }
-    for user in &config.users {
-        if let Some(complaint) = admin::complaint(&user.password) {
-            log::warn!("admin user={} reason={}", value(&user.name), value(complaint));
-        }
-    }
-}
-
 fn file_name(cli: &Cli) -> String {
     if cli.demo { "--demo".into() } else { cli.file().display().to_string() }
 }
@@ -285,7 +291,11 @@ fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    logging::start(targeting(cli)(name), level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
+    let sink = logging::start(targeting(cli)(name), level);
+    let sink = sink.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
+    // nobody would find it in the log
+    sink.absence().inspect(|why| complain(Level::Warn, format_args!("{why}: log lines are lost until one does")));
+    Ok(sink)
 }
 
 /// What the name of a log means to a program that was started here; one in the background has no standard error.

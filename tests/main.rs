@@ -12,6 +12,7 @@
 //! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of their own
 //! * `replay`: which clients are moved on before the first answer, and what that counts
 //! * `line`: what the log says of a session
+//! * `log`: what its lines look like where they go, and which come with `-q`
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
@@ -59,6 +60,7 @@ mod layers;
 mod levers;
 mod line;
 mod listener;
+mod log;
 mod manager;
 mod manual;
 mod many;

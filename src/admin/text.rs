@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::config::Config;
 use crate::state::snapshot::{HostView, ServiceView, Snapshot};
+use crate::system::logging::is_control;
 
 /// The state, a line for each listen address, group and host:
 ///
@@ -79,7 +80,7 @@ fn line(text: &mut String, fields: &[&str]) {
 
 fn encode(text: &mut String, field: &str) {
     for c in field.chars() {
-        if c.is_whitespace() || c.is_control() || c == '%' {
+        if c.is_whitespace() || is_control(c) || c == '%' {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                 // writing to a string cannot fail
                 let _ = write!(text, "%{byte:02X}");

@@ -55,6 +55,7 @@ impl Levers {
         let opened = self.open(&preview.config)?;
         let words = self.director.apply(preview, &opened.names);
         self.settle(opened);
+        traffic::report_groups(&self.director);
         // a host to retry or to drain is the manager's business, now rather than at its next look
         self.traffic.wake_manager();
         Ok(words)

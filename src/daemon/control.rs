@@ -28,6 +28,8 @@ pub struct Office {
     pub file: Option<PathBuf>,
     /// What stood in it when it was last read or written; empty without one.
     pub source: Mutex<Vec<u8>>,
+    /// Whom the program has become after its start as root.
+    pub user: Option<String>,
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
     /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
@@ -63,7 +65,10 @@ impl Control for Levers {
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
         let _one_at_a_time = self.changing.lock();
-        Ok(self.carry_out(std::slice::from_ref(change))?.pop().unwrap_or_default())
+        let before = self.director.config();
+        let words = self.carry_out(std::slice::from_ref(change))?.pop();
+        self.warn_of_news(Some(&before));
+        Ok(words.unwrap_or_default())
     }
 
     fn plan(&self) -> Result<Vec<Change>, Refusal> {

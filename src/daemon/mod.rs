@@ -7,6 +7,7 @@ mod message;
 mod reload;
 mod replace;
 mod succeed;
+mod warnings;
 
 use std::fmt;
 use std::io;
@@ -32,6 +33,7 @@ use crate::traffic::{self, Listener, Traffic};
 use control::Levers;
 pub use control::{Office, Targeting};
 pub use succeed::{Estate, Predecessor};
+pub use warnings::obstacles;
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
@@ -177,7 +179,13 @@ impl Daemon {
         listeners.iter().for_each(Listener::announce);
         drop(listeners);
         self.levers.admin.lock().iter().for_each(Admin::announce);
+        traffic::report_groups(self.director());
         Ok(())
+    }
+
+    /// Tells the log what is right in the configuration but should not pass in silence.
+    pub fn warn(&self) {
+        self.levers.warn();
     }
 
     /// This process is the service: what a predecessor has made in the file system is its own.

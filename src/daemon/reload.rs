@@ -80,7 +80,10 @@ impl Levers {
         let _one_at_a_time = self.changing.lock();
         let done = self.become_file(by, confirm);
         match &done {
-            Ok(words) => log::info!("reload by={} state=done message={}", value(by), value(words)),
+            Ok(words) => {
+                log::info!("reload by={} state=done message={}", value(by), value(words));
+                self.warn();
+            }
             Err(refusal) => {
                 for line in refusal.to_string().lines() {
                     log::error!("reload by={} state=refused reason={}", value(by), value(line));
