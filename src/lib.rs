@@ -56,10 +56,11 @@
 //!
 //! # The way to a new program
 //!
-//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which loads its
-//! file and gets the listening sockets and the pid file ([`system::inherited`], [`system::pidfile`]). When the new one is prepared,
-//! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when its sessions have
-//! ended. Up to then everything can be taken back. `daemon::message` has the conversation.
+//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which has the
+//! listening sockets and the pid file from its first moment ([`system::inherited`], [`system::pidfile`]), and loads its file. When
+//! the new one is prepared, the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when
+//! its sessions have ended. Up to the last word of the new one everything can be taken back, and either can go on without the other.
+//! `daemon::message` has the conversation.
 //!
 //! # Where this differs from the plan
 //!

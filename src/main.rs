@@ -243,6 +243,7 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
     if let Some(predecessor) = predecessor {
         predecessor.serving();
         settle(cli, &daemon, pidfile.as_mut());
+        predecessor.settled();
     }
     notify::ready(&daemon.status());
     let origin = (!cli.demo).then_some(origin);
@@ -269,10 +270,10 @@ fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), F
     identity.assume().map_err(|e| cannot("cannot give up root")(&e))
 }
 
-/// The predecessor has left: what it had in the file system is this program's own. Nothing here is worth an interruption.
+/// What the predecessor had in the file system is this program's own now. Nothing here is worth an interruption.
 fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     daemon.own();
-    let named = pidfile.map_or(Ok(()), PidFile::name_us);
+    let named = pidfile.map_or(Ok(()), PidFile::name);
     let left = if cli.daemon { process::leave_folder() } else { Ok(()) };
     for e in [named, left].into_iter().filter_map(Result::err) {
         log::warn!("start reason={}", value(&e.to_string()));

@@ -195,7 +195,7 @@ impl Stay {
             Err(reason) => {
                 log::error!("replace state=refused reason={}", value(&reason));
                 // whoever waits for the outcome sees it by the time of the file
-                if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(std::process::id())) {
+                if let Some(Err(e)) = pidfile.as_mut().map(PidFile::name) {
                     log::error!("replace state=refused reason={}", value(&format!("the pid file cannot be written: {e}")));
                 }
                 None

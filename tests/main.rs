@@ -24,6 +24,7 @@
 //! * `config`: the files under `config/`, the sample and the DTD
 //! * `replace`: what becomes of clients, files and states when the program is replaced
 //! * `replace_faults`: what becomes of them when that goes wrong
+//! * `replace_deaths`: who serves when one of the two programs dies meanwhile
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `service_manager`: what systemd gives and is told
 //! * `many`: as many sessions at once as this machine allows
@@ -73,6 +74,7 @@ mod real_failover;
 mod relay;
 mod reload;
 mod replace;
+mod replace_deaths;
 mod replace_faults;
 mod replay;
 mod save;

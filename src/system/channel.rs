@@ -14,11 +14,20 @@ use nix::unistd;
 
 use super::raw;
 
+/// The most descriptors of a packet.
+pub use super::raw::MAX_DESCRIPTORS;
+
 /// The most bytes of a packet. The kernel's default buffer holds three of them.
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// How long the other side may leave its buffer full, in seconds.
 const SEND_PATIENCE: i64 = 5;
+
+/// Whether an error of a [`Channel`] says that nobody has the other end any more. The process that had it has ended then, all its
+/// threads, or has closed it on purpose: what is open is closed after the last thread.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
 
 /// One end.
 pub struct Channel(OwnedFd);
@@ -53,8 +62,9 @@ impl Channel {
         Ok(Channel(end))
     }
 
-    /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and some descriptors, of which the other side gets copies. Fails when
-    /// the other side is gone, or has not read for five seconds.
+    /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and up to [`MAX_DESCRIPTORS`] descriptors, of which the other side gets
+    /// copies; they are open from now on as long as the other end is, read or not. Fails when the other side is gone, or has not
+    /// read for five seconds.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
@@ -66,7 +76,7 @@ impl Channel {
         }
     }
 
-    /// The next packet; `None` when the time is up. An error of the kind `UnexpectedEof` says that the other side is gone.
+    /// The next packet; `None` when the time is up. What the other side has said before it was gone comes before that error.
     pub fn receive(&self, limit: Duration) -> io::Result<Option<Packet>> {
         let deadline = Instant::now() + limit;
         loop {

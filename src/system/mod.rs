@@ -4,6 +4,7 @@ pub mod bell;
 pub mod channel;
 pub mod connecting;
 pub mod date;
+pub mod fault;
 pub mod inherited;
 pub mod interfaces;
 pub mod journal;

@@ -133,9 +133,12 @@ pub fn fork() -> io::Result<ForkResult> {
     Ok(unsafe { nix::unistd::fork() }?)
 }
 
-/// recvmsg(2): one packet with the descriptors that came with it, of which there may be eight. Zero bytes: the other side is gone.
+/// The most descriptors that [`receive_packet`] takes in; the kernel's own limit is 253 (unix(7)).
+pub const MAX_DESCRIPTORS: usize = 64;
+
+/// recvmsg(2): one packet with the descriptors that came with it, up to [`MAX_DESCRIPTORS`]. Zero bytes: the other side is gone.
 pub fn receive_packet(socket: BorrowedFd<'_>, space: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut rights = nix::cmsg_space!([RawFd; 8]);
+    let mut rights = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut parts = [io::IoSliceMut::new(space)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut rights), flags)?;

@@ -59,9 +59,10 @@ impl Origin {
         (is_of_systemd && !notify::is_wanted()).then_some("systemd would take this for the end of the service: use Type=notify")
     }
 
-    /// Starts the program that is there now.
-    pub fn start(&self) -> io::Result<Successor> {
+    /// Starts the program that is there now. It has what `first` says to it even if this process ends in the next moment.
+    pub fn start(&self, first: impl FnOnce(&Channel) -> io::Result<()>) -> io::Result<Successor> {
         let (channel, theirs) = Channel::pair()?;
+        first(&channel)?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(&self.folder).stdin(theirs).env(VARIABLE, std::process::id().to_string());
         for only_ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
@@ -125,11 +126,15 @@ impl Drop for Successor {
     }
 }
 
-/// The way to the process that has started this one to be its successor, if one has. To be called once, at the start.
+/// The way to the process that has started this one to be its successor, if one has; it may be dead by now. To be called once, at
+/// the start.
 pub fn predecessor() -> Option<io::Result<Channel>> {
     let parent = env::var(VARIABLE).ok()?;
-    // the variable of somebody else's successor, inherited by accident, means nothing
-    (parent == getppid().to_string()).then(Channel::from_stdin)
+    match Channel::from_stdin() {
+        // the variable of somebody else's successor, inherited by accident, means nothing
+        Err(_) if parent != getppid().to_string() => None,
+        channel => Some(channel),
+    }
 }
 
 /// How often the pid file is looked at.
