@@ -59,7 +59,8 @@
 //! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which loads its
 //! file and gets the listening sockets and the pid file ([`system::inherited`], [`system::pidfile`]). When the new one is prepared,
 //! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when its sessions have
-//! ended. Up to then everything can be taken back. `daemon::message` has the conversation.
+//! ended. Up to then everything can be taken back. `daemon::message` has the conversation. The new one forks, so that it is a child of
+//! process 1 and not of the old one when the service manager hears of it.
 //!
 //! # Where this differs from the plan
 //!

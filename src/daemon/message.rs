@@ -3,7 +3,7 @@
 //! Each message is one packet of JSON, with at most one descriptor. The old program speaks first:
 //!
 //! ```text
-//! old -> new   Hello, Listen + socket ..., PidFile + file, End
+//! old -> new   Hello, Listen + socket ..., Lent, PidFile + file, End
 //! new -> old   Ready                     it has read its file, has every address, and all its threads but for the admin side's
 //!              (the old one accepts no more: clients wait in the kernel's queue)
 //! old -> new   State ..., Go
@@ -22,6 +22,7 @@
 //! what `Ready` tells.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ use crate::state::Heritage;
 use crate::system::channel::Channel;
 
 /// The protocol of this version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the old program says.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub enum Old {
     Hello { protocol: u32 },
     /// A listening socket, with the address as the configuration writes it.
     Listen { address: String },
+    /// Where systemd goes on listening, whatever the two do.
+    Lent { addresses: Vec<SocketAddr> },
     /// The locked pid file.
     PidFile,
     /// These were all descriptors.
@@ -101,7 +104,7 @@ mod tests {
         let read = |text: &str| understand::<Old>(text.as_bytes()).unwrap();
         assert_eq!(read(r#"{"session":{"id":5,"bytes":[1,2]}}"#), None);
         assert_eq!(read(r#""silence""#), None);
-        assert_eq!(read(r#"{"hello":{"protocol":1,"version":"9"}}"#), Some(Old::Hello { protocol: 1 }));
+        assert_eq!(read(r#"{"hello":{"protocol":2,"version":"9"}}"#), Some(Old::Hello { protocol: 2 }));
         assert_eq!(read(r#"{"state":{"state":{"weather":{"rain":true}}}}"#), None);
         assert_eq!(read(r#""end""#), Some(Old::End));
         assert!(understand::<Old>(br#"{"hello":"#).is_err());

@@ -68,8 +68,8 @@ impl Daemon {
             Ok(takes) => {
                 // the caller's last look: what arrives after this is meant for one of the two processes
                 is_called_off();
-                let pid = successor.pid();
                 successor.release();
+                let pid = successor.pid();
                 if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(pid)) {
                     log::warn!("replace state=done pid={pid} reason={}", value(&format!("the pid file cannot be written: {e}")));
                 }
@@ -88,6 +88,8 @@ impl Daemon {
                 self.levers.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {
                     (Trouble::Failed(reason), _) => reason,
+                    // the process that was started ends in good order as soon as the one that serves does without it
+                    (Trouble::Gone, Ok(status)) if status.success() => "the new program has ended early".to_owned(),
                     (Trouble::Gone, Ok(status)) => format!("the new program has ended early: {status}"),
                     (Trouble::Gone, Err(e)) => format!("the new program has ended early: {e}"),
                     (Trouble::Late(limit), _) => format!("the new program was not ready within {} s", limit.as_secs()),
@@ -138,6 +140,7 @@ impl Daemon {
         for listener in doors {
             say(channel, &Old::Listen { address: listener.listen().to_string() }, Some(listener.as_fd()))?;
         }
+        say(channel, &Old::Lent { addresses: self.levers.lent.clone() }, None)?;
         if let Some(pidfile) = pidfile {
             say(channel, &Old::PidFile, Some(pidfile.descriptor()))?;
         }
@@ -149,10 +152,13 @@ impl Daemon {
         self.levers.is_closed.store(true, SeqCst);
         let listeners = std::mem::take(&mut *self.levers.listeners.lock());
         for listener in &listeners {
-            if !takes.contains(&listener.listen().to_string()) {
-                listener.resume();
+            match takes.contains(&listener.listen().to_string()) {
+                true => listener.stop(),
+                false => {
+                    listener.resume();
+                    self.levers.close_for_good(listener);
+                }
             }
-            listener.stop();
         }
         self.director().retire();
         self.stop_resolver = None;
@@ -160,7 +166,9 @@ impl Daemon {
         let admin = self.levers.admin.lock().take();
         if let Some(mut admin) = admin {
             for listener in admin.listeners() {
-                listener.set_ours(!takes.contains(&listener.listen().to_string()));
+                let is_taken = takes.contains(&listener.listen().to_string());
+                listener.set_ours(!is_taken);
+                self.levers.note_lent(listener.address().filter(|_| !is_taken));
             }
             admin.stop();
         }

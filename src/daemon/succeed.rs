@@ -59,6 +59,7 @@ impl Predecessor {
                     estate.names.push(address.clone());
                     estate.inherited.add(address, socket);
                 }
+                (Old::Lent { addresses }, _) => estate.inherited.add_lent(addresses),
                 (Old::PidFile, pidfile) => estate.pidfile = pidfile,
                 (Old::End, _) => return Ok(estate),
                 _ => {}
