@@ -36,7 +36,7 @@ pub use succeed::{Estate, Predecessor};
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a wait looks whether it is called off.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the balancer could not start. Nothing of it is left running.
 #[derive(Debug)]
