@@ -59,7 +59,7 @@
 //! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which has the
 //! listening sockets and the pid file from its first moment ([`system::inherited`], [`system::pidfile`]), and loads its file. When
 //! the new one is prepared, the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when
-//! its sessions have ended. Up to the last word of the new one everything can be taken back, and either can go on without the other.
+//! its sessions have ended. Up to the last word of the new one everything can be taken back, and either can go on without the other. The new one forks, so that it is a child of process 1 and not of the old one when the service manager hears of it.
 //! `daemon::message` has the conversation.
 //!
 //! # Where this differs from the plan

@@ -25,7 +25,7 @@ use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
-use tcpdirector::system::process::{self, Code, Identity};
+use tcpdirector::system::process::{self, Code, Identity, Parent};
 use tcpdirector::system::sink::{Sink, Target};
 use tcpdirector::system::successor::{self, Origin};
 use tcpdirector::system::terminal;
@@ -45,8 +45,6 @@ const CONFIG: u8 = 78;
 const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
-    // before anything opens a descriptor or changes the folder
-    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
@@ -54,6 +52,11 @@ fn main() -> ExitCode {
     if let Some(answer) = answer(&cli) {
         return answer.map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
     }
+    if let (false, Err(e)) = (cli.test, Signals::hold()) {
+        return fail(CANNOT_START, format_args!("signals cannot wait: {e}"));
+    }
+    // before anything opens a descriptor or changes the folder
+    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
             let birth = Birth { code, origin, inherited, predecessor: predecessor.as_ref() };
@@ -210,16 +213,18 @@ struct Birth<'a> {
 fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Stay, Failure> {
     let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
-    let background = match cli.daemon && predecessor.is_none() {
-        true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
-        false => None,
-    };
+    let to_background = cli.daemon && predecessor.is_none();
+    let parent = (to_background || predecessor.is_some()).then(Parent::leave).transpose();
+    let parent = parent.map_err(|e| cannot("cannot fork")(&e))?;
+    if to_background {
+        process::leave_session().map_err(|e| cannot("cannot go to the background")(&e))?;
+    }
     limits::raise_descriptors().map_err(|e| cannot("cannot raise the limit of descriptors")(&e))?;
     let budget = budget(cli, config)?;
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
-    // before the pid file: a signal from here on waits, and so finds a program that can remove the file
-    let signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
+    // before the pid file: whoever finds that may send one
+    let mut signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
     let estate = predecessor.map_or(Ok(Estate::from(inherited)), Predecessor::estate);
     let mut estate = estate.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
     let mut pidfile = pidfile(cli, estate.pidfile.take())?;
@@ -233,23 +238,43 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
     let office = Office { file, source: source.into(), user: cli.user.clone(), log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     daemon.warn();
-    if let Some(predecessor) = predecessor {
-        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+    if daemon.await_names(&mut || signals.ask_to_stop()) {
+        open(cli, &mut daemon, parent, predecessor.map(|predecessor| (predecessor, estate)))?;
+        if let Some(predecessor) = predecessor {
+            settle(cli, &daemon, pidfile.as_mut());
+            predecessor.settled();
+        }
+        notify::ready(&daemon.status());
+    } else {
+        signals.stop_first();
     }
-    daemon.open().map_err(|e| cannot("cannot start")(&e))?;
-    if let Some(background) = background {
-        background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
-    }
-    if let Some(predecessor) = predecessor {
-        predecessor.serving();
-        settle(cli, &daemon, pidfile.as_mut());
-        predecessor.settled();
-    }
-    notify::ready(&daemon.status());
     let origin = (!cli.demo).then_some(origin);
     // as a kernel does with its own: a fifth of what is resident was of use to the start alone
     code.give_back();
-    Ok(Stay { daemon, signals, sink, origin, pidfile })
+    Ok(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false })
+}
+
+/// From here on clients are served, by the predecessor or by this program: when this returns, by this one.
+fn open(
+    cli: &Cli,
+    daemon: &mut Daemon,
+    parent: Option<Parent>,
+    predecessor: Option<(&Predecessor, Estate)>,
+) -> Result<(), Failure> {
+    let mut serving = None;
+    if let Some((predecessor, estate)) = predecessor {
+        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+        serving = Some(predecessor);
+    }
+    daemon.open().map_err(|e| cannot("cannot start")(&e))?;
+    if cli.daemon && serving.is_none() {
+        let left = process::leave_folder().and_then(|()| process::leave_terminal());
+        left.map_err(|e| cannot("cannot go to the background")(&e))?;
+    }
+    // the process that a predecessor has started goes first, and so this one has another parent when it is the service
+    parent.into_iter().for_each(Parent::ready);
+    serving.into_iter().for_each(Predecessor::serving);
+    Ok(())
 }
 
 /// The pid file of the predecessor, or a new one.

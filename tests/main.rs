@@ -6,6 +6,7 @@
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
 //! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
+//! * `under_systemd`: what systemd makes of the sample unit, in a machine of its own
 //! * `urgent`: what happens to urgent bytes
 //! * `silence`: which silent sessions end, and which stay
 //! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
@@ -19,6 +20,7 @@
 //! * `carry`: what an accept thread does for a session itself, and what it leaves to the pool
 //! * `parking`: what sessions that wait cost the others
 //! * `pool`: what happens when there are more clients than threads
+//! * `process`: what it inherits, whose child and parent it is, as whom it runs, and what it hears
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `real`, `real_failover`: programs that nobody here wrote, through the built one
 //! * `config`: the files under `config/`, the sample and the DTD
@@ -68,6 +70,7 @@ mod many;
 mod original;
 mod parking;
 mod pool;
+mod process;
 mod program;
 mod real;
 mod real_failover;
@@ -83,5 +86,6 @@ mod service_manager;
 mod silence;
 mod splice;
 mod steady;
+mod under_systemd;
 mod urgent;
 mod vanished;

@@ -4,12 +4,14 @@
 //! A reload also comes from the thread `reload`, one that is taken back from `confirm`. `changing` makes all of that safe.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::reload::Pending;
@@ -51,6 +53,8 @@ pub(super) struct Levers {
     /// Another program is about to take over, or has: a change would be lost.
     pub is_replaced: AtomicBool,
     pub office: Office,
+    /// Where systemd goes on listening when this program does not.
+    pub lent: Vec<SocketAddr>,
     /// One change at a time, so that what was checked is still so when it is done. Held while addresses are opened and names looked
     /// up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
@@ -120,7 +124,7 @@ impl Control for Levers {
 
     fn shutdown(&self) -> Result<String, Refusal> {
         // the same way as from outside: sessions may finish
-        raise(Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
+        kill(Pid::this(), Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
         Ok("stopping".into())
     }
 

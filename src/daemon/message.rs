@@ -3,7 +3,7 @@
 //! Each message is one packet of JSON, some with descriptors. The old program speaks first:
 //!
 //! ```text
-//! old -> new   Hello, Listen + sockets ..., PidFile + file, End
+//! old -> new   Hello, Listen + sockets ..., Lent, PidFile + file, End
 //!              (only now the new one is started: it has all of that, whatever becomes of the old one)
 //! new -> old   Ready                     it has read its file, has every address, and all its threads but for the admin side's
 //!              (the old one accepts no more: clients wait in the kernel's queue)
@@ -33,6 +33,7 @@
 //! what `Ready` tells.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub enum Old {
     Hello { protocol: u32 },
     /// Listening sockets, with their addresses as the configuration writes them.
     Listen { addresses: Vec<String> },
+    /// Where systemd goes on listening, whatever the two do.
+    Lent { addresses: Vec<SocketAddr> },
     /// The locked pid file.
     PidFile,
     /// These were all descriptors.

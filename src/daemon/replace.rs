@@ -86,6 +86,8 @@ impl Daemon {
                 self.levers.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {
                     (Trouble::Failed(reason), _) => reason,
+                    // the process that was started ends in good order as soon as the one that serves does without it
+                    (Trouble::Gone, Ok(status)) if status.success() => "the new program has ended early".to_owned(),
                     (Trouble::Gone, Ok(status)) => format!("the new program has ended early: {status}"),
                     (Trouble::Gone, Err(e)) => format!("the new program has ended early: {e}"),
                     (Trouble::Late(limit), _) => format!("the new program was not ready within {} s", limit.as_secs()),
@@ -117,6 +119,7 @@ impl Daemon {
             _ => return Err(Trouble::Failed("the new program is ready twice".into())),
         }
         fault::point("old: hears that it serves");
+        successor.await_fork();
         notify::main_process_is(successor.pid());
         fault::point("old: has told the service manager");
         say(channel, &Old::Done, &[])?;
@@ -145,6 +148,7 @@ impl Daemon {
             let (addresses, descriptors): (Vec<_>, Vec<_>) = part.iter().cloned().unzip();
             say(channel, &Old::Listen { addresses }, &descriptors)?;
         }
+        say(channel, &Old::Lent { addresses: self.levers.lent.clone() }, &[])?;
         if let Some(pidfile) = pidfile {
             say(channel, &Old::PidFile, &[pidfile.descriptor()])?;
         }
@@ -156,10 +160,13 @@ impl Daemon {
         self.levers.is_closed.store(true, SeqCst);
         let listeners = std::mem::take(&mut *self.levers.listeners.lock());
         for listener in &listeners {
-            if !takes.contains(&listener.listen().to_string()) {
-                listener.resume();
+            match takes.contains(&listener.listen().to_string()) {
+                true => listener.stop(),
+                false => {
+                    listener.resume();
+                    self.levers.close_for_good(listener);
+                }
             }
-            listener.stop();
         }
         self.director().retire();
         self.stop_resolver = None;
@@ -167,7 +174,9 @@ impl Daemon {
         let admin = self.levers.admin.lock().take();
         if let Some(mut admin) = admin {
             for listener in admin.listeners() {
-                listener.set_ours(!takes.contains(&listener.listen().to_string()));
+                let is_taken = takes.contains(&listener.listen().to_string());
+                listener.set_ours(!is_taken);
+                self.levers.note_lent(listener.address().filter(|_| !is_taken));
             }
             admin.stop();
         }

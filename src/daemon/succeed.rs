@@ -62,6 +62,7 @@ impl Predecessor {
                     estate.names.extend_from_slice(&addresses);
                     addresses.into_iter().zip(sockets).for_each(|(address, socket)| estate.inherited.add(address, socket));
                 }
+                (Old::Lent { addresses }, _) => estate.inherited.add_lent(addresses),
                 (Old::PidFile, pidfile) => estate.pidfile = pidfile.into_iter().next(),
                 (Old::End, _) => break,
                 _ => {}

@@ -2,6 +2,7 @@
 //!
 //! Made by [`super::successor`], used by `daemon`. Knows nothing of what is said.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -30,7 +31,10 @@ pub fn is_gone(error: &io::Error) -> bool {
 }
 
 /// One end.
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    end: OwnedFd,
+    speaker: Cell<Option<u32>>,
+}
 
 /// What one call of [`Channel::send`] has sent.
 pub struct Packet {
@@ -59,7 +63,13 @@ impl Channel {
 
     fn new(end: OwnedFd) -> io::Result<Channel> {
         setsockopt(&end, sockopt::SendTimeout, &TimeVal::seconds(SEND_PATIENCE))?;
-        Ok(Channel(end))
+        setsockopt(&end, sockopt::PassCred, &true)?;
+        Ok(Channel { end, speaker: Cell::default() })
+    }
+
+    /// The process that has sent the last packet that was received, as the kernel knows it.
+    pub fn speaker(&self) -> Option<u32> {
+        self.speaker.get()
     }
 
     /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and up to [`MAX_DESCRIPTORS`] descriptors, of which the other side gets
@@ -70,7 +80,7 @@ impl Channel {
         let rights = [ControlMessage::ScmRights(&numbers)];
         let rights = if numbers.is_empty() { &[] } else { &rights[..] };
         let parts = [io::IoSlice::new(bytes)];
-        match socket::sendmsg::<()>(self.0.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)? {
+        match socket::sendmsg::<()>(self.end.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)? {
             count if count == bytes.len() => Ok(()),
             _ => Err(ErrorKind::WriteZero.into()),
         }
@@ -81,7 +91,7 @@ impl Channel {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
             // rounded up, lest the last millisecond spins
             let millis = u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
             match poll(&mut polled, PollTimeout::from(millis)) {
@@ -95,15 +105,16 @@ impl Channel {
 
     fn read(&self) -> io::Result<Packet> {
         let mut bytes = vec![0; MAX_PACKET];
-        let received = match raw::receive_packet(self.0.as_fd(), &mut bytes) {
+        let received = match raw::receive_packet(self.end.as_fd(), &mut bytes) {
             // it has gone without reading all that we sent; what it had sent before is still there
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => raw::receive_packet(self.0.as_fd(), &mut bytes),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => raw::receive_packet(self.end.as_fd(), &mut bytes),
             received => received,
         };
-        let (count, descriptors) = received?;
+        let (count, descriptors, sender) = received?;
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+        self.speaker.set(sender);
         bytes.truncate(count);
         Ok(Packet { bytes, descriptors })
     }

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod machine;
 pub mod net;
 pub mod program;
 pub mod replaceable;
