@@ -1,5 +1,6 @@
-//! The process: leaving the one that has started it, giving up root, letting go of what only the start has needed. All of it is called by `main`,
-//! and only the fork has to come before all threads: the C library gives up root for every thread.
+//! The process: leaving the one that has started it, giving up root, letting go of what only the start has needed. All of it is called
+//! by `main`, and only the fork has to come before all threads: the C library gives up root for every thread. [`reap`] is for whoever
+//! hears of signals.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -34,7 +35,7 @@ impl Parent {
             ForkResult::Parent { child } => {
                 drop(ready);
                 // it does nothing that a signal could harm
-                SigSet::all().thread_unblock()?;
+                let _ = SigSet::all().thread_unblock();
                 let is_ready = matches!(File::from(wait).read(&mut [0]), Ok(1));
                 let status = match is_ready {
                     true => 0,
@@ -57,8 +58,8 @@ impl Parent {
     }
 }
 
-/// Takes this process out of the session that it was started in, and closes what it has inherited but standard input, output and error:
-/// somebody may wait for the end of a pipe. What systemd has passed is not meant.
+/// Takes this process out of the session that it was started in, and closes what it has inherited: somebody may wait for the end of a
+/// pipe. Standard input, output and error are not meant, nor what systemd has passed.
 pub fn leave_session() -> io::Result<()> {
     unistd::setsid()?;
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
@@ -98,8 +99,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Finds `USER` or `USER:GROUP`, by name or by number. A number need not be a user's: in a container there may be no list of them. Its
-    /// group has the same number then, unless one is named. The error is a sentence.
+    /// Finds `USER` or `USER:GROUP`, by name or by number. A number need not be a user's: in a container there may be no list of them.
+    /// Its group has the same number then, unless one is named. The error is a sentence.
     pub fn find(text: &str) -> Result<Identity, String> {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let number = id(user);

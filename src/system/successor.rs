@@ -87,6 +87,7 @@ pub struct Successor {
     /// How to talk to it.
     pub channel: Channel,
     child: Child,
+    /// Nothing is to be ended any more.
     is_free: bool,
 }
 
@@ -102,6 +103,7 @@ impl Successor {
         // an ended child stays ours until it is waited for, so this never meets another group of the same number
         let _ = killpg(self.child_id(), Signal::SIGKILL);
         let status = self.child.wait();
+        self.is_free = true;
         // the other process cannot be waited for: when it lets go of its end, it has let go of all that it had
         while let Ok(Some(_)) = self.channel.receive(LAST_STEPS) {}
         status

@@ -47,7 +47,7 @@ impl Machine {
         }
         let tree = std::env::var("TCPDIRECTOR_SYSTEMD_ROOT").unwrap_or_else(|_| "/".to_owned());
         let mut command = Command::new("unshare");
-        // nspawn refuses to boot `/` as such. Nobody but nspawn ever sees the tree at its other place, and so nobody can remove it there.
+        // nspawn refuses to boot `/` as such; nobody else sees the tree at this other place, and so nobody can remove it there
         let script = "mount --bind \"$0\" \"$1\" && shift && exec systemd-nspawn \"$@\"";
         command.args(["--mount", "sh", "-c", script, &tree]).arg(folder.path("root"));
         // the hierarchy of control groups that every systemd of today knows
