@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal::{SIGTERM, SIGUSR2};
+use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR2};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Folder, PROGRAM, Program, run};
@@ -38,6 +38,24 @@ fn the_service_manager_hears_of_every_step_in_the_right_order() {
     assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
     balancer.signal(SIGTERM);
     assert_eq!(told(&socket), "STOPPING=1\nSTATUS=stopping, 0 sessions");
+}
+
+#[test]
+fn the_service_manager_hears_that_a_reload_was_refused_and_when_the_next_one_was_not() {
+    let folder = Folder::new();
+    let path = folder.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let xml = one_service("random", &[], "");
+    let balancer = Replaceable::start_with(&xml, "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
+    for (file, status) in [("<pdconfig/>", "the last reload, by HUP, was refused: "), (xml.as_str(), "serving web")] {
+        fs::write(balancer.path("td.xml"), file).unwrap();
+        balancer.signal(SIGHUP);
+        assert!(told(&socket).starts_with("RELOADING=1\n"));
+        let ready = told(&socket);
+        assert!(ready.starts_with(&format!("READY=1\nSTATUS={status}")) && ready.ends_with("serving web"), "{ready}");
+    }
 }
 
 #[test]
