@@ -41,6 +41,7 @@ fn in_the_journal_lines_have_their_priority_and_no_time() {
     let file = folder.write("td.xml", &document(web, &[gone.address()], ""));
     let program = start_in_journal(folder, &file, STDERR);
     assert!(program.wait_for("start version").starts_with("<6>info start version="));
+    program.wait_for("state=open");
     assert!(is_turned_away(web));
     assert!(program.wait_for("host service=web").starts_with("<4>warn host "));
     fs::write(&file, "<pdconfig/>").unwrap();
