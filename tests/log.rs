@@ -71,7 +71,13 @@ fn a_syslog_socket_may_be_a_stream_and_be_opened_anew() {
     let socket = folder.path("log");
     // lines that come to a new listener, up to one that has this text
     let hear = |listener: &UnixListener, text: &str| -> Vec<String> {
-        let (stream, _) = listener.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        until("it connects", || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (stream, _) = accepted.unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut lines = Vec::new();
         for line in BufReader::new(stream).lines() {
