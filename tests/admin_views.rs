@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tcpdirector::admin::http::Request;
 
@@ -171,6 +172,41 @@ fn one_look_at_the_page_says_whether_all_is_well() {
     banner("warn", "1 host is down");
     desk.take_down("b");
     banner("bad", "No host for web");
+}
+
+#[test]
+fn a_refused_reload_stands_on_the_page_until_the_next_good_one() {
+    let desk = Desk::web();
+    let metric = |line: &str| assert!(desk.read("/metrics").contains(&format!("\ntcpdirector_{line}\n")), "{line}");
+    metric("last_reload_successful 1");
+    let reasons: String = (1..=6).map(|line| format!("td.xml:{line}:1: <b>wrong</b>\n")).collect();
+    desk.levers.director.reloads.note_refused("HUP", &reasons);
+    let page = desk.read("/running");
+    assert!(page.contains("class=\"live warn\"") && page.contains("<h1>The last reload was refused</h1>"), "{page}");
+    for words in ["The reload by HUP at ", "<li>td.xml:4:1: &#60;b&#62;wrong", "<li>and 2 more, in the log</li>"] {
+        assert!(page.contains(words), "no {words} in {page}");
+    }
+    metric("last_reload_successful 0");
+    metric("reloads_refused_total 1");
+    let json: serde_json::Value = serde_json::from_str(&desk.read("/running.json")).unwrap();
+    assert_eq!((&json["reload_refused"]["by"], &json["reload_refused"]["more"]), (&"HUP".into(), &2.into()));
+    // what is worse comes first
+    desk.take_down("b");
+    assert!(desk.read("/running").contains("<h1>1 host is down</h1>"));
+    desk.levers.director.reloads.note_done();
+    assert!(!desk.read("/running").contains("was refused"));
+    metric("last_reload_successful 1");
+    metric("reloads_refused_total 1");
+}
+
+#[test]
+fn lines_that_the_log_has_lost_are_on_the_page_and_in_the_metrics() {
+    let desk = Desk::web();
+    assert!(!desk.read("/running").contains("could not be written"));
+    desk.levers.lost_lines.store(3, Relaxed);
+    assert!(desk.read("/running").contains("; 3 log lines could not be written</p>"));
+    assert!(desk.read("/metrics").contains("\ntcpdirector_log_lost_lines_total 3\n"));
+    assert!(desk.read("/running.json").contains("\"log_lost\":3,"));
 }
 
 #[test]

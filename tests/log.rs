@@ -41,6 +41,7 @@ fn in_the_journal_lines_have_their_priority_and_no_time() {
     let file = folder.write("td.xml", &document(web, &[gone.address()], ""));
     let program = start_in_journal(folder, &file, STDERR);
     assert!(program.wait_for("start version").starts_with("<6>info start version="));
+    program.wait_for("state=open");
     assert!(is_turned_away(web));
     assert!(program.wait_for("host service=web").starts_with("<4>warn host "));
     fs::write(&file, "<pdconfig/>").unwrap();
@@ -70,7 +71,13 @@ fn a_syslog_socket_may_be_a_stream_and_be_opened_anew() {
     let socket = folder.path("log");
     // lines that come to a new listener, up to one that has this text
     let hear = |listener: &UnixListener, text: &str| -> Vec<String> {
-        let (stream, _) = listener.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        until("it connects", || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (stream, _) = accepted.unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut lines = Vec::new();
         for line in BufReader::new(stream).lines() {

@@ -154,6 +154,36 @@ fn a_file_with_mistakes_changes_nothing_and_each_is_told_with_its_place() {
 }
 
 #[test]
+fn a_refused_reload_is_an_event_and_shown_until_the_next_good_one() {
+    let (backend, web) = (Backend::named("here"), free_address());
+    let services = service("web", web, &[("h", backend.address())]);
+    let reloaded = Reloaded::start(&services);
+    let loaded = |text: &str| -> u64 {
+        let (_, rest) = text.split_once("\ntcpdirector_last_reload_success_timestamp_seconds ").expect("it is there");
+        rest.split('\n').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let first = loaded(&reloaded.body("/metrics"));
+    reloaded.write("<wrong/>");
+    assert!(reloaded.hup().contains("state=refused"));
+    assert_eq!(reloaded.json()["reload_refused"]["by"], "HUP");
+    let events = reloaded.body("/events.json");
+    assert!(events.contains("\"by\":\"HUP\",\"what\":\"reload state=refused reason="), "{events}");
+    assert!(reloaded.get("/running").contains("<h1>The last reload was refused</h1>"));
+    assert!(reloaded.get("/reload").starts_with("HTTP/1.1 409 "));
+    let metrics = reloaded.body("/metrics");
+    assert!(metrics.contains("\ntcpdirector_last_reload_successful 0\n"), "{metrics}");
+    assert!(metrics.contains("\ntcpdirector_reloads_refused_total 2\n") && loaded(&metrics) == first, "{metrics}");
+    reloaded.write(&services);
+    until("the clock goes on", || {
+        std::time::SystemTime::now() >= std::time::UNIX_EPOCH + std::time::Duration::from_secs(first + 1)
+    });
+    assert!(reloaded.hup().contains("state=done"));
+    let metrics = reloaded.body("/metrics");
+    assert!(metrics.contains("\ntcpdirector_last_reload_successful 1\n") && loaded(&metrics) > first, "{metrics}");
+    assert_eq!(reloaded.json()["reload_refused"], serde_json::Value::Null);
+}
+
+#[test]
 fn an_address_that_cannot_be_opened_changes_nothing_at_all() {
     let (backend, other, web, fresh) = (Backend::named("here"), Backend::named("other"), free_address(), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));

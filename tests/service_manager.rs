@@ -120,6 +120,24 @@ fn a_replaced_program_that_systemd_stops_is_not_hurried_by_the_end_of_the_main_o
 }
 
 #[test]
+fn the_service_manager_hears_that_a_reload_was_refused_and_when_the_next_one_was_not() {
+    let folder = Folder::new();
+    let path = folder.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let xml = one_service("random", &[], "");
+    let balancer = Replaceable::start_with(&xml, "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
+    for (file, status) in [("<pdconfig/>", "the last reload, by HUP, was refused: "), (xml.as_str(), "serving web")] {
+        fs::write(balancer.path("td.xml"), file).unwrap();
+        balancer.signal(SIGHUP);
+        assert!(told(&socket).starts_with("RELOADING=1\n"));
+        let ready = told(&socket);
+        assert!(ready.starts_with(&format!("READY=1\nSTATUS={status}")) && ready.ends_with("serving web"), "{ready}");
+    }
+}
+
+#[test]
 fn an_abstract_name_is_understood_and_a_manager_that_is_gone_is_no_reason_to_fail() {
     let name = format!("tcpdirector-test-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();

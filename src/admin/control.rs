@@ -23,6 +23,8 @@ pub trait Control: Send + Sync {
     fn confirm(&self) -> Result<String, Refusal>;
     /// Writes the running state to the configuration file.
     fn save(&self) -> Result<String, Refusal>;
+    /// Lines that could not be written to the log, since the start.
+    fn lost_lines(&self) -> usize;
     /// Opens the log anew, after somebody has moved the file.
     fn reopen_log(&self) -> Result<String, Refusal>;
     /// Begins to stop the program; the answer to whoever asked is still sent.

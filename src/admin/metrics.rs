@@ -1,6 +1,7 @@
 //! `metrics`: the state in the text format 0.0.4 of Prometheus. Base units, counters end in `_total`, labels are escaped here.
 
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::state::Director;
 use crate::state::snapshot::{GroupView, HostView, ServiceView, Snapshot};
@@ -10,9 +11,8 @@ pub const MIME: &str = "text/plain; version=0.0.4";
 
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
-/// All metrics of this moment.
-pub fn render(director: &Director) -> String {
-    let snapshot = Snapshot::take(director);
+/// All metrics of this moment, of which the snapshot is.
+pub fn render(director: &Director, snapshot: &Snapshot) -> String {
     let mut text = Text(String::new());
     text.gauge("build_info", "The version that runs; always 1.", [(vec![("version", snapshot.version.as_str())], 1)]);
     text.gauge("uptime_seconds", "How long the program has been running.", [(vec![], snapshot.uptime)]);
@@ -21,12 +21,25 @@ pub fn render(director: &Director) -> String {
         "Whether the running state is another than in the configuration file.",
         [(vec![], snapshot.changed.into())],
     );
+    let is_good = snapshot.reload_refused.is_none();
+    text.gauge("last_reload_successful", "Whether the last reload was not refused.", [(vec![], is_good.into())]);
+    text.gauge(
+        "last_reload_success_timestamp_seconds",
+        "When the configuration file was last loaded, since 1970.",
+        [(vec![], since_1970(director.reloads.loaded()))],
+    );
+    text.counter("reloads_refused_total", "Reloads that were refused.", [(vec![], snapshot.reloads_refused)]);
+    text.counter("log_lost_lines_total", "Lines that could not be written to the log.", [(vec![], snapshot.log_lost as u64)]);
     text.gauge("sessions_open", "Client connections, waiting ones included.", [(vec![], director.roster.open() as u64)]);
     text.counter("sessions_accepted_total", "Client connections ever accepted.", [(vec![], director.roster.accepted())]);
-    services(&mut text, &snapshot);
-    groups(&mut text, &snapshot);
-    hosts(&mut text, &snapshot);
+    services(&mut text, snapshot);
+    groups(&mut text, snapshot);
+    hosts(&mut text, snapshot);
     text.0
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn services(text: &mut Text, snapshot: &Snapshot) {

@@ -160,9 +160,10 @@ impl Banner {
         let is = if down == 1 { "is" } else { "are" };
         let (class, headline) = match (sick.is_empty(), down, out) {
             (false, ..) => ("bad", format!("No host for {}", sick.join(", "))),
+            (true, 1.., _) => ("warn", format!("{} {is} down", human::count(down, "host"))),
+            (true, 0, _) if state.reload_refused.is_some() => ("warn", "The last reload was refused".to_owned()),
             (true, 0, 0) => ("good", "All is well".to_owned()),
             (true, 0, _) => ("good", format!("All is well, {} taken out", human::count(out, "host"))),
-            (true, ..) => ("warn", format!("{} {is} down", human::count(down, "host"))),
         };
         let more = troubles.len().saturating_sub(SHOWN_TROUBLES);
         troubles.truncate(SHOWN_TROUBLES);

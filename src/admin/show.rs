@@ -33,6 +33,10 @@ impl Visit<'_> {
         self.control.director()
     }
 
+    fn state(&self) -> Snapshot {
+        Snapshot::take(self.director(), self.control.lost_lines())
+    }
+
     /// Who asks, for the log and the events.
     pub fn by(&self) -> String {
         format!("{}@{}", self.visitor.user, self.request.client)
@@ -49,7 +53,7 @@ impl Visit<'_> {
 }
 
 pub fn index(visit: &Visit) -> Answer {
-    let state = Snapshot::take(visit.director());
+    let state = visit.state();
     html(200, &Index { frame: visit.frame("/"), state: &state })
 }
 
@@ -59,13 +63,13 @@ pub fn running(visit: &Visit) -> Answer {
     }
     let refresh = visit.argument("refresh").filter(|text| !text.is_empty()).map(refresh).transpose()?;
     let message = visit.argument("resultmessage").map(|text| Message { text, is_error: false });
-    let state = Snapshot::take(visit.director());
+    let state = visit.state();
     html(200, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh))
 }
 
 /// The page with the reason why something was not done.
 pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
-    let state = Snapshot::take(visit.director());
+    let state = visit.state();
     let message = Some(Message { text: &failure.why, is_error: true });
     html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
 }
@@ -81,7 +85,7 @@ fn refresh(text: &str) -> Result<u64, Failure> {
 }
 
 pub fn running_txt(visit: &Visit) -> Answer {
-    Ok(document("text/plain", text::running(&Snapshot::take(visit.director()))))
+    Ok(document("text/plain", text::running(&visit.state())))
 }
 
 pub fn running_xml(visit: &Visit) -> Answer {
@@ -89,7 +93,7 @@ pub fn running_xml(visit: &Visit) -> Answer {
 }
 
 pub fn running_json(visit: &Visit) -> Answer {
-    json(&Snapshot::take(visit.director()))
+    json(&visit.state())
 }
 
 pub fn config_xml(visit: &Visit) -> Answer {
@@ -132,11 +136,11 @@ pub fn events_json(visit: &Visit) -> Answer {
 }
 
 pub fn metrics(visit: &Visit) -> Answer {
-    Ok(document(prometheus::MIME, prometheus::render(visit.director())))
+    Ok(document(prometheus::MIME, prometheus::render(visit.director(), &visit.state())))
 }
 
 pub fn healthz(visit: &Visit) -> Answer {
-    match text::health(&Snapshot::take(visit.director())) {
+    match text::health(&visit.state()) {
         Ok(fine) => Ok(document("text/plain", format!("{fine}\n"))),
         Err(why) => Err(Failure::new(503, why)),
     }

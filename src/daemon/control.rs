@@ -19,6 +19,7 @@ use crate::admin::Admin;
 use crate::admin::control::Control;
 use crate::config::{Change, Refusal, read, write};
 use crate::state::Director;
+use crate::system::notify;
 use crate::system::replace::replace_file;
 use crate::system::sink::{Sink, Target};
 use crate::traffic::{Listener, Traffic};
@@ -80,7 +81,9 @@ impl Control for Levers {
     }
 
     fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
-        self.reload_file(by, confirm)
+        let done = self.reload_file(by, confirm);
+        notify::status(&self.status());
+        done
     }
 
     fn confirm(&self) -> Result<String, Refusal> {
@@ -114,6 +117,10 @@ impl Control for Levers {
         *self.office.source.lock() = text.into_bytes();
         self.director.note_saved(config);
         Ok(format!("config saved to {name}"))
+    }
+
+    fn lost_lines(&self) -> usize {
+        self.office.log.as_ref().map_or(0, |log| log.lost())
     }
 
     fn reopen_log(&self) -> Result<String, Refusal> {

@@ -20,13 +20,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::admin::{self, Admin, control::Control};
+use crate::admin::{self, Admin};
 use crate::config::{Address, Config};
 use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
-use crate::system::logging::value;
 use crate::system::thread;
 use crate::traffic::{self, Listener, Traffic};
 
@@ -215,8 +214,7 @@ impl Daemon {
 
     /// What the service manager shows of it.
     pub fn status(&self) -> String {
-        let names: Vec<String> = self.director().services().iter().map(|service| service.name().to_owned()).collect();
-        format!("serving {}", names.join(", "))
+        self.levers.status()
     }
 
     /// Where clients can connect, in configuration order.
@@ -246,11 +244,11 @@ impl Daemon {
         let (levers, (going_on, over)) = (self.levers.clone(), bounded::<()>(0));
         let reload = move || {
             // the log has the outcome already
-            let _ = levers.reload(by, None);
+            let _ = levers.reload_file(by, None);
             drop(going_on);
         };
         if let Err(e) = thread::start("reload", thread::LARGE, reload) {
-            log::error!("reload by={by} state=refused reason={}", value(&format!("cannot start the thread `reload`: {e}")));
+            self.levers.note_refused(by, &format!("cannot start the thread `reload`: {e}"));
             return true;
         }
         while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {

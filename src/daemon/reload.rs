@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bound
 
 use super::control::Levers;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
-use crate::state::{Director, Host, Operator};
+use crate::state::{Director, Host, Operator, Refused};
 use crate::system::logging::value;
 use crate::system::thread;
 
@@ -82,15 +82,37 @@ impl Levers {
         match &done {
             Ok(words) => {
                 log::info!("reload by={} state=done message={}", value(by), value(words));
+                self.director.reloads.note_done();
                 self.warn();
             }
-            Err(refusal) => {
-                for line in refusal.to_string().lines() {
-                    log::error!("reload by={} state=refused reason={}", value(by), value(line));
-                }
-            }
+            Err(refusal) => self.note_refused(by, &refusal.to_string()),
         }
         done
+    }
+
+    /// Tells everybody of a reload that was refused, for reasons of one line each.
+    pub(super) fn note_refused(&self, by: &str, reasons: &str) {
+        for reason in reasons.lines() {
+            log::error!("reload by={} state=refused reason={}", value(by), value(reason));
+        }
+        self.director.reloads.note_refused(by, reasons);
+        if let Some(Refused { reasons, .. }) = self.director.reloads.refused() {
+            let reasons = reasons.join("; ");
+            self.director.events.note(by, format!("reload state=refused reason={}", value(&reasons)));
+        }
+    }
+
+    /// See [`super::Daemon::status`].
+    pub(super) fn status(&self) -> String {
+        let names: Vec<String> = self.director.services().iter().map(|service| service.name().to_owned()).collect();
+        let serving = format!("serving {}", names.join(", "));
+        match self.director.reloads.refused() {
+            Some(Refused { by, reasons, .. }) => {
+                let reason = reasons.first().map_or("", String::as_str);
+                format!("the last reload, by {by}, was refused: {reason}; {serving}")
+            }
+            None => serving,
+        }
     }
 
     fn become_file(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use super::events::Events;
 use super::group::Group;
+use super::reloads::Reloads;
 use super::roster::Roster;
 use super::service::Service;
 use super::waiting::Waiting;
@@ -29,6 +30,8 @@ pub struct Director {
     unedited: RwLock<Config>,
     /// What happened.
     pub events: Events,
+    /// How reading the configuration file went.
+    pub reloads: Reloads,
     /// Who is connected.
     pub roster: Arc<Roster>,
     /// Who waits for the first answer of a host.
@@ -49,6 +52,7 @@ impl Director {
             saved: RwLock::new(config.clone()),
             unedited: RwLock::new(config.clone()),
             events: Events::default(),
+            reloads: Reloads::new(SystemTime::now()),
             roster: Arc::default(),
             waiting: Arc::default(),
             started: (Instant::now(), SystemTime::now()),

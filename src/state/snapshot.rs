@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Director, Fate, Group, Health, Host, Operator, Sample, Service};
+use super::{Director, Fate, Group, Health, Host, Operator, Refused, Sample, Service};
 use crate::system::date::Date;
 
 /// Everything.
@@ -22,8 +22,28 @@ pub struct Snapshot {
     pub changed: bool,
     /// Seconds until the last reload is rolled back, if it has to be confirmed.
     pub confirm_within: Option<u64>,
+    /// When the configuration file was last loaded: RFC 3339.
+    pub loaded: String,
+    /// Why the last reload was refused, if it was.
+    pub reload_refused: Option<RefusedView>,
+    /// Reloads that were refused since the start.
+    pub reloads_refused: u64,
+    /// Lines since the start that could not be written to the log.
+    pub log_lost: usize,
     /// In configuration order.
     pub services: Vec<ServiceView>,
+}
+
+/// A reload that was refused.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the state")]
+pub struct RefusedView {
+    /// RFC 3339, local time with zone.
+    pub at: String,
+    pub by: String,
+    pub reasons: Vec<String>,
+    /// How many more reasons the log has.
+    pub more: usize,
 }
 
 /// A service.
@@ -107,8 +127,8 @@ pub struct EventView {
 }
 
 impl Snapshot {
-    /// The state at this moment.
-    pub fn take(director: &Director) -> Snapshot {
+    /// The state at this moment. `log_lost`: lines that the log has lost.
+    pub fn take(director: &Director, log_lost: usize) -> Snapshot {
         let (uptime, started) = director.running();
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,6 +136,10 @@ impl Snapshot {
             uptime: uptime.as_secs(),
             changed: director.differs_from_file(),
             confirm_within: director.confirm_within().map(|left| left.as_secs()),
+            loaded: local(director.reloads.loaded()),
+            reload_refused: director.reloads.refused().map(refused_view),
+            reloads_refused: director.reloads.refusals(),
+            log_lost,
             services: director.services().iter().map(|service| service_view(service)).collect(),
         }
     }
@@ -132,6 +156,11 @@ impl ServiceView {
         let enabled = self.groups.iter().filter(|group| group.enabled);
         enabled.flat_map(|group| &group.hosts).any(|host| host.up && host.operator == "enabled")
     }
+}
+
+fn refused_view(refused: Refused) -> RefusedView {
+    let Refused { at, by, reasons, more } = refused;
+    RefusedView { at: local(at), by, reasons, more }
 }
 
 fn service_view(service: &Service) -> ServiceView {

@@ -18,7 +18,12 @@ pub fn is_wanted() -> bool {
 
 /// The program serves; `status` is a short text for people.
 pub fn ready(status: &str) {
-    tell(&format!("READY=1\nSTATUS={status}"));
+    tell(&format!("READY=1\nSTATUS={}", short(status)));
+}
+
+/// What people are told meanwhile.
+pub fn status(status: &str) {
+    tell(&format!("STATUS={}", short(status)));
 }
 
 /// A reload has begun. [`ready`] says that it is over.
@@ -28,10 +33,15 @@ pub fn reloading() {
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", now.unwrap_or_default()));
 }
 
+/// systemd ignores messages of more than 4096 bytes, and a line end would begin something else.
+fn short(status: &str) -> String {
+    status.chars().filter(|c| !c.is_control()).take(1000).collect()
+}
+
 /// The program stops, and will have ended, or say so again, within the time: for so long the service manager is asked to wait, even
 /// beyond its own limit.
 pub fn stopping(status: &str, within: Duration) {
-    tell(&format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={}", within.as_micros()));
+    tell(&format!("STOPPING=1\nSTATUS={}\nEXTEND_TIMEOUT_USEC={}", short(status), within.as_micros()));
 }
 
 /// Another process is the service from now on. Only the one that was it so far is believed.

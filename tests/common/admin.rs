@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ pub enum Who {
 pub struct Levers {
     pub director: Director,
     pub pulled: Mutex<Vec<&'static str>>,
+    pub lost_lines: AtomicUsize,
 }
 
 impl Levers {
@@ -63,6 +65,10 @@ impl Control for Levers {
         self.pull("save")
     }
 
+    fn lost_lines(&self) -> usize {
+        self.lost_lines.load(SeqCst)
+    }
+
     fn reopen_log(&self) -> Result<String, Refusal> {
         self.pull("reopen_log")
     }
@@ -92,7 +98,11 @@ impl Desk {
         let user = |name, access| format!("<user name=\"{name}\" password=\"{HASH}\" access=\"{access}\"/>");
         let users = user("full", "full") + &user("ro", "readonly");
         let xml = format!("<pdconfig>{services}<admin listen=\"127.0.0.1:7001\">{users}</admin></pdconfig>");
-        let levers = Arc::new(Levers { director: Director::new(&super::config(&xml)), pulled: Mutex::default() });
+        let levers = Arc::new(Levers {
+            director: Director::new(&super::config(&xml)),
+            pulled: Mutex::default(),
+            lost_lines: AtomicUsize::default(),
+        });
         Desk { routes: Routes::new(levers.clone()).expect("there is randomness"), levers }
     }
 
