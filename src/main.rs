@@ -15,7 +15,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use tcpdirector::admin;
-use tcpdirector::budget::Budget;
+use tcpdirector::budget::{self, Budget};
 use tcpdirector::cli::{self, Cli};
 use tcpdirector::config::{self, AdminConfig, Change, Config};
 use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
@@ -163,6 +163,11 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
 /// `-t`: what the file means, and what it costs.
 fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let budget = budget(cli, config)?;
+    let refused = budget::refused_hashes(config, &Limits::read());
+    if !refused.is_empty() {
+        let lines: Vec<String> = refused.iter().map(|why| format!("{}: {why}", cli.file().display())).collect();
+        return Err(Failure(CONFIG, lines.join("\n")));
+    }
     say(format_args!("{}: no mistakes", cli.file().display()))?;
     for service in &config.services {
         for listen in &service.listens {
@@ -207,6 +212,10 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     config.admin.iter().for_each(warn_of_admin);
+    // a start is not the moment for an outage: the rest of the file is good, and nobody gets in by such a hash
+    for why in budget::refused_hashes(config, &Limits::read()) {
+        log::error!("admin state=refused reason={}", value(&why));
+    }
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
     let office = Office { file, log: Some(sink.clone()), target };

@@ -5,7 +5,7 @@ use super::answer::{Failure, Kind, document, html, json};
 use super::control::Control;
 use super::gate::Visitor;
 use super::http::{Request, Response};
-use super::page::{EventsPage, Frame, Index, Message, Running, SessionsPage};
+use super::page::{EventsPage, Frame, Index, Message, Question, Running, SessionsPage};
 use super::{metrics as prometheus, text};
 use crate::state::Director;
 use crate::state::snapshot::{self, Snapshot};
@@ -68,6 +68,18 @@ pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
     let state = Snapshot::take(visit.director());
     let message = Some(Message { text: &failure.why, is_error: true });
     html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
+}
+
+/// What a change would do, with a button for it, since nobody may have asked for it yet; a script is told in words.
+pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
+    match visit.kind {
+        Kind::Json => {
+            Err(Failure::new(403, "nothing was changed: a browser has asked by itself, and the page has a form for this"))
+        }
+        Kind::Html | Kind::Text => {
+            html(200, &Question { frame: visit.frame(""), path, what, token: &visit.token, arguments: &visit.arguments })
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<u64, Failure> {

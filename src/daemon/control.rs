@@ -13,10 +13,12 @@ use nix::sys::signal::{Signal, raise};
 use parking_lot::Mutex;
 
 use super::reload::Pending;
-use crate::admin::Admin;
 use crate::admin::control::Control;
+use crate::admin::{Admin, Cost};
+use crate::budget;
 use crate::config::{Change, Refusal, read, write};
 use crate::state::Director;
+use crate::system::limits::Limits;
 use crate::system::replace::replace_file;
 use crate::system::sink::{Sink, Target};
 use crate::traffic::{Listener, Traffic};
@@ -57,6 +59,10 @@ pub(super) struct Levers {
 impl Control for Levers {
     fn director(&self) -> &Director {
         &self.director
+    }
+
+    fn password_limit(&self) -> Cost {
+        budget::password(&self.director.config(), &Limits::read())
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {

@@ -37,6 +37,8 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
     let clock = Clock::default();
     fern::Dispatch::new()
         .level(level)
+        // its one error is how it hears that nobody else will connect
+        .level_for("tiny_http", LevelFilter::Off)
         .format(move |out, message, record| {
             let level = name(record.level());
             if with_time {
