@@ -327,7 +327,7 @@ fn a_script_is_believed_whatever_it_calls_itself() {
 fn an_address_with_many_wrong_passwords_is_told_when_to_try_again() {
     let desk = Desk::web();
     let wrong = Request { authorization: Some("Basic ZnVsbDp3cm9uZw==".to_owned()), ..request(Who::Nobody, "/running.txt") };
-    (0..6).for_each(|_| assert_eq!(desk.ask(&wrong).status, 401));
+    assert_eq!(desk.ask(&wrong).status, 401);
     // the first penalties may be over before the next request of a slow machine, and a right password makes up for all
     let penalised = || (0..20).map(|_| desk.ask(&wrong)).find(|response| response.status == 429).expect("a penalty");
     assert!(header(&penalised(), "Retry-After").is_some_and(|seconds| (1..=8).contains(&seconds.parse::<u32>().unwrap())));

@@ -14,10 +14,15 @@ const FREE_TRIES: u32 = 5;
 const FIRST_PENALTY: Duration = Duration::from_millis(250);
 /// The longest penalty.
 const LAST_PENALTY: Duration = Duration::from_secs(8);
+/// A check that takes longer is slow: its address is penalised for [`PAUSE`] times as long, so that on an old box, too, a flood of wrong
+/// passwords from it leaves most of the time to others.
+const SLOW: Duration = Duration::from_millis(100);
+const PAUSE: u32 = 4;
 /// How long after the last wrong password an address is forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 /// The most addresses that are remembered.
 const MAX_ADDRESSES: usize = 1024;
+
 /// The addresses that have sent wrong passwords.
 #[derive(Default)]
 pub struct Penalties(Mutex<HashMap<IpAddr, Wrong>>);
@@ -26,7 +31,9 @@ pub struct Penalties(Mutex<HashMap<IpAddr, Wrong>>);
 #[derive(Clone, Copy)]
 struct Wrong {
     tries: u32,
+    /// When the check of the last one was over, and how long it took.
     last: Instant,
+    took: Duration,
 }
 
 impl Penalties {
@@ -40,8 +47,8 @@ impl Penalties {
         self.0.lock().remove(&source);
     }
 
-    /// Notes a wrong password.
-    pub fn count(&self, address: IpAddr, now: Instant) {
+    /// Notes a wrong password, whose check is over now and has taken so long.
+    pub fn count(&self, address: IpAddr, now: Instant, took: Duration) {
         let mut wrong = self.0.lock();
         if !wrong.contains_key(&address) && wrong.len() >= MAX_ADDRESSES {
             wrong.retain(|_, wrong| wrong.is_fresh(now));
@@ -51,9 +58,9 @@ impl Penalties {
                 oldest.and_then(|oldest| wrong.remove(&oldest));
             }
         }
-        let entry = wrong.entry(address).or_insert(Wrong { tries: 0, last: now });
+        let entry = wrong.entry(address).or_insert(Wrong { tries: 0, last: now, took });
         let tries = if entry.is_fresh(now) { entry.tries.saturating_add(1) } else { 1 };
-        *entry = Wrong { tries, last: now };
+        *entry = Wrong { tries, last: now, took };
     }
 }
 
@@ -64,9 +71,10 @@ impl Wrong {
 
     /// How long the penalty still lasts.
     fn penalty(&self, now: Instant) -> Option<Duration> {
-        let doublings = self.tries.checked_sub(FREE_TRIES + 1)?;
-        let whole = FIRST_PENALTY.saturating_mul(1 << doublings.min(8)).min(LAST_PENALTY);
-        whole.checked_sub(now.saturating_duration_since(self.last)).filter(|left| !left.is_zero())
+        let doublings = self.tries.checked_sub(FREE_TRIES + 1);
+        let for_tries = doublings.map(|times| FIRST_PENALTY.saturating_mul(1 << times.min(8)).min(LAST_PENALTY));
+        let for_time = Some(self.took).filter(|took| *took > SLOW).map(|took| took.saturating_mul(PAUSE));
+        for_tries.max(for_time)?.checked_sub(now.saturating_duration_since(self.last)).filter(|left| !left.is_zero())
     }
 }
 
@@ -95,11 +103,20 @@ mod tests {
         let later = now + MEMORY;
         for _ in 0..6 {
             assert_eq!(penalties.left(SOURCE, now), None);
-            penalties.count(SOURCE, now);
+            penalties.count(SOURCE, now, SLOW);
         }
         assert_eq!(penalties.left(SOURCE, now), Some(FIRST_PENALTY));
-        (0..5).for_each(|_| penalties.count(SOURCE, later));
+        (0..5).for_each(|_| penalties.count(SOURCE, later, SLOW));
         assert_eq!(penalties.left(SOURCE, later), None);
+    }
+
+    /// Five slow checks in a row held up everybody else.
+    #[test]
+    fn a_check_that_takes_long_is_penalised_from_the_first_one_on() {
+        let (penalties, now, took) = (Penalties::default(), Instant::now(), Duration::from_secs(3));
+        penalties.count(SOURCE, now, took);
+        assert_eq!(penalties.left(SOURCE, now + took), Some(Duration::from_secs(9)));
+        assert_eq!(penalties.left(SOURCE, now + 4 * took), None);
     }
 
     #[test]
@@ -115,7 +132,7 @@ mod tests {
     fn the_memory_of_addresses_is_bounded() {
         let penalties = Penalties::default();
         for number in 0..3000u32 {
-            penalties.count(IpAddr::from(number.to_be_bytes()), Instant::now());
+            penalties.count(IpAddr::from(number.to_be_bytes()), Instant::now(), Duration::ZERO);
         }
         assert_eq!(penalties.0.lock().len(), MAX_ADDRESSES);
     }
