@@ -261,6 +261,9 @@ impl Flow<'_> {
         }
         self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
+        if self.seat.is_odd(self.source.side) && self.source.notices_end() {
+            self.seat.look_within(self.relay.timeouts.half / 4);
+        }
         Ok(Next::Wait(For::Sink))
     }
 

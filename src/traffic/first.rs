@@ -96,7 +96,7 @@ impl Kept {
     ) -> Result<Option<Outcome>, Ending> {
         loop {
             // before the host is judged by its end: a client that has just come may have spoken meanwhile
-            if self.bytes.is_empty() && self.receive(client, space).map_err(|_| Ending::ClientGone)? {
+            if self.has_heard_nothing() && self.receive(client, space).map_err(|_| Ending::ClientGone)? {
                 self.last_byte = Instant::now();
             }
             match self.send(server) {
@@ -121,8 +121,8 @@ impl Kept {
                     continue;
                 }
                 Ok(false) => {}
-                Err(_) if self.bytes.is_empty() => return Err(Ending::ClientGone),
-                // what it said is for the host
+                Err(_) if self.has_heard_nothing() => return Err(Ending::ClientGone),
+                // what it said is for the host, be it the end alone
                 Err(_) => return Ok(Some(Outcome::ClientLost)),
             }
             return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
@@ -148,7 +148,11 @@ impl Kept {
 
     /// Reads from the client if it has said nothing yet.
     pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> io::Result<()> {
-        if self.bytes.is_empty() && !self.is_all { self.receive(client, space).map(drop) } else { Ok(()) }
+        if self.has_heard_nothing() { self.receive(client, space).map(drop) } else { Ok(()) }
+    }
+
+    fn has_heard_nothing(&self) -> bool {
+        self.bytes.is_empty() && !self.is_all
     }
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether

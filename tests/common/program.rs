@@ -150,7 +150,7 @@ impl Program {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
-    fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         // a child that has ended and was not waited for is a zombie: its state is Z
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         !stat.is_empty() && !stat.contains(") Z ")
