@@ -16,7 +16,7 @@ const FIRST_PENALTY: Duration = Duration::from_millis(250);
 const LAST_PENALTY: Duration = Duration::from_secs(8);
 /// A check that takes longer is slow: its address is penalised for [`PAUSE`] times as long, so that on an old box, too, a flood of wrong
 /// passwords from it leaves most of the time to others.
-const SLOW: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_millis(50);
 const PAUSE: u32 = 4;
 /// How long after the last wrong password an address is forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
