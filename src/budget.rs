@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::admin;
+use crate::admin::{self, Cost};
 use crate::config::{Config, Place};
 use crate::relay::pool::{self, BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
@@ -39,6 +39,8 @@ pub struct Budget {
     pub pool: pool::Limits,
     listeners: usize,
     has_admin: bool,
+    /// What one password check may take.
+    password: Cost,
     /// Bytes of memory for each session: more where clients are kept for replay.
     session: usize,
     /// Bytes of memory for all of it.
@@ -73,7 +75,8 @@ impl Budget {
             held: 0,
         };
         let has_admin = config.admin.is_some();
-        let mut budget = Budget { pool, listeners, has_admin, session: SESSION + replay, memory, machine };
+        let password = password(config, &machine);
+        let mut budget = Budget { pool, listeners, has_admin, password, session: SESSION + replay, memory, machine };
         budget.pool.sessions = asked.sessions.map_or_else(|| budget.room_for_sessions(), Into::into);
         budget.pool.held = usize::try_from(memory.saturating_sub(budget.needed())).unwrap_or(usize::MAX);
         let misfits = budget.misfits();
@@ -146,8 +149,22 @@ impl fmt::Display for Budget {
         writeln!(f, "descriptors  {} ({})", self.descriptors(), allowed(self.machine.descriptors))?;
         writeln!(f, "stacks       {} bytes of address space, used as far as touched", self.stack_bytes())?;
         writeln!(f, "memory       {} bytes at most ({})", self.memory, allowed(self.machine.memory))?;
-        write!(f, "             {} for sessions and threads, {} for slow readers", self.needed(), self.pool.held)
+        write!(f, "             {} for sessions and threads, {} for slow readers", self.needed(), self.pool.held)?;
+        if self.has_admin { write!(f, "\npasswords    {}", self.password) } else { Ok(()) }
     }
+}
+
+/// What one password check may take: half of the memory that is not for sessions, and a quarter of the address space, as far as
+/// [`Cost::limit`] goes.
+pub fn password(config: &Config, machine: &Limits) -> Cost {
+    let sessions = config.pool.memory.map_or(machine.memory / 2, Into::into);
+    Cost::limit((machine.memory.saturating_sub(sessions) / 2).min(machine.address_space / 4))
+}
+
+/// The users whose hashes take more than that, and what: one line each.
+pub fn refused_hashes(config: &Config, machine: &Limits) -> Vec<String> {
+    let users = config.admin.as_ref().map_or(&[][..], |admin| &admin.users);
+    admin::refusals(users, password(config, machine)).collect()
 }
 
 #[cfg(test)]
@@ -182,6 +199,33 @@ mod tests {
             assert_eq!(small.pool, given.pool);
         }
         assert!(budget("<pool memory='16M'/>", BOX).unwrap().pool.sessions > 1500);
+    }
+
+    #[test]
+    fn a_password_check_gets_what_the_sessions_leave_and_a_hash_that_takes_more_is_refused_by_name() {
+        let user = |name, rest| format!("<user name='{name}' password='$y${rest}$salt${}' access='full'/>", "x".repeat(43));
+        let users = [user("ann", "j9T"), user("bob", "jDT")].concat();
+        let config = |pool| {
+            let xml = format!(
+                "<pdconfig><service name='a'><listen ip='*:1'/><group name='g' scheduler='random'/></service>\
+                 <admin listen='127.0.0.1:1'>{users}</admin>{pool}</pdconfig>"
+            );
+            read::parse(Path::new("a.xml"), xml.as_bytes()).unwrap()
+        };
+        let small = Limits { memory: 64 << 20, ..BOX };
+        for (pool, machine, memory, refused) in [
+            ("", BOX, 64 << 20, &["bob"][..]),
+            ("", small, 16 << 20, &["bob"]),
+            ("<pool memory='8M'/>", small, 28 << 20, &["bob"]),
+            ("<pool memory='60M'/>", small, 2 << 20, &["ann", "bob"]),
+            ("", Limits { address_space: 60 << 20, ..BOX }, 15 << 20, &["ann", "bob"]),
+        ] {
+            let config = config(pool);
+            assert_eq!(password(&config, &machine).memory, memory, "{pool}");
+            let lines = refused_hashes(&config, &machine);
+            assert_eq!(lines.len(), refused.len(), "{lines:?}");
+            assert!(lines.iter().zip(refused).all(|(line, user)| line.contains(&format!("user `{user}`"))), "{lines:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use log::{Level, LevelFilter};
 
 use tcpdirector::admin;
-use tcpdirector::budget::Budget;
+use tcpdirector::budget::{self, Budget};
 use tcpdirector::cli::{self, Cli};
 use tcpdirector::config::{self, Change, Config};
 use tcpdirector::daemon::{self, Bound, Daemon, Estate, Office, Predecessor, Targeting};
@@ -173,6 +173,11 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
 /// `-t`: what the file means, and what it costs.
 fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let budget = budget(cli, config)?;
+    let refused = budget::refused_hashes(config, &Limits::read());
+    if !refused.is_empty() {
+        let lines: Vec<String> = refused.iter().map(|why| format!("{}: {why}", cli.file().display())).collect();
+        return Err(Failure(CONFIG, lines.join("\n")));
+    }
     say(format_args!("{}: no mistakes", cli.file().display()))?;
     for service in &config.services {
         for listen in &service.listens {

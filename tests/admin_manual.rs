@@ -57,7 +57,7 @@ fn no_path_is_in_the_table_twice() {
 
 #[test]
 fn the_page_explains_every_status() {
-    for status in [200, 302, 400, 401, 403, 404, 405, 409, 500, 503] {
+    for status in [200, 302, 400, 401, 403, 404, 405, 409, 429, 500, 503] {
         assert!(PAGE.contains(&format!(".It Li {status}\n")), "{status}");
     }
 }

@@ -45,11 +45,13 @@ fn good(path: &str) -> String {
 fn nobody_gets_in_but_to_healthz() {
     let desk = Desk::web();
     let unknown = "/nothing?x=1".to_owned();
-    for url in table().filter(|route| route.needs != Needs::Nobody).map(|route| good(route.path)).chain([unknown]) {
+    let urls = table().filter(|route| route.needs != Needs::Nobody).map(|route| good(route.path)).chain([unknown]);
+    for (number, url) in urls.enumerate() {
         for authorization in [None, Some("Basic ZnVsbDp3cm9uZw=="), Some("Basic"), Some("Bearer x"), Some("Basic %%%")] {
-            let wrong = Request { authorization: authorization.map(str::to_owned), ..request(Who::Nobody, &url) };
+            let (authorization, client) = (authorization.map(str::to_owned), format!("192.0.2.{number}"));
+            let wrong = Request { authorization, client, ..request(Who::Nobody, &url) };
             let response = desk.ask(&wrong);
-            assert_eq!(response.status, 401, "{url} {authorization:?}");
+            assert_eq!(response.status, 401, "{url} {:?}", wrong.authorization);
             assert!(header(&response, "WWW-Authenticate").unwrap().starts_with("Basic realm=\"tcpdirector\""));
         }
     }
@@ -191,7 +193,11 @@ fn refusals_name_the_wrong_thing() {
         ("/delAllHosts?service=web&group=main".to_owned(), 409, "is enabled"),
         ("/addUser?name=x&plain=&access=full".to_owned(), 400, "1 to 511 bytes"),
         (format!("/addUser?name=x&plain=p&password={HASH}&access=full"), 400, "given twice"),
-        ("/addUser?name=x&password=$6$rounds=999999999$salt$x&access=full".to_owned(), 400, "never accepted"),
+        (
+            "/addUser?name=x&password=$6$rounds=999999999$salt$x&access=full".to_owned(),
+            400,
+            "user `x` is refused: checking it takes the time of 999999999",
+        ),
         (format!("/addUser?name=a:b&password={HASH}&access=full"), 400, "has a colon in it"),
         ("/delUser?name=nope".to_owned(), 404, "user nope not found"),
         ("/delUser?name=full".to_owned(), 409, "you are user `full`"),
@@ -201,7 +207,7 @@ fn refusals_name_the_wrong_thing() {
         ("/changeUser?name=full&access=readonly".to_owned(), 409, "you are user `full`"),
         ("/reload?confirm=".to_owned(), 400, "confirm: ``"),
         ("/changeUser?name=full".to_owned(), 400, "password or access"),
-        ("/changeUser?name=ro&password=$6$rounds=999999999$salt$x".to_owned(), 400, "never accepted"),
+        ("/changeUser?name=ro&password=$6$rounds=999999999$salt$x".to_owned(), 400, "user `ro` is refused: checking it takes"),
         (format!("/changeHost?{host}&name=a&newname=b"), 409, "a host `b`"),
         (format!("/changeHost?{host}&name=a&newip=127.0.0.1:8002"), 409, "has the address 127.0.0.1:8002"),
         (format!("/changeHost?{host}&name=a"), 400, "newname or newip"),
@@ -274,6 +280,78 @@ fn a_change_that_a_browser_was_tricked_into_is_refused() {
     let own = posted(Who::Full, &format!("{url}&token={}", desk.token()));
     let own = Request { sec_fetch_site: from("same-origin"), origin: from("http://127.0.0.1:7001"), ..own };
     assert_eq!(desk.ask(&own).status, 302);
+}
+
+/// Browsers load what they think will be wanted next, and complete what was typed once: a host was gone without anybody's doing.
+#[test]
+fn what_a_browser_asks_by_itself_is_shown_with_a_button_and_done_when_that_is_pressed() {
+    let desk = Desk::web();
+    let url = "/enableGroup?service=web&group=%3Cspare%3E&x=1";
+    let some = |text: &str| Some(text.to_owned());
+    let typed = |url: &str| Request { sec_fetch_site: some("none"), accept: some("text/html"), ..request(Who::Full, url) };
+    let ahead = Request { sec_purpose: some("prefetch"), sec_fetch_site: some("same-origin"), ..request(Who::Full, url) };
+    let plain_http = Request { accept_language: some("en"), accept: some("text/html"), ..request(Who::Full, url) };
+    for unasked in [typed(url), ahead, plain_http] {
+        let response = desk.ask(&unasked);
+        let page = body(&response);
+        assert_eq!(response.status, 200, "{page}");
+        for part in [
+            "Nothing is changed yet",
+            "path=enableGroup service=web group=&#60;spare&#62;",
+            "<form method=\"post\" action=\"/enableGroup\">",
+            "<input type=\"hidden\" name=\"group\" value=\"&#60;spare&#62;\">",
+            &format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", desk.token()),
+            "<button type=\"submit\">Yes, enableGroup</button>",
+        ] {
+            assert!(page.contains(part), "no {part} in {page}");
+        }
+    }
+    let url = "/enableGroup?service=web&group=spare";
+    assert_eq!(desk.ask(&Request { accept: some("application/json"), ..typed(url) }).status, 403);
+    assert!(desk.levers.director.events.latest().is_empty() && desk.levers.director.config().services[0].enabled == "main");
+    assert_eq!(desk.ask(&Request { accept: None, ..typed("/reload?plan=1") }).status, 200, "which changes nothing");
+    assert_eq!(desk.ask(&typed(&format!("{url}&token={}", desk.token()))).status, 302);
+    assert_eq!(desk.levers.director.config().services[0].enabled, "spare");
+}
+
+/// Windows PowerShell 5 calls itself `Mozilla/5.0`, and its changes were refused.
+#[test]
+fn a_script_is_believed_whatever_it_calls_itself() {
+    let desk = Desk::web();
+    assert_eq!(desk.ask(&request(Who::Full, "/setChecktime?time=13s")).status, 302);
+    assert_eq!(desk.ask(&posted(Who::Full, "/setChecktime?time=14s")).status, 302);
+}
+
+#[test]
+fn an_address_with_many_wrong_passwords_is_told_when_to_try_again() {
+    let desk = Desk::web();
+    let wrong = Request { authorization: Some("Basic ZnVsbDp3cm9uZw==".to_owned()), ..request(Who::Nobody, "/running.txt") };
+    assert_eq!(desk.ask(&wrong).status, 401);
+    // the first penalties may be over before the next request of a slow machine, and a right password makes up for all
+    let penalised = || (0..20).map(|_| desk.ask(&wrong)).find(|response| response.status == 429).expect("a penalty");
+    assert!(header(&penalised(), "Retry-After").is_some_and(|seconds| (1..=8).contains(&seconds.parse::<u32>().unwrap())));
+    let right = || desk.ask(&request(Who::Full, "/running.txt")).status == 429;
+    assert!((0..20).any(|_| penalised().status == 429 && right()), "the right password is not looked at");
+    let other = Request { client: "192.0.2.1".to_owned(), ..request(Who::Full, "/running.txt") };
+    assert_eq!(desk.ask(&other).status, 200);
+    assert_eq!(desk.get(Who::Nobody, "/healthz").status, 200);
+}
+
+/// One check of it took 256 MiB, and with that the whole program where there was less.
+#[test]
+fn a_hash_that_costs_more_than_the_budget_gives_is_refused_by_the_name_of_its_user() {
+    let desk = Desk::web();
+    let costly = format!("%24y%24jDT%24salt%24{}", "x".repeat(43));
+    for (change, hash, why) in [
+        ("addUser?name=eve&access=full", costly.as_str(), "268435456 bytes of memory, and the budget gives 33554432"),
+        ("changeUser?name=ro", "%246%24rounds=999999999%24salt%24x", "the time of 999999999 rounds"),
+        ("addUser?name=eve&access=full", "%247%24x", "a hash of this kind is never accepted"),
+    ] {
+        let (status, told) = desk.told(&format!("/{change}&password={hash}"));
+        let user = if change.starts_with("add") { "eve" } else { "ro" };
+        assert!(status == 400 && told.contains(&format!("user `{user}`")) && told.contains(why), "{told}");
+    }
+    assert_eq!(desk.levers.director.users().len(), 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! * `admin`: what each change over the admin address does to clients, log and file, through the built program
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
+//! * `admin_budget`: what passwords may cost
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
 //! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
 //! * `under_systemd`: what systemd makes of the sample unit, in a machine of its own
@@ -48,6 +49,7 @@ mod common;
 mod addresses;
 mod admin;
 mod admin_attacks;
+mod admin_budget;
 mod admin_front;
 mod admin_manual;
 mod admin_routes;

@@ -8,6 +8,7 @@ use askama::Template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use super::gate::Closed;
 use super::http::Response;
 use crate::config::Refusal;
 use crate::system::logging::is_control;
@@ -114,6 +115,18 @@ pub fn failed(kind: Kind, failure: &Failure) -> Response {
     match kind {
         Kind::Json => json(&Outcome { ok: false, message: why }).map_or_else(|_| text(), |r| Response { status: *status, ..r }),
         Kind::Html | Kind::Text => text(),
+    }
+}
+
+/// Nobody was let in.
+pub fn turned_away(kind: Kind, closed: &Closed) -> Response {
+    let answer = |status, why: &str| failed(kind, &Failure::new(status, why));
+    match closed {
+        Closed::Denied => answer(401, "a user and the right password are needed")
+            .with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\""),
+        Closed::Penalised(left) => answer(429, "too many wrong passwords came from this address: try again later")
+            .with("Retry-After", left.as_millis().div_ceil(1000).to_string()),
+        Closed::Short => answer(503, "this machine has no memory for the check of a password just now: try again"),
     }
 }
 

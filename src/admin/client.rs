@@ -1,21 +1,20 @@
-//! One client of the admin address, from its first byte to its last: reading, ready, served, held, writing, lingering, over.
+//! One client of the admin address, from its first byte to its last: reading, ready, served, writing, lingering, over.
 //!
 //! Owned by the thread `admin front`. No call blocks; each phase has a deadline, and no client can make itself immortal: a request
 //! has one deadline for all of it, taking the answer another.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
+use super::penalty::source;
 use super::wire::{self, Head, Refused};
 
 /// How long a client may take to send a request, to be served, and to take the answer: for each.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest that an answer is held back.
-const MAX_DELAY: Duration = Duration::from_secs(10);
 /// How long we wait for a client to hang up by itself. Closing first would reset a client that is still sending, and with that
 /// the answer that says why it should stop.
 const LINGER: Duration = Duration::from_secs(1);
@@ -30,6 +29,8 @@ pub struct Client {
     pub id: u64,
     /// The address, without a port.
     pub address: String,
+    /// Whom its share of the places is counted for.
+    pub source: IpAddr,
     /// When it came.
     pub since: Instant,
     /// When the phase ends at the latest.
@@ -42,11 +43,9 @@ enum Phase {
     /// The request is coming in.
     Reading { bytes: Vec<u8>, head: Option<Head> },
     /// The request is complete, and clean.
-    Ready { request: Vec<u8>, bodyless: bool },
+    Ready { request: Vec<u8>, bodyless: bool, is_for_health: bool },
     /// The request is with tiny_http.
     Served,
-    /// The answer is there, and is held back until the deadline.
-    Held { answer: Vec<u8> },
     /// The answer is going out.
     Writing { answer: Vec<u8>, sent: usize },
     /// The answer is out; the client may hang up.
@@ -58,8 +57,8 @@ enum Phase {
 impl Client {
     /// A client that has just connected. Its socket must not block.
     pub fn new(id: u64, stream: TcpStream, address: String, now: Instant) -> Client {
-        let phase = Phase::Reading { bytes: Vec::new(), head: None };
-        Client { id, address, since: now, deadline: now + PATIENCE, stream, phase }
+        let (phase, source) = (Phase::Reading { bytes: Vec::new(), head: None }, source(&address));
+        Client { id, address, source, since: now, deadline: now + PATIENCE, stream, phase }
     }
 
     /// What to wait for. A client that has gone altogether is noticed in every phase.
@@ -92,8 +91,7 @@ impl Client {
             Phase::Reading { bytes, .. } if !bytes.is_empty() => {
                 self.refuse(Refused(408, "the request took longer than 10 seconds"), now);
             }
-            Phase::Ready { .. } => self.refuse(Refused(503, "too many requests are waiting: try again"), now),
-            Phase::Held { answer } => self.send(answer, now),
+            Phase::Ready { .. } => self.refuse(wire::TOO_MANY, now),
             _ => {}
         }
     }
@@ -101,7 +99,7 @@ impl Client {
     /// Hands out the request, once it is complete, and whether the answer must have no body.
     pub fn take_request(&mut self, now: Instant) -> Option<(Vec<u8>, bool)> {
         match std::mem::replace(&mut self.phase, Phase::Served) {
-            Phase::Ready { request, bodyless } => {
+            Phase::Ready { request, bodyless, .. } => {
                 // the exchange has a deadline of its own, and it always ends with an answer for us
                 self.deadline = now + PATIENCE * 2;
                 Some((request, bodyless))
@@ -113,23 +111,26 @@ impl Client {
         }
     }
 
-    /// Gives the client its answer, after a delay.
-    pub fn answer(&mut self, answer: Vec<u8>, delay: Duration, now: Instant) {
-        if delay.is_zero() {
-            return self.send(answer, now);
-        }
-        self.deadline = now + delay.min(MAX_DELAY);
-        self.phase = Phase::Held { answer };
+    /// Gives the client its answer.
+    pub fn answer(&mut self, answer: Vec<u8>, now: Instant) {
+        self.deadline = now + PATIENCE;
+        self.phase = Phase::Writing { answer, sent: 0 };
+        self.write(now);
     }
 
     /// Tells the client why its request is not served.
     pub fn refuse(&mut self, refused: Refused, now: Instant) {
-        self.send(wire::refusal(refused), now);
+        self.answer(wire::refusal(refused), now);
     }
 
     /// Whether the request waits for its turn.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready { .. })
+    }
+
+    /// Whether that is a request for `/healthz`.
+    pub fn is_for_health(&self) -> bool {
+        matches!(self.phase, Phase::Ready { is_for_health: true, .. })
     }
 
     /// Whether the client has had its answer.
@@ -150,15 +151,9 @@ impl Client {
     /// The bytes of an answer that the client has not taken yet.
     pub fn owed(&self) -> usize {
         match &self.phase {
-            Phase::Held { answer } | Phase::Writing { answer, .. } => answer.len(),
+            Phase::Writing { answer, .. } => answer.len(),
             _ => 0,
         }
-    }
-
-    fn send(&mut self, answer: Vec<u8>, now: Instant) {
-        self.deadline = now + PATIENCE;
-        self.phase = Phase::Writing { answer, sent: 0 };
-        self.write(now);
     }
 
     fn read(&mut self, now: Instant) {
@@ -183,7 +178,7 @@ impl Client {
             Some(head) if head.is_complete(bytes) => {
                 let request = head.rewrite(bytes, &self.address);
                 self.deadline = now + PATIENCE;
-                self.phase = Phase::Ready { request, bodyless: head.bodyless };
+                self.phase = Phase::Ready { request, bodyless: head.bodyless, is_for_health: head.is_for_health };
             }
             _ if ended && bytes.is_empty() => self.phase = Phase::Over,
             _ if ended => self.refuse(Refused(400, "the request ends too early"), now),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::crypt::Cost;
 use crate::config::{Change, Refusal};
 use crate::state::Director;
 
@@ -12,6 +13,8 @@ use crate::state::Director;
 pub trait Control: Send + Sync {
     /// The running state, for looking at it.
     fn director(&self) -> &Director;
+    /// What the check of one password may take at most, as things are.
+    fn password_limit(&self) -> Cost;
     /// Carries out a change.
     fn apply(&self, change: &Change) -> Result<String, Refusal>;
     /// What a reload would change now.

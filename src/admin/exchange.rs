@@ -1,12 +1,11 @@
 //! One request on its way to tiny_http, and its answer on the way back, without blocking.
 //!
-//! Owned by the thread `admin front`, which has at most one of these at a time.
+//! Owned by the thread `admin front`, which has at most one of these at a time. The connection outlives it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::PollFlags;
 
@@ -22,11 +21,10 @@ const SPACE: usize = 16 * 1024;
 pub struct Exchange {
     /// Whose it is.
     pub client: u64,
-    /// Who is to answer it.
-    pub path: PathBuf,
     /// When it has failed at the latest.
     pub deadline: Instant,
-    stream: UnixStream,
+    /// The connection, of use for another exchange when this one is done.
+    pub stream: UnixStream,
     request: Vec<u8>,
     sent: usize,
     answer: Vec<u8>,
@@ -37,17 +35,16 @@ pub struct Exchange {
 pub enum Progress {
     /// It is not over.
     Open,
-    /// The answer, and how long to hold it back.
-    Done(Vec<u8>, Duration),
+    /// The answer.
+    Done(Vec<u8>),
     /// There is no answer, or half of one.
     Failed,
 }
 
 impl Exchange {
-    /// Connects, which succeeds at once or never.
-    pub fn start(path: PathBuf, client: u64, request: Vec<u8>, bodyless: bool, now: Instant) -> io::Result<Exchange> {
-        let stream = crate::system::local::connect_now(&path)?;
-        Ok(Exchange { client, path, deadline: now + PATIENCE, stream, request, sent: 0, answer: Vec::new(), bodyless })
+    /// An exchange over a connection that does not block and has nothing under way.
+    pub fn new(stream: UnixStream, client: u64, request: Vec<u8>, bodyless: bool, now: Instant) -> Exchange {
+        Exchange { client, deadline: now + PATIENCE, stream, request, sent: 0, answer: Vec::new(), bodyless }
     }
 
     /// What to wait for.
@@ -60,10 +57,9 @@ impl Exchange {
         match self.write().and_then(|()| self.read()) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Progress::Open,
             Err(_) => Progress::Failed,
-            Ok(()) => match wire::relay_answer(std::mem::take(&mut self.answer), self.bodyless) {
-                Some((answer, delay)) => Progress::Done(answer, delay),
-                None => Progress::Failed,
-            },
+            Ok(()) => {
+                wire::relay_answer(std::mem::take(&mut self.answer), self.bodyless).map_or(Progress::Failed, Progress::Done)
+            }
         }
     }
 
@@ -74,18 +70,19 @@ impl Exchange {
         Ok(())
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the answer.
     fn read(&mut self) -> io::Result<()> {
         let mut space = [0; SPACE];
-        loop {
+        while wire::length_of_answer(&self.answer).is_none_or(|length| self.answer.len() < length) {
             match self.stream.read(&mut space)? {
-                0 => return Ok(()),
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
                 count => self.answer.extend(space.iter().take(count)),
             }
             if self.answer.len() > MAX_ANSWER {
                 return Err(io::Error::new(ErrorKind::InvalidData, "the answer is larger than 16 MiB"));
             }
         }
+        Ok(())
     }
 }
 

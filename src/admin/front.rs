@@ -2,9 +2,11 @@
 //! sees it, one request at a time.
 //!
 //! Runs on the thread `admin front`: one poll(2) loop over sockets that do not block, so that a silent or slow client costs one
-//! of [`MAX_CLIENTS`] places and no thread. When all are taken, the one that has been unfinished longest makes room.
+//! of [`MAX_CLIENTS`] places and no thread. When all are taken, the one that has been unfinished longest makes room, of the address that
+//! has the most. Only a request that waits for us keeps its place, and of these an address has its share (`places`).
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,12 +19,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::client::Client;
 use super::exchange::{Exchange, Progress};
 use super::listener::Listener;
+use super::places::{self, MAX_CLIENTS};
 use super::serve::Backend;
 use super::wire::Refused;
+use crate::system::logging::value;
 use crate::system::socket;
 
-/// The most clients at a time.
-pub const MAX_CLIENTS: usize = 64;
 /// The most clients that are accepted before the others are looked at again.
 const AT_ONCE: usize = 16;
 /// The most bytes of answers that wait for their clients, before the slowest client is dropped.
@@ -42,10 +44,12 @@ pub struct Front {
     end: Option<Instant>,
     clients: Vec<Client>,
     exchange: Option<Exchange>,
+    /// The connection to tiny_http, while no exchange has it; gone when it was of no use any more.
+    line: Option<UnixStream>,
     /// How many clients there were.
     count: u64,
     /// Whose request was served last.
-    last: String,
+    last: Option<IpAddr>,
     /// Until when nobody is accepted, because this machine is short of something.
     rest: Option<Instant>,
     /// Whether that shortage is in the log.
@@ -62,11 +66,22 @@ struct Happened {
 }
 
 impl Front {
-    /// A front that stops when the other end of `stop` is closed.
-    pub fn new(listeners: Vec<Listener>, backend: Arc<Backend>, stop: UnixStream) -> Front {
-        let (clients, last) = (Vec::with_capacity(MAX_CLIENTS), String::new());
-        let stop = Some(stop);
-        Front { listeners, backend, stop, end: None, clients, exchange: None, count: 0, last, rest: None, short: false }
+    /// A front that stops when the other end of `stop` is closed; `line` is a connection to the backend.
+    pub fn new(listeners: Vec<Listener>, backend: Arc<Backend>, line: UnixStream, stop: UnixStream) -> Front {
+        let (clients, line, stop) = (Vec::with_capacity(MAX_CLIENTS), Some(line), Some(stop));
+        Front {
+            listeners,
+            backend,
+            stop,
+            end: None,
+            clients,
+            exchange: None,
+            line,
+            count: 0,
+            last: None,
+            rest: None,
+            short: false,
+        }
     }
 
     /// Serves until it is to stop.
@@ -88,6 +103,7 @@ impl Front {
             for number in happened.listeners.iter().enumerate().filter_map(|(number, is_ready)| is_ready.then_some(number)) {
                 self.accept(number, now);
             }
+            self.refuse_excess(now);
             self.begin(now);
             let is_done = |client: &Client| client.is_lingering() || client.is_over();
             let is_idle = self.exchange.is_none() && self.clients.iter().all(is_done);
@@ -155,7 +171,7 @@ impl Front {
     /// Takes in some of the clients that wait at a listener.
     fn accept(&mut self, listener: usize, now: Instant) {
         for _ in 0..AT_ONCE {
-            let victim = if self.clients.len() < MAX_CLIENTS { None } else { Some(self.whom_to_drop(now)) };
+            let victim = if self.clients.len() < MAX_CLIENTS { None } else { Some(places::whom_to_drop(&self.clients, now)) };
             let Some(socket) = self.listeners.get(listener).filter(|_| victim != Some(None)) else { return };
             match socket.accept() {
                 Ok((stream, address)) => {
@@ -182,16 +198,13 @@ impl Front {
         }
     }
 
-    /// Who makes room for a newcomer: one that has had its answer, else the one that came first, of those whose address has the
-    /// most clients here, so that one address cannot push out the others. Whoever waits for us is never dropped.
-    fn whom_to_drop(&self, now: Instant) -> Option<usize> {
-        if let Some(done) = self.clients.iter().position(|client| client.is_lingering() || client.is_over()) {
-            return Some(done);
+    /// Refuses requests that would take the places of others, or make them wait.
+    fn refuse_excess(&mut self, now: Instant) {
+        let excess = |client: &Client| Some((client.id, places::excess(client, &self.clients)?));
+        let refused: Vec<(u64, Refused)> = self.clients.iter().filter_map(excess).collect();
+        for (id, refused) in refused {
+            self.clients.iter_mut().filter(|client| client.id == id).for_each(|client| client.refuse(refused, now));
         }
-        let of_address = |address: &str| self.clients.iter().filter(|client| client.address == address).count();
-        let candidates = self.clients.iter().enumerate().filter(|(_, client)| client.may_be_dropped());
-        let rank = |client: &Client| (of_address(&client.address), now.saturating_duration_since(client.since));
-        candidates.max_by_key(|(_, client)| rank(client)).map(|(number, _)| number)
     }
 
     /// Goes on with the exchange, if there is one.
@@ -205,40 +218,39 @@ impl Front {
             Progress::Open if now < exchange.deadline => return,
             Progress::Open => (Refused(504, "no answer came in time; what was asked for may still be done"), "no answer in time"),
             Progress::Failed => (Refused(502, "the answer was cut off: try again"), "an answer was cut off"),
-            Progress::Done(answer, delay) => {
-                self.end_exchange(|client| client.answer(answer, delay, now));
+            Progress::Done(answer) => {
+                self.line = self.end_exchange(|client| client.answer(answer, now));
                 return self.drop_who_owes_most();
             }
         };
-        self.backend.rebuild(&exchange.path, why);
+        // the next request gets another connection, and with it another server
+        log::warn!("admin state=restarted reason={}", value(why));
         self.end_exchange(|client| client.refuse(refused, now));
     }
 
-    /// Tells the client what came of its request, if it is still there.
-    fn end_exchange(&mut self, tell: impl FnOnce(&mut Client)) {
-        let Some(exchange) = self.exchange.take() else { return };
-        if let Some(client) = self.clients.iter_mut().find(|client| client.id == exchange.client) {
-            tell(client);
-        }
+    /// Tells the client what came of its request, if it is still there. Returns the connection.
+    fn end_exchange(&mut self, tell: impl FnOnce(&mut Client)) -> Option<UnixStream> {
+        let exchange = self.exchange.take()?;
+        self.clients.iter_mut().find(|client| client.id == exchange.client).map(tell);
+        Some(exchange.stream)
     }
 
     /// Hands the next request to tiny_http, when the last one is done.
     fn begin(&mut self, now: Instant) {
         while self.exchange.is_none() {
-            // turns between addresses: a flood from one must not make another wait for all of it
-            let ready = || self.clients.iter().filter(|client| client.is_ready());
-            let others = ready().filter(|client| client.address != self.last).min_by_key(|client| client.id);
-            let Some(number) = others.or_else(|| ready().min_by_key(|client| client.id)).map(|client| client.id) else { return };
-            let Some(client) = self.clients.iter_mut().find(|client| client.id == number) else { return };
-            let Some((request, bodyless)) = client.take_request(now) else { return };
-            self.last.clone_from(&client.address);
-            let path = self.backend.path();
-            match Exchange::start(path.clone(), number, request, bodyless, now) {
-                Ok(exchange) => self.exchange = Some(exchange),
+            let next = places::next(&mut self.clients, self.last);
+            let Some((client, (request, bodyless))) =
+                next.and_then(|client| client.take_request(now).map(|taken| (client, taken)))
+            else {
+                return;
+            };
+            self.last = Some(client.source);
+            match self.line.take().map_or_else(|| self.backend.connect(), Ok) {
+                Ok(line) => self.exchange = Some(Exchange::new(line, client.id, request, bodyless, now)),
                 Err(e) if socket::is_our_shortage(&e) => client.refuse(Refused(503, "this machine is short of something"), now),
                 Err(e) => {
+                    log::warn!("admin state=short reason={}", value(&e.to_string()));
                     client.refuse(Refused(502, "the admin pages cannot be reached just now: try again"), now);
-                    self.backend.rebuild(&path, &e.to_string());
                 }
             }
             self.go_on(true, now);

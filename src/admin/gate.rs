@@ -6,9 +6,10 @@ use std::io;
 use std::time::Duration;
 
 use super::auth::{Auth, Verdict};
+use super::control::Control;
 use super::guard::{self, Guard};
 use super::http::Request;
-use crate::config::{Access, UserConfig};
+use crate::config::Access;
 
 /// Somebody who was let in.
 pub struct Visitor {
@@ -16,14 +17,30 @@ pub struct Visitor {
     pub user: String,
     /// Whether they may change things.
     pub is_full: bool,
-    /// How long to hold their answer back.
-    pub delay: Duration,
+}
+
+/// Why nobody was let in.
+pub enum Closed {
+    /// No user, or a wrong password.
+    Denied,
+    /// Too many wrong ones: nothing was looked at, and will be after this time.
+    Penalised(Duration),
+    /// This machine has no memory for the check.
+    Short,
+}
+
+/// What is to become of a change.
+pub enum Intent {
+    /// It was meant.
+    Meant,
+    /// Perhaps nobody wants it now: whoever does can press a button.
+    Unasked,
 }
 
 impl Visitor {
     /// Whoever needs no password for what they ask.
     pub fn unknown() -> Visitor {
-        Visitor { user: String::new(), is_full: false, delay: Duration::ZERO }
+        Visitor { user: String::new(), is_full: false }
     }
 }
 
@@ -39,11 +56,14 @@ impl Gate {
         Ok(Gate { auth: Auth::new()?, guard: Guard::new()? })
     }
 
-    /// Lets a user in whose password is right; else tells how long to hold the refusal back.
-    pub fn admit(&self, request: &Request, users: &[UserConfig]) -> Result<Visitor, Duration> {
-        match self.auth.check(request.authorization.as_deref(), &request.client, users) {
-            Verdict::Allowed { user, access, delay } => Ok(Visitor { user, is_full: access == Access::Full, delay }),
-            Verdict::Denied { delay } => Err(delay),
+    /// Lets a user in whose password is right.
+    pub fn admit(&self, request: &Request, control: &dyn Control) -> Result<Visitor, Closed> {
+        let (authorization, users) = (request.authorization.as_deref(), control.director().users());
+        match self.auth.check(authorization, &request.client, &users, || control.password_limit()) {
+            Verdict::Allowed { user, access } => Ok(Visitor { user, is_full: access == Access::Full }),
+            Verdict::Denied => Err(Closed::Denied),
+            Verdict::Penalised(left) => Err(Closed::Penalised(left)),
+            Verdict::Short => Err(Closed::Short),
         }
     }
 
@@ -53,14 +73,15 @@ impl Gate {
     }
 
     /// Refuses, in words, a change that another site may have made a browser ask for.
-    pub fn is_meant(&self, visitor: &Visitor, request: &Request, token: Option<&str>) -> Result<(), &'static str> {
+    pub fn intent(&self, visitor: &Visitor, request: &Request, token: Option<&str>) -> Result<Intent, &'static str> {
         if guard::is_cross_site(request) {
             return Err("this request comes from another site");
         }
         match token {
             Some(token) if !self.guard.token_fits(&visitor.user, token) => Err("the form is too old: load the page again"),
             None if guard::needs_token(request) => Err("the form has no token: load the page again"),
-            _ => Ok(()),
+            _ if guard::is_unasked(request, token.is_some()) => Ok(Intent::Unasked),
+            _ => Ok(Intent::Meant),
         }
     }
 }

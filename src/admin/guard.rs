@@ -1,4 +1,5 @@
-//! Whether a change was meant: a browser sends its user's password along with whatever another site makes it ask for.
+//! Whether a change was meant: a browser sends its user's password along with whatever another site makes it ask for, and with what it
+//! loads ahead of time.
 //!
 //! Called by the pages before every change, on the thread `admin`. Scripts send none of the headers that browsers do, and pass.
 
@@ -11,30 +12,36 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use super::http::{Method, Request};
 use crate::system::random;
 
-/// Whether a browser says, or leaves open, that another site made it ask.
-///
-/// What counts is the first of these that is there: `Sec-Fetch-Site`, which browsers leave out on plain HTTP but for loopback;
-/// `Origin`; `Referer`. A request with none of them is a script's, unless it calls itself a browser: a page can keep its
-/// browser from sending a Referer.
+/// Whether a browser says that another site made it ask. What counts is the first of these that is there: `Sec-Fetch-Site`, which
+/// browsers leave out on plain HTTP but for loopback; `Origin`; `Referer`.
 pub fn is_cross_site(request: &Request) -> bool {
     if let Some(site) = &request.sec_fetch_site {
         // `none`: the user has typed it, or it was a bookmark
         return !matches!(site.as_str(), "same-origin" | "none");
     }
-    match request.origin.as_ref().or(request.referer.as_ref()) {
-        Some(url) => !is_ours(url, request.host.as_deref()),
-        None => is_browser(request),
-    }
+    let from = request.origin.as_ref().or(request.referer.as_ref());
+    from.is_some_and(|url| !is_ours(url, request.host.as_deref()))
 }
 
 /// Whether a change has to bring the token of a page of ours: a form that a browser has posted.
 pub fn needs_token(request: &Request) -> bool {
-    let from_browser = request.sec_fetch_site.is_some() || request.origin.is_some() || is_browser(request);
-    request.method == Method::Post && request.is_form && from_browser
+    request.method == Method::Post && request.is_form && is_browser(request)
 }
 
+/// Whether a browser may ask without anybody wanting it now: what it loads ahead of time, and without the token of a page of ours what
+/// comes from nowhere. That was typed, or completed from what was typed once; on plain HTTP another site may have sent it, too, and
+/// kept the browser from saying so.
+pub fn is_unasked(request: &Request, has_token: bool) -> bool {
+    let is_from_nowhere = match &request.sec_fetch_site {
+        Some(site) => site == "none",
+        None => is_browser(request) && request.origin.is_none() && request.referer.is_none(),
+    };
+    request.method == Method::Get && (request.sec_purpose.is_some() || is_from_nowhere && !has_token)
+}
+
+/// By what no page can keep a browser from sending; never by the name that it gives itself, which scripts borrow.
 fn is_browser(request: &Request) -> bool {
-    request.user_agent.as_ref().is_some_and(|agent| agent.starts_with("Mozilla/"))
+    request.sec_fetch_site.is_some() || request.origin.is_some() || request.accept_language.is_some()
 }
 
 /// Whether the host and port of a URL are those that were asked for.
@@ -82,14 +89,13 @@ impl Guard {
 mod tests {
     use super::*;
 
-    fn request(site: &str, origin: &str, referer: &str, host: &str, agent: &str) -> Request {
+    fn request(site: &str, origin: &str, referer: &str, host: &str) -> Request {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Request {
             sec_fetch_site: some(site),
             origin: some(origin),
             referer: some(referer),
             host: some(host),
-            user_agent: some(agent),
             ..Request::default()
         }
     }
@@ -110,36 +116,56 @@ mod tests {
             ("", "", "http://evil.example/?http://127.0.0.1:7001/"),
             ("", "", "http://127.0.0.1:7001@evil.example/"),
         ] {
-            assert!(is_cross_site(&request(site, origin, referer, host, "")), "{site} {origin} {referer}");
+            assert!(is_cross_site(&request(site, origin, referer, host)), "{site} {origin} {referer}");
         }
-        assert!(is_cross_site(&request("", "", "", host, "Mozilla/5.0 (X11)")), "no Referer by request of the page");
-        assert!(is_cross_site(&request("", "http://127.0.0.1:7001", "", "", "")), "no Host");
+        assert!(is_cross_site(&request("", "http://127.0.0.1:7001", "", "")), "no Host");
     }
 
     #[test]
     fn our_own_pages_and_scripts_may_ask() {
-        for (site, origin, referer, host, agent) in [
-            ("same-origin", "http://box:1", "", "box:1", "Mozilla/5.0"),
-            ("none", "", "", "box:1", "Mozilla/5.0"),
-            ("", "http://BOX:1", "", "box:1", "Mozilla/5.0"),
-            ("", "https://box", "", "box", "Mozilla/5.0"),
-            ("", "http://box", "", "box:80", "Mozilla/5.0"),
-            ("", "", "http://box:1/running?x=/", "box:1", "Mozilla/5.0"),
-            ("", "http://[::1]:1", "", "[::1]:1", ""),
-            ("", "", "", "box:1", "curl/8"),
-            ("", "", "", "", ""),
+        for (site, origin, referer, host) in [
+            ("same-origin", "http://box:1", "", "box:1"),
+            ("none", "", "", "box:1"),
+            ("", "http://BOX:1", "", "box:1"),
+            ("", "https://box", "", "box"),
+            ("", "http://box", "", "box:80"),
+            ("", "", "http://box:1/running?x=/", "box:1"),
+            ("", "http://[::1]:1", "", "[::1]:1"),
+            ("", "", "", ""),
         ] {
-            assert!(!is_cross_site(&request(site, origin, referer, host, agent)), "{site} {origin} {referer} {host} {agent}");
+            assert!(!is_cross_site(&request(site, origin, referer, host)), "{site} {origin} {referer} {host}");
         }
     }
 
     #[test]
     fn only_forms_that_a_browser_posts_need_a_token() {
-        let browser = Request { is_form: true, method: Method::Post, ..request("same-origin", "", "", "", "") };
+        let browser = Request { is_form: true, method: Method::Post, ..request("same-origin", "", "", "") };
         assert!(needs_token(&browser));
         assert!(!needs_token(&Request { method: Method::Get, ..browser.clone() }));
-        assert!(!needs_token(&Request { sec_fetch_site: None, ..browser.clone() }), "curl -d");
-        assert!(needs_token(&Request { sec_fetch_site: None, user_agent: Some("Mozilla/5.0".into()), ..browser }));
+        let other = Request { sec_fetch_site: None, ..browser };
+        assert!(!needs_token(&other), "curl -d");
+        assert!(needs_token(&Request { accept_language: Some("en".into()), ..other }), "a browser on plain HTTP");
+    }
+
+    #[test]
+    fn what_a_browser_loads_by_itself_or_from_nowhere_was_not_asked_for() {
+        let (script, typed) = (request("", "", "", "box:1"), request("none", "", "", "box:1"));
+        let ahead = |request: Request| Request { sec_purpose: Some("prefetch;prerender".into()), ..request };
+        let plain = |request: Request| Request { accept_language: Some("de".into()), ..request };
+        let link = request("same-origin", "", "http://box:1/running", "box:1");
+        for (request, with_token, without) in [
+            (script.clone(), false, false),
+            (link.clone(), false, false),
+            (typed.clone(), false, true),
+            (plain(script.clone()), false, true),
+            (plain(request("", "", "http://box:1/running", "box:1")), false, false),
+            (ahead(script), true, true),
+            (ahead(link), true, true),
+            (ahead(typed.clone()), true, true),
+            (Request { method: Method::Post, ..ahead(typed) }, false, false),
+        ] {
+            assert_eq!((is_unasked(&request, true), is_unasked(&request, false)), (with_token, without));
+        }
     }
 
     #[test]

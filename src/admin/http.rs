@@ -4,7 +4,6 @@
 //! [`Response`]. Nothing here does I/O; what a client wrote is decoded here and nowhere else.
 
 use std::fmt;
-use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -55,10 +54,12 @@ pub struct Request {
     pub referer: Option<String>,
     /// `Sec-Fetch-Site`
     pub sec_fetch_site: Option<String>,
+    /// `Sec-Purpose`, which a browser sends with what it loads before anybody has asked for it.
+    pub sec_purpose: Option<String>,
+    /// `Accept-Language`, for `guard`: every browser sends it, and hardly any script.
+    pub accept_language: Option<String>,
     /// `Host`
     pub host: Option<String>,
-    /// `User-Agent`, for `guard`, which tells browsers from scripts by it.
-    pub user_agent: Option<String>,
     /// The client's address without its port, or `unix`.
     pub client: String,
 }
@@ -121,8 +122,6 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// What follows the headers.
     pub body: Vec<u8>,
-    /// How long the front holds the answer back, which stalls no other client: for wrong passwords.
-    pub delay: Duration,
 }
 
 impl Response {

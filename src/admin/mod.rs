@@ -21,6 +21,8 @@ mod human;
 mod listener;
 pub mod metrics;
 mod page;
+mod penalty;
+mod places;
 mod plot;
 pub mod routes;
 mod serve;
@@ -34,25 +36,27 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-pub use crypt::{complaint, hash};
-pub use front::MAX_CLIENTS;
+pub use crypt::{Cost, complaint, hash, refusals};
 pub use http::{Handler, Method, Request, Response};
 pub use listener::Listener;
+pub use places::MAX_CLIENTS;
 
 use crate::system::logging::value;
 use crate::system::thread;
 
 use front::Front;
-use serve::{Backend, Place};
+use serve::Backend;
 
 /// The stack of the front: it holds two buffers of 16 KiB at most.
 const FRONT_STACK: usize = 128 * 1024;
 /// The stack of the thread that makes the pages.
 const STACK: usize = 512 * 1024;
-/// The most descriptors that the admin side uses: clients, both ends of the request that is served, three sockets of its own.
+/// The most descriptors that the admin side uses: clients, both ends of the connection to tiny_http, which has one of them twice, and
+/// those of the next one, the socket that they wait on, two to stop it.
 pub const DESCRIPTORS: usize = MAX_CLIENTS + 8;
 
-/// The most threads: the front, the one that makes the pages, and tiny_http's own (an acceptor and a pool of four).
+/// The most threads: the front, the one that makes the pages, and tiny_http's own (an acceptor and a pool of four; all but one of them
+/// end soon).
 pub const THREADS: usize = 7;
 
 /// The running admin side. Dropping it stops it.
@@ -66,13 +70,14 @@ pub struct Admin {
 
 /// Serves what the handler answers to the clients of these listeners.
 pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<Admin> {
-    let place = Place::open()?;
-    let backend = Arc::new(Backend::new(&place));
+    let backend = Arc::new(Backend::default());
+    // what there is none of is better found out at the start than by the first request
+    let line = backend.connect()?;
     let (stop, stopped) = UnixStream::pair()?;
-    let front = Front::new(listeners.clone(), backend.clone(), stopped);
+    let front = Front::new(listeners.clone(), backend.clone(), line, stopped);
     // from here on, an error drops this and with it ends what has been started
     let mut admin = Admin { listeners, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
-    admin.spawn("admin", STACK, move || backend.live(place, &*handler))?;
+    admin.spawn("admin", STACK, move || backend.live(&*handler))?;
     admin.spawn("admin front", FRONT_STACK, move || front::live(front))?;
     Ok(admin)
 }
@@ -101,7 +106,7 @@ impl Admin {
     }
 
     /// Closes the listeners and drops the clients; those that wait for their answer get it, if that takes less than a second.
-    /// What the admin side made in the file system is gone when this returns. Not to be called by the handler, which is one of the
+    /// The file of a Unix socket is gone when this returns. Not to be called by the handler, which is one of the
     /// things that this waits for.
     pub fn stop(&mut self) {
         if self.stop.take().is_none() {

@@ -196,3 +196,15 @@ pub struct EventsPage<'a> {
     pub frame: Frame<'a>,
     pub events: Vec<EventView>,
 }
+
+/// A change that was not made yet.
+#[derive(Template)]
+#[template(path = "question.html", config = "src/admin/askama.toml")]
+pub struct Question<'a> {
+    pub frame: Frame<'a>,
+    pub path: &'a str,
+    /// In words, without passwords.
+    pub what: &'a str,
+    pub token: &'a str,
+    pub arguments: &'a [(String, String)],
+}

@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{Failure, Kind, done, failed, sealed};
+use super::answer::{Failure, Kind, done, failed, sealed, turned_away};
 use super::control::Control;
 use super::crypt;
-use super::gate::{Gate, Visitor};
+use super::gate::{Gate, Intent, Visitor};
 use super::http::{Handler, Method, Request, Response};
 use super::show::{self, Visit};
 use crate::config::{Access, Change, Refusal, UserConfig, described};
@@ -169,13 +169,7 @@ impl Routes {
 
     fn answer(&self, request: &Request) -> Response {
         let route = Route::of(&request.path);
-        match self.admit(route, request) {
-            Ok(visitor) => {
-                let delay = visitor.delay;
-                Response { delay, ..self.answer_to(visitor, route, request) }
-            }
-            Err(refusal) => refusal,
-        }
+        self.admit(route, request).map_or_else(|refusal| refusal, |visitor| self.answer_to(visitor, route, request))
     }
 
     fn answer_to(&self, visitor: Visitor, route: Option<Route>, request: &Request) -> Response {
@@ -207,20 +201,19 @@ impl Routes {
         if route.is_some_and(|route| route.needs == Needs::Nobody) {
             return Ok(Visitor::unknown());
         }
-        self.gate.admit(request, &self.control.director().users()).map_err(|delay| {
-            let failure = Failure::new(401, "a user and the right password are needed");
-            let refusal = failed(Kind::of(request.accept.as_deref()), &failure);
-            Response { delay, ..refusal.with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\"") }
-        })
+        self.gate.admit(request, &*self.control).map_err(|closed| turned_away(Kind::of(request.accept.as_deref()), &closed))
     }
 
     /// Does what changes something, and tells the log and the events who did it.
     fn write(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Response {
         let Visitor { user, .. } = &visit.visitor;
         let by = visit.by();
-        let outcome = self.permit(visit, token).and_then(|()| act(route, visit));
         let known = visit.arguments.iter().filter(|(name, _)| route.knows(name));
         let what = described(route.path, known.map(|(name, text)| (name.as_str(), text.as_str())));
+        let outcome = self.permit(route, visit, token).and_then(|intent| match intent {
+            Intent::Meant => act(route, visit),
+            Intent::Unasked => show::question(visit, route.path, &what).map(Done::Shown),
+        });
         let (user, client) = (value(user), value(&visit.request.client));
         match outcome {
             Ok(Done::Shown(response)) => response,
@@ -241,11 +234,14 @@ impl Routes {
         }
     }
 
-    fn permit(&self, visit: &Visit, token: Option<&str>) -> Result<(), Failure> {
+    fn permit(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Result<Intent, Failure> {
         if !visit.visitor.is_full {
             return Err(Failure::new(403, format!("user `{}` may look and not change", visit.visitor.user)));
         }
-        self.gate.is_meant(&visit.visitor, visit.request, token).map_err(|why| Failure::new(403, why))
+        let intent = self.gate.intent(&visit.visitor, visit.request, token).map_err(|why| Failure::new(403, why))?;
+        // a plan changes nothing
+        let is_plan = route.path == "reload" && visit.argument("plan").is_some();
+        Ok(if is_plan { Intent::Meant } else { intent })
     }
 }
 
@@ -264,10 +260,12 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
         Change::ChangeUser { name, access: Some(Access::ReadOnly), .. } if *name == visit.visitor.user => {
             Err(Failure::new(409, format!("you are user `{name}`: let another user take your rights away")))
         }
-        Change::AddUser { user: UserConfig { password, .. } } | Change::ChangeUser { password: Some(password), .. }
-            if !crypt::is_affordable(password) =>
-        {
-            Err(Failure::new(400, "password: a hash of this kind or cost is never accepted at a login"))
+        Change::AddUser { user: UserConfig { name, password, .. } }
+        | Change::ChangeUser { name, password: Some(password), .. } => {
+            match crypt::refusal(name, password, visit.control.password_limit()) {
+                Some(why) => Err(Failure::new(400, why)),
+                None => Ok(Done::Told(visit.control.apply(&change)?)),
+            }
         }
         _ => Ok(Done::Told(visit.control.apply(&change)?)),
     }

@@ -1,121 +1,117 @@
 //! The loop around tiny_http, on the thread `admin`: takes a request, calls the handler, sends its answer.
 //!
-//! tiny_http listens on a Unix socket in a folder that nobody else can look into, and only `front` connects there. Whenever it
-//! ends, for whatever reason, another one is made in another folder.
+//! tiny_http listens on a private socket, on which the front's one connection waits already ([`local::private_pair`]) and nobody else
+//! can connect: there is no file for it, and no other client. Whenever that connection is of no use any more, for whatever reason, the
+//! front asks for another one, which comes with another server.
 
 use std::io::{self, Cursor, Read};
-use std::os::unix::net::UnixListener;
+use std::mem::ManuallyDrop;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
-use std::time::Duration;
 
-use parking_lot::Mutex;
+use nix::errno::Errno;
+use parking_lot::{Condvar, Mutex};
 use tiny_http::{Header, Server, StatusCode};
 
 use super::http::{Handler, Method, Request, Response};
-use super::wire::{CLIENT, DELAY, HEAD, MAX_BODY};
-use crate::system::local::Den;
+use super::wire::{CLIENT, HEAD, MAX_BODY};
+use crate::system::local;
 use crate::system::logging::value;
 
-/// How long to wait before another attempt to make a server.
-const PAUSE: Duration = Duration::from_millis(100);
+/// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics where that has none. What would be
+/// woken by that has ended: who accepts ends with the one connection that there is, and who reads ends with that connection.
+type Undropped = ManuallyDrop<Server>;
 
-/// The server that runs at the moment, as the front and `Admin` see it.
+/// The servers, one after the other, as the front and `Admin` see them.
 #[derive(Default)]
 pub struct Backend {
-    path: Mutex<PathBuf>,
-    server: Mutex<Option<Arc<Server>>>,
-    stopping: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-/// A place for a server, already listened on.
-pub struct Place {
-    // dropped in this order: the socket, then its folder
-    socket: UnixListener,
-    den: Den,
+#[derive(Default)]
+struct State {
+    /// What the next server is to listen on.
+    next: Option<UnixListener>,
+    /// The server that runs.
+    server: Option<Arc<Undropped>>,
+    is_stopping: bool,
 }
 
-impl Place {
-    /// Makes it.
-    pub fn open() -> io::Result<Place> {
-        let den = Den::new()?;
-        Ok(Place { socket: UnixListener::bind(den.path())?, den })
+impl State {
+    /// Whether the server that runs is to end.
+    fn is_over(&self) -> bool {
+        self.is_stopping || self.next.is_some()
     }
 }
 
 impl Backend {
-    /// A backend that can be connected to at once, and will answer when [`Backend::live`] runs.
-    pub fn new(place: &Place) -> Backend {
-        Backend { path: Mutex::new(place.den.path()), ..Backend::default() }
-    }
-
-    /// Where to connect to.
-    pub fn path(&self) -> PathBuf {
-        self.path.lock().clone()
-    }
-
-    /// Has the server at `path` replaced, because something is wrong with it; not the one that has replaced it already.
-    pub fn rebuild(&self, path: &Path, why: &str) {
-        if self.path() != path {
-            return;
-        }
-        log::warn!("admin state=restarted reason={}", value(why));
-        self.wake();
+    /// A connection to a server of its own, to be used at once: what is sent waits until that server runs. The one before ends after the
+    /// request that it is at.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let (listener, stream) = local::private_pair()?;
+        self.change(|state| state.next = Some(listener));
+        Ok(stream)
     }
 
     /// Ends [`Backend::live`] after the request that it is at.
     pub fn stop(&self) {
-        self.stopping.store(true, SeqCst);
-        self.wake();
+        self.change(|state| state.is_stopping = true);
     }
 
-    fn wake(&self) {
-        if let Some(server) = &*self.server.lock() {
-            server.unblock();
-        }
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        state.server.iter().for_each(|server| server.unblock());
+        self.changed.notify_one();
     }
 
     /// The body of the thread: one server after the other, until it is to stop.
-    pub fn live(&self, place: Place, handler: &dyn Handler) {
-        let mut place = Some(place);
+    pub fn live(&self, handler: &dyn Handler) {
         let mut short = false;
-        while !self.stopping.load(SeqCst) {
+        while let Some(listener) = self.next() {
             // making a server panics when there is no thread for it
-            let attempt = AssertUnwindSafe(|| self.serve(place.take().map_or_else(Place::open, Ok)?, handler));
-            match catch_unwind(attempt) {
+            match catch_unwind(AssertUnwindSafe(|| self.serve(listener, handler))) {
                 Ok(Ok(())) => short = false,
                 Ok(Err(e)) => {
                     if !std::mem::replace(&mut short, true) {
                         log::warn!("admin state=short reason={}", value(&e.to_string()));
                     }
-                    thread::sleep(PAUSE);
                 }
-                Err(_) => thread::sleep(PAUSE),
+                Err(_) => {}
             }
         }
     }
 
+    /// Waits for something to listen on; `None` when it is to stop.
+    fn next(&self) -> Option<UnixListener> {
+        let mut state = self.state.lock();
+        while !state.is_over() {
+            self.changed.wait(&mut state);
+        }
+        state.next.take().filter(|_| !state.is_stopping)
+    }
+
     /// The life of one server. It ends by a wake-up, or because tiny_http has ended: then that is the error.
-    fn serve(&self, place: Place, handler: &dyn Handler) -> io::Result<()> {
-        let Place { socket, den } = place;
-        let server = Arc::new(Server::from_listener(socket, None).map_err(io::Error::other)?);
-        *self.path.lock() = den.path();
-        *self.server.lock() = Some(server.clone());
+    fn serve(&self, listener: UnixListener, handler: &dyn Handler) -> io::Result<()> {
+        let server = Arc::new(ManuallyDrop::new(Server::from_listener(listener, None).map_err(io::Error::other)?));
+        self.state.lock().server = Some(server.clone());
         let end = loop {
-            if self.stopping.load(SeqCst) {
+            if self.state.lock().is_over() {
                 break Ok(());
             }
             match server.recv() {
                 Ok(request) => answer(request, handler),
-                // that is what a wake-up looks like; everything else has an error number
-                Err(e) if e.raw_os_error().is_none() => break Ok(()),
-                Err(e) => break Err(e),
+                Err(e) => match e.raw_os_error() {
+                    // a wake-up has no error number, and this is how accept(2) says that nobody else will connect
+                    None => {}
+                    Some(number) if number == Errno::EINVAL as i32 => {}
+                    Some(_) => break Err(e),
+                },
             }
         };
-        *self.server.lock() = None;
+        self.state.lock().server = None;
         end
     }
 }
@@ -148,7 +144,8 @@ fn read(request: &mut tiny_http::Request) -> Result<Request, String> {
         referer: header("Referer"),
         sec_fetch_site: header("Sec-Fetch-Site"),
         host: header("Host"),
-        user_agent: header("User-Agent"),
+        sec_purpose: header("Sec-Purpose"),
+        accept_language: header("Accept-Language"),
         is_head: header(HEAD).is_some(),
         client: header(CLIENT).unwrap_or_default(),
         ..Request::default()
@@ -166,28 +163,31 @@ fn translated(response: Response) -> tiny_http::Response<Cursor<Vec<u8>>> {
         let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         Header::from_bytes(name, value).ok().filter(|_| is_plain)
     };
-    let mut headers: Vec<Header> = response.headers.into_iter().filter_map(header).collect();
-    if !response.delay.is_zero() {
-        headers.extend(header((DELAY, response.delay.as_millis().to_string())));
-    }
+    let headers: Vec<Header> = response.headers.into_iter().filter_map(header).collect();
     let body = Cursor::new(response.body);
     tiny_http::Response::new(StatusCode(status), headers, body, Some(length), None).with_chunked_threshold(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-    use std::time::Instant;
+    use std::io::Write;
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
-    fn ask(path: &Path) -> io::Result<String> {
-        use std::io::Write;
-        let mut stream = UnixStream::connect(path)?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+    /// The last bytes of an answer, as many as are expected.
+    fn ask(mut line: &UnixStream, expected: &str) {
+        line.set_nonblocking(false).unwrap();
+        line.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        line.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(expected.as_bytes()) {
+            let mut space = [0; 1024];
+            let count = line.read(&mut space).unwrap();
+            assert!(count > 0, "no answer: {}", String::from_utf8_lossy(&answer));
+            answer.extend(&space[..count]);
+        }
     }
 
     /// Also when a test fails, or its scope would never end.
@@ -200,25 +200,29 @@ mod tests {
     }
 
     #[test]
-    fn a_new_server_takes_over_in_another_place_when_the_old_one_is_given_up_and_is_not_given_up_with_it() {
-        let place = Place::open().unwrap();
-        let backend = Backend::new(&place);
-        let first = backend.path();
+    fn a_new_server_takes_over_when_the_front_connects_anew_and_each_answers_many_requests() {
+        let backend = Backend::default();
+        let first = backend.connect().unwrap();
         thread::scope(|scope| {
-            scope.spawn(|| backend.live(place, &|_: &Request| Response::text(200, "here")));
+            scope.spawn(|| backend.live(&|_: &Request| Response::text(200, "here")));
             let _end = StopOnDrop(&backend);
-            assert!(ask(&first).unwrap().ends_with("here"));
-            backend.rebuild(&first, "the test wants it");
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while backend.path() == first {
-                assert!(Instant::now() < deadline, "there is no new server");
-                thread::sleep(Duration::from_millis(2));
-            }
-            let second = backend.path();
-            assert!(ask(&second).unwrap().ends_with("here") && !first.exists());
-            backend.rebuild(&first, "one more request that the first one has not answered");
-            assert!(ask(&second).unwrap().ends_with("here") && backend.path() == second);
+            (0..3).for_each(|_| ask(&first, "here"));
+            let second = backend.connect().unwrap();
+            drop(first);
+            (0..3).for_each(|_| ask(&second, "here"));
         });
-        assert!(!backend.path().exists());
+    }
+
+    #[test]
+    fn a_connection_that_was_replaced_before_its_server_ran_ends() {
+        let backend = Backend::default();
+        let (mut first, second) = (backend.connect().unwrap(), backend.connect().unwrap());
+        first.set_nonblocking(false).unwrap();
+        assert!(!matches!(first.read(&mut [0]), Ok(1)));
+        thread::scope(|scope| {
+            scope.spawn(|| backend.live(&|_: &Request| Response::text(200, "here")));
+            let _end = StopOnDrop(&backend);
+            ask(&second, "here");
+        });
     }
 }

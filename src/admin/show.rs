@@ -5,7 +5,7 @@ use super::answer::{Failure, Kind, document, html, json};
 use super::control::Control;
 use super::gate::Visitor;
 use super::http::{Request, Response};
-use super::page::{EventsPage, Frame, Index, Message, Running, SessionsPage};
+use super::page::{EventsPage, Frame, Index, Message, Question, Running, SessionsPage};
 use super::{metrics as prometheus, text};
 use crate::state::Director;
 use crate::state::snapshot::{self, Snapshot};
@@ -72,6 +72,18 @@ pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
     let state = visit.state();
     let message = Some(Message { text: &failure.why, is_error: true });
     html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
+}
+
+/// What a change would do, with a button for it, since nobody may have asked for it yet; a script is told in words.
+pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
+    match visit.kind {
+        Kind::Json => {
+            Err(Failure::new(403, "nothing was changed: a browser has asked by itself, and the page has a form for this"))
+        }
+        Kind::Html | Kind::Text => {
+            html(200, &Question { frame: visit.frame(""), path, what, token: &visit.token, arguments: &visit.arguments })
+        }
+    }
 }
 
 /// After how many seconds the page is to be loaded again; 0 is never. `1` is no second but yes, as the original's page says it.

@@ -3,8 +3,6 @@
 //! Pure functions over what has been read so far; `client` calls them. The rules are stricter than those of HTTP where leniency
 //! is what request smuggling lives on: whatever tiny_http could read in another way than we do, it never sees.
 
-use std::time::Duration;
-
 /// The most bytes of a request line with its headers.
 pub const MAX_HEAD: usize = 8 * 1024;
 /// The most bytes of a request's body.
@@ -17,18 +15,19 @@ pub const CLIENT: &str = "X-Tcpdirector-Client";
 
 /// The header that says that the client asked by HEAD, which is passed on as a GET.
 pub const HEAD: &str = "X-Tcpdirector-Head";
-/// Tells the front how many milliseconds to hold an answer back.
-pub const DELAY: &str = "X-Tcpdirector-Delay";
 
 /// The headers of a request that reach the pages.
-const PASSED: [&str; 8] =
-    ["Host", "Authorization", "Accept", "Origin", "Referer", "Sec-Fetch-Site", "User-Agent", "Content-Type"];
+const PASSED: [&str; 9] =
+    ["Host", "Authorization", "Accept", "Accept-Language", "Origin", "Referer", "Sec-Fetch-Site", "Sec-Purpose", "Content-Type"];
 /// The headers of an answer that are the front's own business.
-const OURS: [&str; 7] = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Server", "Content-Length", DELAY];
+const OURS: [&str; 6] = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Server", "Content-Length"];
 
 /// Why a request is not passed on: the status and the words of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused(pub u16, pub &'static str);
+
+/// A request that cannot wait any longer, or at all.
+pub const TOO_MANY: Refused = Refused(503, "too many requests are waiting: try again");
 
 /// The head of a request that may be passed on once its body is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +36,8 @@ pub struct Head {
     clean: String,
     /// Whether the answer has to go without its body.
     pub bodyless: bool,
+    /// Whether it asks for `/healthz`, which is served first.
+    pub is_for_health: bool,
     /// Where the body begins.
     start: usize,
     /// How many bytes it has.
@@ -94,7 +95,8 @@ impl Head {
                 clean.extend([name, ": ", value, "\r\n"]);
             }
         }
-        Ok(Head { clean, bodyless: request.method == Some("HEAD"), start, length, expects_continue })
+        let is_for_health = target.split('?').next() == Some("/healthz");
+        Ok(Head { clean, bodyless: request.method == Some("HEAD"), is_for_health, start, length, expects_continue })
     }
 
     /// Whether all of the body is there.
@@ -106,7 +108,7 @@ impl Head {
     pub fn rewrite(&self, bytes: &[u8], client: &str) -> Vec<u8> {
         let body = bytes.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default();
         let head = if self.bodyless { format!("{HEAD}: 1\r\n") } else { String::new() };
-        let ours = format!("{CLIENT}: {client}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let ours = format!("{CLIENT}: {client}\r\n{head}Content-Length: {}\r\n\r\n", body.len());
         [self.clean.as_bytes(), ours.as_bytes(), body].concat()
     }
 }
@@ -186,49 +188,63 @@ pub fn refusal(Refused(status, words): Refused) -> Vec<u8> {
         408 => "Request Timeout",
         413 => "Content Too Large",
         417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         _ => "Gateway Timeout",
     };
-    let allow = if status == 405 { "Allow: GET, HEAD, POST\r\n" } else { "" };
+    let more = match status {
+        405 => "Allow: GET, HEAD, POST\r\n",
+        429 => "Retry-After: 1\r\n",
+        _ => "",
+    };
     let body = format!("NOT OK: {words}\n");
     let length = body.len();
     format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n{allow}\
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n{more}\
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }
 
-/// Makes what tiny_http answered fit for the client, and tells how long to hold it back; `None` if it is cut off or no answer.
-pub fn relay_answer(mut raw: Vec<u8>, bodyless: bool) -> Option<(Vec<u8>, Duration)> {
+/// How many bytes an answer of tiny_http has with its head; `None` while the head is not complete.
+pub fn length_of_answer(raw: &[u8]) -> Option<usize> {
+    let mut space = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut answer = httparse::Response::new(&mut space);
+    let Ok(httparse::Status::Complete(start)) = answer.parse(raw) else { return None };
+    Some(start.saturating_add(length_of_body(&answer)))
+}
+
+/// What the head says; nothing where there is no body.
+fn length_of_body(answer: &httparse::Response) -> usize {
+    let header = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Content-Length"));
+    let length = header.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+    length.filter(|_| has_body(answer)).unwrap_or(0)
+}
+
+fn has_body(answer: &httparse::Response) -> bool {
+    !matches!(answer.code, Some(204 | 304))
+}
+
+/// Makes what tiny_http answered fit for the client; `None` if it is cut off or no answer.
+pub fn relay_answer(mut raw: Vec<u8>, bodyless: bool) -> Option<Vec<u8>> {
     let mut space = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut space);
     let Ok(httparse::Status::Complete(start)) = answer.parse(&raw) else { return None };
-    let number = |name: &str| {
-        let header = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(header.value).ok()?.parse::<u64>().ok()
-    };
-    let status = answer.code?;
-    let body = raw.len().checked_sub(start)?;
-    let has_body = !matches!(status, 204 | 304);
-    if has_body && number("Content-Length") != u64::try_from(body).ok() {
-        return None;
-    }
-    let delay = Duration::from_millis(number(DELAY).unwrap_or(0));
-    let mut head = format!("HTTP/1.1 {status} {}\r\n", answer.reason.unwrap_or_default()).into_bytes();
+    let body = raw.len().checked_sub(start).filter(|body| *body == length_of_body(&answer))?;
+    let mut head = format!("HTTP/1.1 {} {}\r\n", answer.code?, answer.reason.unwrap_or_default()).into_bytes();
     for header in answer.headers.iter().filter(|header| !OURS.iter().any(|name| header.name.eq_ignore_ascii_case(name))) {
         head.extend([header.name.as_bytes(), b": ", header.value, b"\r\n"].concat());
     }
-    if has_body {
+    if has_body(&answer) {
         head.extend(format!("Content-Length: {body}\r\n").into_bytes());
     }
     head.extend(b"Connection: close\r\n\r\n");
-    if bodyless || !has_body {
-        return Some((head, delay));
+    if bodyless || !has_body(&answer) {
+        return Some(head);
     }
     raw.splice(..start, head);
-    Some((raw, delay))
+    Some(raw)
 }

@@ -15,10 +15,12 @@ use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::reload::Pending;
-use crate::admin::Admin;
 use crate::admin::control::Control;
+use crate::admin::{Admin, Cost};
+use crate::budget;
 use crate::config::{Change, Refusal, read, write};
 use crate::state::Director;
+use crate::system::limits::Limits;
 use crate::system::notify;
 use crate::system::replace::replace_file;
 use crate::system::sink::{Sink, Target};
@@ -66,6 +68,10 @@ pub(super) struct Levers {
 impl Control for Levers {
     fn director(&self) -> &Director {
         &self.director
+    }
+
+    fn password_limit(&self) -> Cost {
+        budget::password(&self.director.config(), &Limits::read())
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::control::Levers;
+use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, Operator, Refused};
+use crate::system::limits::Limits;
 use crate::system::logging::value;
 use crate::system::thread;
 
@@ -72,7 +74,11 @@ impl Levers {
     pub(super) fn read_file(&self) -> Result<(Config, Vec<u8>), Refusal> {
         let file = self.office.file.as_ref();
         let file = file.ok_or_else(|| Refusal::Conflict("this program was started without a configuration file".into()))?;
-        read::load_with_source(file).map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))
+        let loaded = read::load_with_source(file).map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))?;
+        match budget::refused_hashes(&loaded.0, &Limits::read()) {
+            refused if refused.is_empty() => Ok(loaded),
+            refused => Err(Refusal::Conflict(refused.join("\n"))),
+        }
     }
 
     /// See [`crate::admin::control::Control::reload`].

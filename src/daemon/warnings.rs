@@ -8,7 +8,9 @@ use nix::unistd::{AccessFlags, access};
 
 use super::control::Levers;
 use crate::admin;
+use crate::budget;
 use crate::config::Config;
+use crate::system::limits::Limits;
 use crate::system::logging::value;
 
 /// What this process could not do with its configuration file later: reload it, or save to it. The path and the reason of each.
@@ -38,9 +40,13 @@ fn of_admin(config: &Config) -> Vec<String> {
 }
 
 impl Levers {
-    /// Gives every warning.
+    /// Gives every warning. A hash beyond the budget is an error: nobody gets in by it. But a start is not the moment for an outage, when
+    /// all else in the file is good.
     pub(super) fn warn(&self) {
         self.warn_of_news(None);
+        for why in budget::refused_hashes(&self.director.config(), &Limits::read()) {
+            log::error!("admin state=refused reason={}", value(&why));
+        }
         if let (Some(file), Some(user)) = (&self.office.file, &self.office.user) {
             for (path, why) in obstacles(file) {
                 log::warn!("file user={} path={} reason={}", value(user), value(&path.to_string_lossy()), value(&why));

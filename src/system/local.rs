@@ -1,18 +1,18 @@
-//! Unix sockets: a listening one in the file system that only its owner may use, a private one in a folder of its own, and a
-//! connect that does not wait.
+//! Unix sockets: a listening one in the file system that only its owner may use, a private pair outside of it, and a connect that does
+//! not wait.
 //!
 //! Called by `admin`. What is made in the file system is removed when it is dropped.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{self, AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr};
 
 /// A listening socket at a path, with the mode 0600; the file goes when this is dropped, if it is still ours.
 pub struct LocalListener {
@@ -100,36 +100,35 @@ impl Drop for LocalListener {
     }
 }
 
-/// A folder that only this user can look into, with a path for one socket; both go when this is dropped.
-pub struct Den {
-    folder: PathBuf,
-}
+/// How often somebody else may be quicker with a connect before there is no private pair.
+const TRIES: usize = 16;
 
-impl Den {
-    /// Makes the folder, below the one for temporary files.
-    pub fn new() -> io::Result<Den> {
-        let name = format!("tcpdirector-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let folder = std::env::temp_dir().join(name);
-        // fails if it is there already, so it is never a folder that somebody else has prepared
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Den { folder })
+/// A listening socket with one connection that waits in it, and the other end of that connection, which does not block. It needs no
+/// place in the file system, and nobody else can connect: the kernel gives it an abstract name (unix(7), autobind), it has room for one,
+/// and when that one is ours it is shut, which keeps who waits in it and turns everybody else away. After the first accept(2), the next
+/// fails with EINVAL.
+pub fn private_pair() -> io::Result<(UnixListener, UnixStream)> {
+    for _ in 0..TRIES {
+        let listener = open(SockFlag::SOCK_CLOEXEC)?;
+        socket::bind(listener.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        let name: UnixAddr = socket::getsockname(listener.as_raw_fd())?;
+        socket::listen(&listener, Backlog::new(0)?)?;
+        let stream = open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        match socket::connect(stream.as_raw_fd(), &name) {
+            Ok(()) => {
+                socket::shutdown(listener.as_raw_fd(), Shutdown::Both)?;
+                return Ok((UnixListener::from(listener), UnixStream::from(stream)));
+            }
+            // somebody has guessed the name between the two calls
+            Err(Errno::EAGAIN) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
-
-    /// Where the socket belongs.
-    pub fn path(&self) -> PathBuf {
-        self.folder.join("admin")
-    }
-}
-
-impl Drop for Den {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(self.path());
-        let _ = fs::remove_dir(&self.folder);
-    }
+    Err(io::Error::new(ErrorKind::AddrInUse, "another program connects to every private socket"))
 }
 
 /// Connects to a Unix socket, now or not at all: a listener whose queue is full is an error. The stream does not block.
-pub fn connect_now(path: &Path) -> io::Result<UnixStream> {
+fn connect_now(path: &Path) -> io::Result<UnixStream> {
     let descriptor = open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     socket::connect(descriptor.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(UnixStream::from(descriptor))
@@ -137,4 +136,27 @@ pub fn connect_now(path: &Path) -> io::Result<UnixStream> {
 
 fn open(flags: SockFlag) -> Result<std::os::fd::OwnedFd, Errno> {
     socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_private_pair_is_connected_and_nobody_else_can_connect() {
+        let (listener, mut ours) = private_pair().unwrap();
+        let name: UnixAddr = socket::getsockname(listener.as_raw_fd()).unwrap();
+        assert!(name.path().is_none() && name.as_abstract().is_some());
+        let stranger = open(SockFlag::SOCK_NONBLOCK).unwrap();
+        assert_eq!(socket::connect(stranger.as_raw_fd(), &name), Err(Errno::ECONNREFUSED));
+        let (mut theirs, _) = listener.accept().unwrap();
+        ours.write_all(b"hello").unwrap();
+        let mut word = [0; 5];
+        theirs.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"hello");
+        assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(socket::connect(stranger.as_raw_fd(), &name), Err(Errno::ECONNREFUSED));
+    }
 }

@@ -34,6 +34,8 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
     let output: Box<dyn Log> = Box::new(Shared(sink.clone()));
     fern::Dispatch::new()
         .level(level)
+        // its one error is how it hears that nobody else will connect
+        .level_for("tiny_http", LevelFilter::Off)
         .format(|out, message, record| out.finish(format_args!("{} {message}", name(record.level()))))
         .chain(output)
         .apply()

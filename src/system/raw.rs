@@ -64,6 +64,24 @@ pub fn tcp_info(socket: &TcpStream) -> io::Result<[u8; TCP_INFO_BYTES]> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes) }
 }
 
+/// getrandom(2): fills all of it, at most 256 bytes, with what nobody can guess. Not by the C library, which has the function only since
+/// glibc 2.25. An error of number ENOSYS says that the kernel is older than 3.17.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    loop {
+        // SAFETY: the pointer and the length are those of one exclusively borrowed slice, and the kernel only writes into it
+        let count = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) };
+        match usize::try_from(count) {
+            // up to 256 bytes come whole (getrandom(2))
+            Ok(count) if count == bytes.len() => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            },
+        }
+    }
+}
+
 /// flock(2): locks a file for us alone, or to share with others, until all copies of this descriptor are closed. An error of the kind
 /// `WouldBlock` says that somebody else has it. nix unlocks the file for a successor, too, and panics where it cannot.
 pub fn lock(file: &File, alone: bool) -> io::Result<()> {

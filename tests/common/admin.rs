@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
+use tcpdirector::admin::Cost;
 use tcpdirector::admin::control::Control;
 use tcpdirector::admin::http::{Handler, Method, Request, Response};
 use tcpdirector::admin::routes::Routes;
@@ -43,6 +44,10 @@ impl Levers {
 impl Control for Levers {
     fn director(&self) -> &Director {
         &self.director
+    }
+
+    fn password_limit(&self) -> Cost {
+        Cost::limit(32 << 20)
     }
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
