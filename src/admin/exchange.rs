@@ -12,6 +12,7 @@ use nix::poll::PollFlags;
 
 use super::client::PATIENCE;
 use super::wire;
+use crate::system::memory;
 
 /// The most bytes of one answer.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -80,7 +81,7 @@ impl Exchange {
         loop {
             match self.stream.read(&mut space)? {
                 0 => return Ok(()),
-                count => self.answer.extend(space.iter().take(count)),
+                count => memory::append(&mut self.answer, space.get(..count).unwrap_or_default())?,
             }
             if self.answer.len() > MAX_ANSWER {
                 return Err(io::Error::new(ErrorKind::InvalidData, "the answer is larger than 16 MiB"));

@@ -229,6 +229,7 @@ pub fn relay_answer(mut raw: Vec<u8>, bodyless: bool) -> Option<(Vec<u8>, Durati
     if bodyless || !has_body {
         return Some((head, delay));
     }
+    raw.try_reserve(head.len()).ok()?;
     raw.splice(..start, head);
     Some((raw, delay))
 }

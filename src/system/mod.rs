@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod limits;
 pub mod local;
 pub mod logging;
+pub mod memory;
 pub mod notify;
 pub mod pidfile;
 pub mod process;
