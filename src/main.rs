@@ -44,6 +44,8 @@ const CONFIG: u8 = 78;
 const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
+    process::ignore_file_size_signal();
+    limits::save_address_space();
     // before anything opens a descriptor or changes the folder
     let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
@@ -192,7 +194,6 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
         true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
         false => None,
     };
-    limits::raise_descriptors().map_err(|e| cannot("cannot raise the limit of descriptors")(&e))?;
     let budget = budget(cli, config)?;
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
@@ -206,6 +207,7 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
         give_up_root(&identity, &sink, &bound)?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
+    budget.doubts().for_each(|doubt| log::warn!("start reason={}", value(doubt)));
     config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));

@@ -25,6 +25,7 @@
 //! * `replace_faults`: what becomes of them when that goes wrong
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `service_manager`: what systemd gives and is told
+//! * `limits`: what becomes of the program where the system limits its address space, its files or what it can know
 //! * `many`: as many sessions at once as this machine allows
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
@@ -56,6 +57,7 @@ mod far;
 mod invisible;
 mod layers;
 mod levers;
+mod limits;
 mod line;
 mod listener;
 mod manager;

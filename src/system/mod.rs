@@ -3,6 +3,7 @@
 pub mod bell;
 pub mod channel;
 pub mod connecting;
+mod control_group;
 pub mod date;
 pub mod inherited;
 pub mod interfaces;

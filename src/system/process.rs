@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
 use super::raw;
-pub use super::raw::Code;
+pub use super::raw::{Code, ignore_file_size_signal};
 
 /// The child's end of a program that goes to the background.
 pub struct Background {
