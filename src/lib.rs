@@ -27,14 +27,15 @@
 //!
 //! # The journey of a connection
 //!
-//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While the
-//! pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits in a
-//! bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session picks a host of the
-//! enabled group and counts the pick in one act, connects, and goes on to the next host while hosts fail, or reset the connection
-//! before a byte has passed; with `<replay>` also when a host ends it before it has answered. Then it is relayed: what the client has sent already goes on at once, with
-//! the last step of the handshake, and from then on each flow is run by whichever thread hears that it can go on ([`relay`] tells
-//! the rules). Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last
-//! thread to leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While
+//! the pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits
+//! in a bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session reads what
+//! the client has said already, picks a host of the enabled group and counts the pick in one act, connects, and goes on to the
+//! next host while hosts fail, or reset the connection before a byte has passed; with `<replay>` also when a host ends it before
+//! it has answered. What was read goes to the host with the last step of the handshake, and that it can be sent says that the
+//! host is there. Then it is relayed: each flow is run by whichever thread hears that it can go on ([`relay`] tells the rules).
+//! Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last thread to
+//! leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # Invisible
 //!
@@ -55,10 +56,11 @@
 //!
 //! # The way to a new program
 //!
-//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which loads its
-//! file and gets the listening sockets and the pid file ([`system::inherited`], [`system::pidfile`]). When the new one is prepared,
-//! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when its sessions have
-//! ended. Up to then everything can be taken back. `daemon::message` has the conversation.
+//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which has the
+//! listening sockets and the pid file from its first moment ([`system::inherited`], [`system::pidfile`]), and loads its file. When
+//! the new one is prepared, the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when
+//! its sessions have ended. Up to the last word of the new one everything can be taken back, and either can go on without the other. The new one forks, so that it is a child of process 1 and not of the old one when the service manager hears of it.
+//! `daemon::message` has the conversation.
 //!
 //! # Where this differs from the plan
 //!

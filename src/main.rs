@@ -12,19 +12,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use tcpdirector::admin;
 use tcpdirector::budget::Budget;
 use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, AdminConfig, Change, Config};
-use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::config::{self, Change, Config};
+use tcpdirector::daemon::{self, Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
+use tcpdirector::system::journal;
 use tcpdirector::system::limits::{self, Limits};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
-use tcpdirector::system::process::{self, Code, Identity};
+use tcpdirector::system::process::{self, Code, Identity, Parent};
 use tcpdirector::system::sink::{Sink, Target};
 use tcpdirector::system::successor::{self, Origin};
 use tcpdirector::system::terminal;
@@ -46,8 +47,6 @@ const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 fn main() -> ExitCode {
     process::ignore_file_size_signal();
     limits::save_address_space();
-    // before anything opens a descriptor or changes the folder
-    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
@@ -55,6 +54,11 @@ fn main() -> ExitCode {
     if let Some(answer) = answer(&cli) {
         return answer.map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
     }
+    if let (false, Err(e)) = (cli.test, Signals::hold()) {
+        return fail(CANNOT_START, format_args!("signals cannot wait: {e}"));
+    }
+    // before anything opens a descriptor or changes the folder
+    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
             let birth = Birth { code, origin, inherited, predecessor: predecessor.as_ref() };
@@ -133,12 +137,17 @@ fn differ(cli: &Cli) -> Result<u8, Failure> {
 
 /// The one place that reports why the program ends with a status other than 0.
 fn fail(status: u8, message: impl Display) -> ExitCode {
-    let message = message.to_string();
-    for line in message.lines() {
-        // where nobody can be told, the status says it
-        let _ = writeln!(io::stderr(), "tcpdirector: {line}");
-    }
+    // where nobody can be told, the status says it
+    complain(Level::Error, message);
     ExitCode::from(status)
+}
+
+/// Writes a message to standard error, past the log.
+fn complain(level: Level, message: impl Display) {
+    let prefix = if journal::is_stderr() { journal::prefix(level) } else { String::new() };
+    for line in message.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{prefix}tcpdirector: {line}");
+    }
 }
 
 /// An exit status and what to say.
@@ -153,13 +162,14 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         say(demo.introduction())?;
-        return serve(cli, &demo.config(), birth).map(Some);
+        return serve(cli, &demo.config(), Vec::new(), birth).map(Some);
     }
-    let config = config::read::load(&cli.file()).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
+    let loaded = config::read::load_with_source(&cli.file());
+    let (config, source) = loaded.map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
     if cli.test {
         return check(cli, &config).map(|()| None);
     }
-    serve(cli, &config, birth).map(Some)
+    serve(cli, &config, source, birth).map(Some)
 }
 
 /// `-t`: what the file means, and what it costs.
@@ -171,7 +181,22 @@ fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
             say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
         }
     }
-    say(budget)
+    say(budget)?;
+    cli.user.as_deref().map_or(Ok(()), |user| check_user(cli, user))
+}
+
+/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program. From here on, this process is
+/// that user.
+fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
+    let identity = Identity::find(user).map_err(|e| cannot("-u")(&e))?;
+    let file = std::path::absolute(cli.file()).unwrap_or_else(|_| cli.file());
+    match identity.assume() {
+        Ok(()) => daemon::obstacles(&file).iter().for_each(|(path, why)| {
+            complain(Level::Warn, format_args!("{}: as user {user}, {why}", path.display()));
+        }),
+        Err(e) => complain(Level::Warn, format_args!("whether user {user} can use the file was not checked: {e}")),
+    }
+    Ok(())
 }
 
 fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
@@ -186,19 +211,21 @@ struct Birth<'a> {
     predecessor: Option<&'a Predecessor>,
 }
 
-/// Starts the balancer, in the place of a predecessor if there is one.
-fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
+/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that says `config`.
+fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Stay, Failure> {
     let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
-    let background = match cli.daemon && predecessor.is_none() {
-        true => Some(process::to_background().map_err(|e| cannot("cannot go to the background")(&e))?),
-        false => None,
-    };
+    let to_background = cli.daemon && predecessor.is_none();
+    let parent = (to_background || predecessor.is_some()).then(Parent::leave).transpose();
+    let parent = parent.map_err(|e| cannot("cannot fork")(&e))?;
+    if to_background {
+        process::leave_session().map_err(|e| cannot("cannot go to the background")(&e))?;
+    }
     let budget = budget(cli, config)?;
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
-    // before the pid file: a signal from here on waits, and so finds a program that can remove the file
-    let signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
+    // before the pid file: whoever finds that may send one
+    let mut signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
     let estate = predecessor.map_or(Ok(Estate::from(inherited)), Predecessor::estate);
     let mut estate = estate.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
     let mut pidfile = pidfile(cli, estate.pidfile.take())?;
@@ -208,27 +235,48 @@ fn serve(cli: &Cli, config: &Config, birth: Birth) -> Result<Stay, Failure> {
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
     budget.doubts().for_each(|doubt| log::warn!("start reason={}", value(doubt)));
-    config.admin.iter().for_each(warn_of_admin);
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office { file, log: Some(sink.clone()), target };
+    let office = Office { file, source: source.into(), user: cli.user.clone(), log: Some(sink.clone()), target };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
-    if let Some(predecessor) = predecessor {
-        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+    daemon.warn();
+    if daemon.await_names(&mut || signals.ask_to_stop()) {
+        open(cli, &mut daemon, parent, predecessor.map(|predecessor| (predecessor, estate)))?;
+        if let Some(predecessor) = predecessor {
+            settle(cli, &daemon, pidfile.as_mut());
+            predecessor.settled();
+        }
+        notify::ready(&daemon.status());
+    } else {
+        signals.stop_first();
     }
-    daemon.open().map_err(|e| cannot("cannot start")(&e))?;
-    if let Some(background) = background {
-        background.ready().map_err(|e| cannot("cannot go to the background")(&e))?;
-    }
-    if let Some(predecessor) = predecessor {
-        predecessor.serving();
-        settle(cli, &daemon, pidfile.as_mut());
-    }
-    notify::ready(&daemon.status());
     let origin = (!cli.demo).then_some(origin);
     // as a kernel does with its own: a fifth of what is resident was of use to the start alone
     code.give_back();
-    Ok(Stay { daemon, signals, sink, origin, pidfile })
+    Ok(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false })
+}
+
+/// From here on clients are served, by the predecessor or by this program: when this returns, by this one.
+fn open(
+    cli: &Cli,
+    daemon: &mut Daemon,
+    parent: Option<Parent>,
+    predecessor: Option<(&Predecessor, Estate)>,
+) -> Result<(), Failure> {
+    let mut serving = None;
+    if let Some((predecessor, estate)) = predecessor {
+        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+        serving = Some(predecessor);
+    }
+    daemon.open().map_err(|e| cannot("cannot start")(&e))?;
+    if cli.daemon && serving.is_none() {
+        let left = process::leave_folder().and_then(|()| process::leave_terminal());
+        left.map_err(|e| cannot("cannot go to the background")(&e))?;
+    }
+    // the process that a predecessor has started goes first, and so this one has another parent when it is the service
+    parent.into_iter().for_each(Parent::ready);
+    serving.into_iter().for_each(Predecessor::serving);
+    Ok(())
 }
 
 /// The pid file of the predecessor, or a new one.
@@ -249,28 +297,13 @@ fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), F
     identity.assume().map_err(|e| cannot("cannot give up root")(&e))
 }
 
-/// The predecessor has left: what it had in the file system is this program's own. Nothing here is worth an interruption.
+/// What the predecessor had in the file system is this program's own now. Nothing here is worth an interruption.
 fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     daemon.own();
-    let named = pidfile.map_or(Ok(()), PidFile::name_us);
+    let named = pidfile.map_or(Ok(()), PidFile::name);
     let left = if cli.daemon { process::leave_folder() } else { Ok(()) };
     for e in [named, left].into_iter().filter_map(Result::err) {
         log::warn!("start reason={}", value(&e.to_string()));
-    }
-}
-
-/// What is weak about the admin side as it is configured.
-fn warn_of_admin(config: &AdminConfig) {
-    if !config.listen.is_local() {
-        log::warn!(
-            "admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"",
-            value(&config.listen.to_string())
-        );
-    }
-    for user in &config.users {
-        if let Some(complaint) = admin::complaint(&user.password) {
-            log::warn!("admin user={} reason={}", value(&user.name), value(complaint));
-        }
     }
 }
 
@@ -286,7 +319,11 @@ fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    logging::start(targeting(cli)(name), level).map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))
+    let sink = logging::start(targeting(cli)(name), level);
+    let sink = sink.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
+    // nobody would find it in the log
+    sink.absence().inspect(|why| complain(Level::Warn, format_args!("{why}: log lines are lost until one does")));
+    Ok(sink)
 }
 
 /// What the name of a log means to a program that was started here; one in the background has no standard error.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals as Hook;
 
 use tcpdirector::daemon::Daemon;
 use tcpdirector::system::logging::value;
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
+use tcpdirector::system::process;
 use tcpdirector::system::sink::Sink;
 use tcpdirector::system::successor::{Origin, Successor};
 use tcpdirector::system::thread;
@@ -23,8 +25,21 @@ const HAS_CUT: u8 = 2;
 
 /// How long ended sessions get to write their log lines; a blocked write looks up once a second.
 const LAST_LINES: Duration = Duration::from_secs(3);
+/// How often a stopping program says so, and ends the sessions that are silent.
+const STOP_LOOK: Duration = Duration::from_secs(1);
+/// How soon the service manager may expect to hear of it again: more than it takes to write the last lines.
+const STOP_NEWS: Duration = Duration::from_secs(10);
 /// How often a draining program looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// What this program listens to; process 1 of a container also to the end of its children, who are everybody's orphans.
+fn ours() -> SigSet {
+    let mut ours = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]);
+    if std::process::id() == 1 {
+        ours.add(Signal::SIGCHLD);
+    }
+    ours
+}
 
 /// Signals, in the order of their arrival.
 pub struct Signals {
@@ -34,14 +49,24 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on, signals arrive here; a thread of its own forwards them, so that waiting can have a time limit.
+    /// From now on they wait for [`Signals::start`]: in this thread, and in all that it starts.
+    pub fn hold() -> io::Result<()> {
+        Ok(ours().thread_block()?)
+    }
+
+    /// From now on, signals arrive here, those that have waited first; a thread of its own forwards them, so that waiting can have a
+    /// time limit, and no other is disturbed.
     pub fn start() -> io::Result<Signals> {
-        let mut hook = Hook::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let mut hook = Hook::new(ours().iter().map(|signal| signal as i32))?;
         let (send, arriving) = unbounded();
         thread::start("signals", thread::SMALL, move || {
+            // fails for no set of signals
+            let _ = ours().thread_unblock();
             for signal in hook.forever() {
-                if send.send(signal).is_err() {
-                    return;
+                match signal {
+                    SIGCHLD => process::reap(),
+                    _ if send.send(signal).is_err() => return,
+                    _ => {}
                 }
             }
         })?;
@@ -64,13 +89,13 @@ impl Signals {
     }
 
     /// Whether one that has arrived asks for the end. All of them are kept.
-    fn ask_to_stop(&mut self) -> bool {
+    pub fn ask_to_stop(&mut self) -> bool {
         self.waiting.extend(self.arriving.try_iter());
         self.waiting.iter().any(|signal| matches!(*signal, SIGTERM | SIGINT))
     }
 
     /// The next one is one that asks for the end, if such a one waits.
-    fn stop_first(&mut self) {
+    pub fn stop_first(&mut self) {
         let at = self.waiting.iter().position(|signal| matches!(*signal, SIGTERM | SIGINT));
         if let Some(signal) = at.and_then(|at| self.waiting.remove(at)) {
             self.waiting.push_front(signal);
@@ -101,6 +126,8 @@ pub struct Stay {
     pub origin: Option<Origin>,
     /// The pid file.
     pub pidfile: Option<PidFile>,
+    /// Another program is the service.
+    pub is_replaced: bool,
 }
 
 impl Stay {
@@ -110,8 +137,8 @@ impl Stay {
             match self.signals.next() {
                 signal @ (SIGTERM | SIGINT) => return self.stop(signal),
                 SIGUSR2 => {
-                    if let Some(successor) = self.replace() {
-                        return self.leave(successor);
+                    if self.replace() {
+                        return self.leave();
                     }
                 }
                 SIGHUP => self.reload(),
@@ -137,7 +164,7 @@ impl Stay {
         let reason = if signal == SIGTERM { "TERM" } else { "INT" };
         let sessions = self.daemon.open_sessions();
         log::info!("stop state=begun reason={reason} sessions={sessions}");
-        notify::stopping(&format!("stopping, {sessions} sessions"));
+        self.tell_manager();
         self.daemon.close();
         self.end(reason, sessions, signal)
     }
@@ -154,6 +181,13 @@ impl Stay {
         if signal == SIGTERM && cut > 0 { HAS_CUT } else { 0 }
     }
 
+    /// Tells the service manager that it is not over yet; it listens to the main process alone.
+    fn tell_manager(&self) {
+        if !self.is_replaced {
+            notify::stopping(&format!("stopping, {} sessions", self.daemon.open_sessions()), STOP_NEWS);
+        }
+    }
+
     /// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not
     /// waited for; tells how many were ended.
     fn drain(&mut self) -> usize {
@@ -164,9 +198,12 @@ impl Stay {
         while self.daemon.open_sessions() > 0 && began.elapsed() < grace {
             if Instant::now() >= next_look {
                 silent += self.daemon.cut_silent();
-                next_look = Instant::now() + Duration::from_secs(1);
+                next_look = Instant::now() + STOP_LOOK;
+                self.tell_manager();
             }
             match self.signals.next_within(DRAIN_LOOK) {
+                // systemd tells those once more that are left when the main process has ended
+                Some(SIGTERM) if self.is_replaced && notify::is_wanted() => {}
                 Some(SIGTERM | SIGINT) => return silent,
                 Some(_) => self.reopen(),
                 None => {}
@@ -175,8 +212,8 @@ impl Stay {
         silent
     }
 
-    /// Lets a new program take over; `None` when that has failed, and this one goes on.
-    fn replace(&mut self) -> Option<Successor> {
+    /// Lets a new program take over; tells whether it does, or this one goes on.
+    fn replace(&mut self) -> bool {
         log::info!("replace state=begun pid={}", std::process::id());
         if self.daemon.director().differs_from_file() {
             log::warn!("replace state=begun reason=\"edits since the last load are not in the file\"");
@@ -184,30 +221,30 @@ impl Stay {
         let Stay { daemon, signals, origin, pidfile, .. } = self;
         let Some(origin) = origin else {
             log::error!("replace state=refused reason=\"the demo cannot be replaced\"");
-            return None;
+            return false;
         };
         match daemon.replace(origin, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
             Ok(successor) => {
                 log::info!("replace state=done pid={} sessions={}", successor.pid(), daemon.open_sessions());
                 signals.pass_on(&successor);
-                Some(successor)
+                true
             }
             Err(reason) => {
                 log::error!("replace state=refused reason={}", value(&reason));
                 // whoever waits for the outcome sees it by the time of the file
-                if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(std::process::id())) {
+                if let Some(Err(e)) = pidfile.as_mut().map(PidFile::name) {
                     log::error!("replace state=refused reason={}", value(&format!("the pid file cannot be written: {e}")));
                 }
-                None
+                false
             }
         }
     }
 
     /// Stays until the last session has ended by itself, or a signal asks for the end; tells the exit status.
-    fn leave(&mut self, mut successor: Successor) -> u8 {
+    fn leave(&mut self) -> u8 {
+        self.is_replaced = true;
         let sessions = self.daemon.open_sessions();
         while self.daemon.open_sessions() > 0 {
-            successor.reap();
             match self.signals.next_within(DRAIN_LOOK) {
                 Some(signal @ (SIGTERM | SIGINT)) => return self.end("replaced", sessions, signal),
                 Some(SIGUSR2) => log::warn!("replace state=refused reason=\"this program was replaced already\""),

@@ -145,8 +145,7 @@ fn dots_underscores_and_cases_of_arguments_are_as_in_the_original() {
     assert_eq!(desk.read("/index.html"), desk.read("/"));
     assert_eq!(desk.read("/index_html"), desk.read("/"));
     assert_eq!(desk.told("/addHost?SERVICE=web&Group=main&naME=x&Ip=127.0.0.1:9").0, 302);
-    for unknown in ["/running/", "//running", "/RUNNING", "/addhost", "/running%00", "/runningXtxt", "/..", "/%0A", "/status.txt"]
-    {
+    for unknown in ["/running/", "//running", "/RUNNING", "/addhost", "/running%00", "/runningXtxt", "/..", "/%0A", "/status"] {
         assert_eq!(desk.get(Who::Full, unknown).status, 404, "{unknown}");
     }
     assert_eq!(desk.told("/no/such"), (404, "NOT OK: there is no page `/no/such`".into()));

@@ -260,7 +260,7 @@ fn the_page_refreshes_itself_only_when_it_is_asked_to() {
     let desk = Desk::web();
     assert!(!desk.read("/running").contains("http-equiv"));
     assert!(desk.read("/running?refresh=30").contains("<noscript><meta http-equiv=\"refresh\" content=\"30;"));
-    for wrong in ["0", "-1", "3601", "x", "1;url=//evil"] {
+    for wrong in ["-1", "3601", "x", "1;url=//evil"] {
         assert_eq!(desk.get(Who::Full, &format!("/running?refresh={wrong}")).status, 400, "{wrong}");
     }
 }

@@ -113,7 +113,7 @@ impl Carried for Telling {
 
 /// The accept thread would keep other clients waiting; and its buffer is small.
 #[test]
-fn what_a_client_says_once_it_is_relayed_is_left_to_the_pool() {
+fn what_a_client_says_beyond_a_first_message_is_left_to_the_pool() {
     const SIZE: usize = 60_000;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connect = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
@@ -125,7 +125,7 @@ fn what_a_client_says_once_it_is_relayed_is_left_to_the_pool() {
     let relay = Relay::new(near_client, near_server, Timeouts::idle(DEADLINE), Arc::new(Meter::default()));
     pool.carry(Box::new(Telling { relay, tell }), &mut hand);
     let (first, moved) = turns.recv_timeout(DEADLINE).unwrap();
-    assert!(first == thread::current().id() && moved == 0, "{moved} bytes were moved");
+    assert!(first == thread::current().id() && (1000..SIZE as u64 / 2).contains(&moved), "{moved} bytes were moved");
     let (then, moved) = turns.recv_timeout(DEADLINE).unwrap();
     assert!(then != thread::current().id() && moved == SIZE as u64, "{moved} bytes were moved");
 }

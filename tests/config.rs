@@ -94,8 +94,8 @@ fn the_sample_loads_and_shows_every_part_of_a_configuration() {
 }
 
 #[test]
-fn a_file_of_the_original_loads_unchanged() {
-    let config = load(&at("tests/config/original.xml"));
+fn a_file_of_the_original_says_what_it_said_there() {
+    let config = load(&at("tests/config/original/1.1.0.xml"));
     let rules: Vec<Rule> = config.services.iter().flat_map(|service| &service.groups).map(|group| group.rule).collect();
     assert_eq!(rules, [Rule::LeastConns, Rule::LeastConnsRr, Rule::RoundRobin, Rule::Random]);
     let enabled: Vec<&str> = config.services.iter().map(|service| service.enabled.as_str()).collect();
@@ -110,8 +110,30 @@ fn a_file_of_the_original_loads_unchanged() {
 }
 
 #[test]
+fn a_client_of_the_first_version_is_a_host() {
+    let config = load(&at("tests/config/original/0.0.3.xml"));
+    let hosts = |group: usize| {
+        let hosts = config.services[0].groups[group].hosts.iter();
+        hosts.map(|host| format!("{} {}", host.name, host.address)).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(0), ["two 127.0.0.1:8002", "three 127.0.0.1:8003", "host.2 127.0.0.1:8004"]);
+    assert_eq!(hosts(1), ["five 127.0.0.1:8005"]);
+    assert_eq!((config.admin.unwrap().listen.to_string(), config.checktime), ("localhost:7001".into(), Duration::from_secs(120)));
+}
+
+#[test]
+fn what_the_original_has_saved_loads() {
+    let config = load(&at("tests/config/original/saved.xml"));
+    let groups = &config.services[0].groups;
+    assert_eq!((groups[0].hosts.len(), groups[1].hosts[0].name.as_str()), (0, "a & b <c> \"d\""));
+    assert_eq!(config.services[0].listens[1].to_string(), "*:8080");
+    assert_eq!(config.admin.unwrap().listen.to_string(), "*:7001");
+}
+
+#[test]
 fn samples_and_valid_files_follow_the_dtd() {
-    let mut files = vec![at("etc/tcpdirector.xml"), at("tests/config/original.xml")];
+    let mut files = vec![at("etc/tcpdirector.xml")];
+    files.extend(xml_files("tests/config/original"));
     // a file with a DOCTYPE of its own is not judged by ours alone
     files.extend(xml_files("tests/config/valid").into_iter().filter(|file| !file.ends_with("doctype_with_a_subset.xml")));
     for file in files {

@@ -1,7 +1,9 @@
 //! Imports go down only: the `use` lines of the source against the floors of `lib.rs`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::common::sources;
 
 /// The floor of a module, by the first part of its path below `src`.
 fn floor(module: &str) -> Option<u8> {
@@ -15,14 +17,6 @@ fn floor(module: &str) -> Option<u8> {
         "main" | "stay" | "demo" | "diff" => 7,
         _ => return None,
     })
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-        .collect()
 }
 
 /// Edges that do not go down: the mechanisms of the first floor know the operating system, and otherwise not each other.

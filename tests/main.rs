@@ -6,23 +6,27 @@
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
 //! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
+//! * `under_systemd`: what systemd makes of the sample unit, in a machine of its own
 //! * `urgent`: what happens to urgent bytes
 //! * `silence`: which silent sessions end, and which stay
 //! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
 //! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of their own
 //! * `replay`: which clients are moved on before the first answer, and what that counts
 //! * `line`: what the log says of a session
+//! * `log`: what its lines look like where they go, and which come with `-q`
 //! * `failover`: which host a client reaches when some fail, and who is blamed
 //! * `scheduling`: which host a client reaches when all are well
 //! * `manager`: how failed hosts come back
 //! * `carry`: what an accept thread does for a session itself, and what it leaves to the pool
 //! * `parking`: what sessions that wait cost the others
 //! * `pool`: what happens when there are more clients than threads
+//! * `process`: what it inherits, whose child and parent it is, as whom it runs, and what it hears
 //! * `program`: flags, signals, log, pid file, exit status of the built program
 //! * `real`, `real_failover`: programs that nobody here wrote, through the built one
 //! * `config`: the files under `config/`, the sample and the DTD
 //! * `replace`: what becomes of clients, files and states when the program is replaced
 //! * `replace_faults`: what becomes of them when that goes wrong
+//! * `replace_deaths`: who serves when one of the two programs dies meanwhile
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `service_manager`: what systemd gives and is told
 //! * `limits`: what becomes of the program where the system limits its address space, its files or what it can know
@@ -37,6 +41,7 @@
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
 //! * `invisible`: whether either end of a session can tell it from one TCP connection
+//! * `original`: what somebody finds who comes from Python Director
 //! * `layers`: imports go down only
 
 mod common;
@@ -60,17 +65,21 @@ mod levers;
 mod limits;
 mod line;
 mod listener;
+mod log;
 mod manager;
 mod manual;
 mod many;
+mod original;
 mod parking;
 mod pool;
+mod process;
 mod program;
 mod real;
 mod real_failover;
 mod relay;
 mod reload;
 mod replace;
+mod replace_deaths;
 mod replace_faults;
 mod replay;
 mod save;
@@ -79,5 +88,6 @@ mod service_manager;
 mod silence;
 mod splice;
 mod steady;
+mod under_systemd;
 mod urgent;
 mod vanished;

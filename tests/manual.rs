@@ -106,3 +106,20 @@ fn the_pages_name_every_element_of_the_dtd_with_its_attributes() {
     }
     assert!(words >= 12, "only {words} declarations were found: this test has lost its eyes");
 }
+
+#[test]
+fn the_unit_of_the_page_is_a_part_of_the_sample_and_leaves_the_sample_configuration_its_grace() {
+    let sample = |name: &str| fs::read_to_string(format!("{}/etc/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (unit, page) = (sample("tcpdirector.service"), page("tcpdirector.8"));
+    let (_, block) = page.split_once("\n[Service]\n").expect("there is one");
+    let (block, _) = block.split_once("\n.Ed").expect("it ends");
+    let block = block.replace(" \\e\n    ", " ").replace("\\-", "-");
+    for line in block.lines() {
+        // the sample has more options
+        assert!(unit.lines().any(|other| other.starts_with(line)), "`{line}` is not in the sample");
+    }
+    let limit: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
+    let config = tcpdirector::config::read::parse(std::path::Path::new("x"), sample("tcpdirector.xml").as_bytes()).unwrap();
+    // and the last log lines have three seconds
+    assert!(std::time::Duration::from_secs(limit - 5) >= config.grace, "{limit}");
+}

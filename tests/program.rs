@@ -238,25 +238,6 @@ fn names_cannot_forge_log_lines() {
 }
 
 #[test]
-fn quiet_leaves_sessions_out_and_keeps_failures() {
-    let refuse = Backend::refuse();
-    let folder = Folder::new();
-    let log = folder.path("quiet.log");
-    let file = folder.write("quiet.xml", &one_service("random", &[refuse.address()], ""));
-    // without `state=open` in the log the port must be known before
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
-    let mut command = Command::new(PROGRAM);
-    command.arg("-q").arg("-l").arg(&log).arg(&file);
-    let mut program = Program::spawn(command, folder);
-    until("it listens", || std::net::TcpStream::connect(free).is_ok());
-    until("the failure is logged", || fs::read_to_string(&log).is_ok_and(|log| log.contains("state=down")));
-    program.signal(SIGTERM);
-    assert!(program.wait().success());
-    assert!(!program.has("session"));
-}
-
-#[test]
 fn term_lets_running_sessions_finish_and_then_ends_with_0() {
     let backend = Backend::echo();
     let mut program = Program::start(&one_service("random", &[backend.address()], ""));
@@ -511,6 +492,30 @@ fn root_is_given_up_with_the_groups_of_the_user() {
     assert!(ids("Groups:").iter().all(|id| *id == nobody.gid.as_raw()), "root's groups were kept");
     use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(&log).unwrap().uid(), nobody.uid.as_raw(), "it could not reopen its log");
+}
+
+#[test]
+fn a_user_who_cannot_use_the_file_is_warned_of_by_a_test_and_a_start() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give up root");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let file = folder.write("td.xml", &one_service("random", &[], ""));
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let read = "it cannot be read, so a reload will be refused: EACCES";
+    let write = "it cannot be written, so saving will be refused: EACCES";
+    let output = run(&["-t", "-u", "nobody", file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.lines().count() == 2, "{said}");
+    assert!(said.contains(&format!("{}: as user nobody, {read}", file.display())) && said.contains(write), "{said}");
+    let mut command = Command::new(PROGRAM);
+    command.arg("-c").arg(&file).args(["-u", "nobody"]);
+    let program = Program::spawn(command, folder);
+    assert!(program.wait_for(read).contains(" warn file user=nobody path="));
+    program.wait_for(write);
+    assert!(run(&["-t", file.to_str().unwrap()]).stderr.is_empty());
+    assert_eq!(run(&["-t", "-u", "no-such-user", file.to_str().unwrap()]).status.code(), Some(1));
 }
 
 #[test]

@@ -390,3 +390,26 @@ fn more_sessions_run_at_once_as_soon_as_the_pool_may_have_them() {
     second.read_exact(&mut [0; 4]).unwrap();
     assert!(still_there(&mut first) && still_there(&mut second));
 }
+
+#[test]
+fn the_warnings_of_the_start_are_given_at_each_reload_and_when_a_url_brings_them_about() {
+    let (backend, web) = (Backend::named("here"), free_address());
+    let weak = "<user name=\"old\" password=\"rom0wh951j8Sg\" access=\"readonly\"/></admin>";
+    let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
+    let warned = |count| {
+        let line = " warn admin user=old reason=\"of an old kind";
+        until("it warns", || reloaded.program.count(line) >= count);
+        assert_eq!(reloaded.program.count(line), count);
+    };
+    let file = fs::read_to_string(&reloaded.file).unwrap();
+    fs::write(&reloaded.file, file.replace("</admin>", weak)).unwrap();
+    for count in 1..=2 {
+        assert!(reloaded.hup().contains("state=done"));
+        warned(count);
+    }
+    // what another change leaves as it was is no news
+    for url in ["/setChecktime?time=5", "/delUser?name=old", "/addUser?name=old&password=rom0wh951j8Sg&access=readonly"] {
+        assert!(reloaded.get(url).starts_with("HTTP/1.1 302 "), "{url}");
+    }
+    warned(3);
+}

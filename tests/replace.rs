@@ -167,6 +167,26 @@ fn addresses_that_are_new_are_opened_and_those_that_are_gone_are_closed() {
 }
 
 #[test]
+fn more_addresses_than_fit_into_one_message_are_all_handed_over() {
+    const MORE: usize = 149;
+    let backend = Backend::named("web");
+    let listens = "<listen ip=\"127.0.0.1:0\"/>".repeat(MORE);
+    let xml = one_service("random", &[backend.address()], "").replace("<group ", &format!("{listens}<group "));
+    let balancer = Replaceable::start(&xml);
+    until("all are open", || balancer.program.count("state=open") > MORE);
+    balancer.replace();
+    until("all are open", || balancer.program.count("state=open") == 2 * (MORE + 1));
+    let addresses =
+        |lines: Vec<String>| -> Vec<String> { lines.iter().map(|line| field(line, "address").unwrap().to_owned()).collect() };
+    let open = addresses(balancer.program.lines("state=open"));
+    let (mut before, mut after) = (open[..=MORE].to_vec(), open[MORE + 1..].to_vec());
+    before.sort();
+    after.sort();
+    assert_eq!(before, after);
+    assert!(after.iter().all(|address| ask(address.parse().unwrap()) == "web"));
+}
+
+#[test]
 fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
     let backend = Backend::echo();
     let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"300ms\"/></pdconfig>");

@@ -109,6 +109,8 @@ fn one_that_is_killed_or_refuses_at_any_step_is_as_if_it_had_never_been() {
             (&format!("{ready}; until('go'); old.close(); time.sleep(60)"), "has ended early"),
             (&format!("{ready}; until('go'); say('failed', reason='no thread')"), "no thread"),
             (&format!("say('unheard-of', x=1); {ready}; until('go'); say('ready', takes=[]); time.sleep(60)"), "twice"),
+            (&format!("{ready}; until('go'); say('serving'); import os; os.kill(os.getpid(), 9)"), "signal: 9"),
+            (&format!("{ready}; until('go'); say('serving'); until('done'); old.close(); time.sleep(60)"), "has ended early"),
         ] {
             balancer.install(&speaking(then));
             let said = balancer.fails();

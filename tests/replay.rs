@@ -1,6 +1,6 @@
 //! Which clients are moved on before the first answer of their host, and what that counts.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use nix::sys::signal::Signal::SIGINT;
@@ -15,6 +15,10 @@ const QUESTION: &[u8] = b"the question";
 /// A host that has taken one client and heard its question, and then takes no other: connecting to it is refused.
 fn busy(listener: TcpListener) -> TcpStream {
     let (mut host, _) = listener.accept().unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    // a program that another test is starting has the socket, too, until it runs
+    until("nobody is listening", || TcpStream::connect(address).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused));
     host.set_read_timeout(Some(DEADLINE)).unwrap();
     host.read_exact(&mut [0; QUESTION.len()]).unwrap();
     host

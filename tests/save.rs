@@ -11,7 +11,8 @@ use tcpdirector::config::{Access, Config, GroupConfig, HostConfig, ServiceConfig
 use tcpdirector::scheduler::Rule;
 
 const SAMPLE: &str = include_str!("../etc/tcpdirector.xml");
-const ORIGINAL: &str = include_str!("config/original.xml");
+const ORIGINAL: &str = include_str!("config/original/1.1.0.xml");
+const FIRST: &str = include_str!("config/original/0.0.3.xml");
 
 fn load(source: &[u8]) -> Config {
     read::parse(Path::new("save.xml"), source).unwrap_or_else(|mistakes| panic!("{mistakes}"))
@@ -95,6 +96,7 @@ fn nothing_changed_is_the_same_file() {
     files.extend([
         SAMPLE.into(),
         ORIGINAL.into(),
+        FIRST.into(),
         SAMPLE.replace('\n', "\r\n").into(),
         ORIGINAL.replacen('\n', "\r\n", 3).into(),
     ]);
@@ -129,6 +131,25 @@ fn a_host_is_one_line() {
             "+            <host name=\"drei\" ip=\"127.0.0.1:8003\" />"
         ]
     );
+}
+
+#[test]
+fn a_host_that_is_called_a_client_stays_one() {
+    assert_eq!(
+        changed(FIRST, |config| main_hosts(config)[1].address = "c:1".parse().unwrap()),
+        [
+            "-\t    <client name=\"three\" ip=\"127.0.0.1:8003\" /> <!-- the slow one -->",
+            "+\t    <client name=\"three\" ip=\"c:1\" /> <!-- the slow one -->"
+        ]
+    );
+    assert_eq!(
+        changed(FIRST, |config| config.services[0].groups[1].hosts[0].name = "5".to_owned()),
+        [
+            "-\t    <client name=\"five\" ip=\"127.0.0.1:8005\" ></client>",
+            "+\t    <client name=\"5\" ip=\"127.0.0.1:8005\"></client>"
+        ]
+    );
+    assert_eq!(changed(FIRST, |config| main_hosts(config).push(host("new", "a:1"))), ["+\t    <host name=\"new\" ip=\"a:1\"/>"]);
 }
 
 #[test]

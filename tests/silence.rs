@@ -1,16 +1,16 @@
 //! Which silent sessions end, and which stay.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
-use tcpdirector::relay::Relay;
+use tcpdirector::relay::{End, Relay};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, is_closed, one_service, pattern, until};
+use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, is_closed, one_service, pattern, until, until_acknowledged};
 
 /// The relay of the only session.
 fn relay(daemon: &TestDaemon) -> Option<std::sync::Arc<Relay>> {
@@ -136,4 +136,28 @@ fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_stays() 
         clients.push(client);
     }
     assert_eq!(hosts[1].open(), 1);
+}
+
+/// The end stands behind what the relay cannot read, since it has nowhere to write it.
+#[test]
+fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_reads_nothing() {
+    const PIECE: usize = 16 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = TestDaemon::start(&one_service("leastconns", &[listener.local_addr().unwrap()], ""));
+    let mut client = daemon.connect();
+    let (mut host, _) = listener.accept().unwrap();
+    until("it is relayed", || relay(&daemon).is_some());
+    let relay = relay(&daemon).unwrap();
+    let mut sent = 0;
+    while sent < relay.moved().to_client() as usize + 4 * PIECE {
+        host.write_all(&[7; PIECE]).unwrap();
+        until_acknowledged(&host);
+        sent += PIECE;
+    }
+    drop(host);
+    until("the host that has left is free again", || daemon.hosts()[0].open() == 0);
+    assert_eq!((daemon.daemon.open_sessions(), relay.end()), (1, End::Closed));
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), sent);
 }

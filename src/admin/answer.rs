@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::http::Response;
 use crate::config::Refusal;
+use crate::system::logging::is_control;
 
 /// What stays as it is in a query: the original's choice.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'_').remove(b'.').remove(b'-');
@@ -127,7 +128,7 @@ pub fn sealed(response: Response) -> Response {
 
 /// A reason may quote what the client sent: its control characters do not make a second line.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_line() {
-        let failure = Failure::new(400, "the name `a\nb\u{85}` is bad");
-        assert_eq!(failed(Kind::Text, &failure).body, b"NOT OK: the name `a b ` is bad\n");
+        let failure = Failure::new(400, "the name `a\nb\u{85}\u{202e}` is bad");
+        assert_eq!(failed(Kind::Text, &failure).body, b"NOT OK: the name `a b  ` is bad\n");
     }
 }

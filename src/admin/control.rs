@@ -27,7 +27,7 @@ pub trait Control: Send + Sync {
     fn reopen_log(&self) -> Result<String, Refusal>;
     /// Begins to stop the program; the answer to whoever asked is still sent.
     fn shutdown(&self) -> Result<String, Refusal>;
-    /// What the configuration file said when it was last read or written, as a file; hashes of passwords only where they may be seen.
+    /// The configuration file as it was last read or written; hashes of passwords only where they may be seen.
     fn config_xml(&self, with_hashes: bool) -> String;
     /// The configuration that describes the running state, as a file; hashes likewise.
     fn running_xml(&self, with_hashes: bool) -> String;

@@ -63,7 +63,7 @@ pub struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// The page for this moment; `refresh` is for browsers without JavaScript, in seconds.
+    /// The page for this moment; `refresh` is after how many seconds it is loaded again; 0 is never.
     pub fn new(
         frame: Frame<'a>,
         state: &'a Snapshot,

@@ -66,14 +66,17 @@ const VIEW: &[&str] = &["verbose?", "refresh?", "ignore?", "resultMessage?"];
 const ADD_USER: &[&str] = &["name", "password?", "plain?", "access"];
 const CHANGE_USER: &[&str] = &["name", "password?", "plain?", "access?", "force?"];
 
-const OWN: [Route; 22] = [
+const OWN: [Route; 24] = [
     show("", &[], show::index),
     show("index.html", &[], show::index),
     show("running", VIEW, show::running),
     show("running.txt", &["verbose?"], show::running_txt),
+    // what the original's page of that name was to show
+    show("status.txt", &["verbose?"], show::running_txt),
     show("running.xml", &["verbose?"], show::running_xml),
     show("running.json", &[], show::running_json),
     show("config.xml", &[], show::config_xml),
+    show("config.txt", &[], show::config_txt),
     show("sessions", &[], show::sessions),
     show("sessions.json", &[], show::sessions_json),
     show("events", &[], show::events),
@@ -123,7 +126,8 @@ impl Route {
     }
 
     fn of(path: &str) -> Option<Route> {
-        let path = path.strip_prefix('/')?.replace('.', "_");
+        // the original cuts off what is behind a semicolon, too
+        let path = path.strip_prefix('/')?.split(';').next()?.replace('.', "_");
         table().find(|route| route.path.replace('.', "_") == path)
     }
 

@@ -62,7 +62,7 @@ pub fn running(visit: &Visit) -> Answer {
     if visit.kind == Kind::Json {
         return running_json(visit);
     }
-    let refresh = visit.argument("refresh").filter(|text| !text.is_empty()).map(seconds).transpose()?;
+    let refresh = visit.argument("refresh").filter(|text| !text.is_empty()).map(refresh).transpose()?;
     let message = visit.argument("resultmessage").map(|text| Message { text, is_error: false });
     let state = Snapshot::take(visit.director());
     html(200, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh))
@@ -75,9 +75,14 @@ pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
     html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
 }
 
-fn seconds(text: &str) -> Result<u64, Failure> {
-    let number = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
-    number.ok_or_else(|| Failure::new(400, format!("refresh: `{text}` must be seconds from 1 to 3600")))
+/// After how many seconds the page is to be loaded again; 0 is never. `1` is no second but yes, as the original's page says it.
+fn refresh(text: &str) -> Result<u64, Failure> {
+    match (text, text.parse()) {
+        ("1" | "yes", _) => Ok(60),
+        ("no", _) => Ok(0),
+        (_, Ok(seconds)) if seconds <= 3600 => Ok(seconds),
+        _ => Err(Failure::new(400, format!("refresh: `{text}` must be yes, no, or seconds from 2 to 3600"))),
+    }
 }
 
 pub fn running_txt(visit: &Visit) -> Answer {
@@ -94,6 +99,10 @@ pub fn running_json(visit: &Visit) -> Answer {
 
 pub fn config_xml(visit: &Visit) -> Answer {
     Ok(document("application/xml", visit.control.config_xml(visit.visitor.is_full)))
+}
+
+pub fn config_txt(visit: &Visit) -> Answer {
+    Ok(document("text/plain", text::config(&visit.director().saved())))
 }
 
 /// What a reload would change, one URL a line.

@@ -1,9 +1,11 @@
-//! `running.txt` in the original's grammar, and `healthz`. For scripts: one line is always one thing, fields are separated by one
+//! `running.txt` and `config.txt` in the original's grammar, and `healthz`. For scripts: one line is always one thing, fields are separated by one
 //! space, and a space, a control character or a `%` in a field is written as `%XX`.
 
 use std::fmt::Write;
 
+use crate::config::Config;
 use crate::state::snapshot::{HostView, ServiceView, Snapshot};
+use crate::system::logging::is_control;
 
 /// The state, a line for each listen address, group and host:
 ///
@@ -26,6 +28,23 @@ pub fn running(snapshot: &Snapshot) -> String {
                     None => line(&mut text, &["host", &host.name, &host.ip, &host.open.to_string(), "-"]),
                     Some(reason) => line(&mut text, &["disabled", &host.name, &host.ip, &reason, "-"]),
                 }
+            }
+        }
+    }
+    text
+}
+
+/// The same lines for what a file says. Nothing is open in a file: `-` stands for the number.
+pub fn config(config: &Config) -> String {
+    let mut text = String::new();
+    for service in &config.services {
+        for listen in &service.listens {
+            line(&mut text, &["service", &service.name, &listen.to_string(), &service.enabled]);
+        }
+        for group in &service.groups {
+            line(&mut text, &["group", &group.name, if group.name == service.enabled { "enabled" } else { "inactive" }]);
+            for host in &group.hosts {
+                line(&mut text, &["host", &host.name, &host.address.to_string(), "-", "-"]);
             }
         }
     }
@@ -61,7 +80,7 @@ fn line(text: &mut String, fields: &[&str]) {
 
 fn encode(text: &mut String, field: &str) {
     for c in field.chars() {
-        if c.is_whitespace() || c.is_control() || c == '%' {
+        if c.is_whitespace() || is_control(c) || c == '%' {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                 // writing to a string cannot fail
                 let _ = write!(text, "%{byte:02X}");

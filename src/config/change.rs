@@ -15,18 +15,29 @@ use crate::scheduler::Rule;
 /// Which host of a group is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostKey {
-    /// By its name.
+    /// By its name, or by its address when no host has that name.
     Name(String),
     /// By its address.
     Ip(Address),
 }
 
 impl HostKey {
-    /// Whether it is this host.
-    pub fn fits(&self, name: &str, address: &Address) -> bool {
+    /// Which of these hosts it is.
+    pub fn position<'a>(&self, mut hosts: impl Iterator<Item = (&'a str, &'a Address)> + Clone) -> Option<usize> {
+        let named = match self {
+            HostKey::Name(wanted) => hosts.clone().position(|(name, _)| name == wanted),
+            HostKey::Ip(_) => None,
+        };
+        named.or_else(|| {
+            let wanted = self.address()?;
+            hosts.position(|(_, address)| wanted.is_same(address))
+        })
+    }
+
+    fn address(&self) -> Option<Address> {
         match self {
-            HostKey::Name(wanted) => wanted == name,
-            HostKey::Ip(wanted) => wanted.is_same(address),
+            HostKey::Name(name) => name.parse().ok(),
+            HostKey::Ip(address) => Some(address.clone()),
         }
     }
 }

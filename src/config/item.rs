@@ -106,7 +106,7 @@ fn group(config: &GroupConfig) -> Item {
 /// nameless host before it was called by a later position, it is free when its turn comes.
 fn host(position: usize, config: &HostConfig) -> Item {
     let HostConfig { name, address } = config;
-    Item::new("host").field_unless(*name == format!("host.{position}"), "name", name).field("ip", address)
+    Item::new(language::HOST).field_unless(*name == format!("host.{position}"), "name", name).field("ip", address)
 }
 
 fn admin(config: &AdminConfig, hashes: bool) -> Item {

@@ -26,9 +26,13 @@ struct Shape {
 
 /// The name of the root element.
 pub const ROOT: &str = "pdconfig";
+/// A server.
+pub const HOST: &str = "host";
+/// What Python Director 0.0.3 called it.
+const OLD_HOST: &str = "client";
 
 #[rustfmt::skip]
-const LANGUAGE: [Shape; 14] = [
+const LANGUAGE: [Shape; 15] = [
     Shape { element: ROOT,
             attributes: &[],
             children: &[("service", AtLeastOnce), ("admin", AtMostOnce), ("logging", AtMostOnce), ("checktime", AtMostOnce),
@@ -38,8 +42,9 @@ const LANGUAGE: [Shape; 14] = [
             children: &[("listen", AtLeastOnce), ("group", AtLeastOnce), ("enable", AtMostOnce), ("timeout", AtMostOnce),
                         ("replay", AtMostOnce)] },
     Shape { element: "listen", attributes: &[("ip", Once)], children: &[] },
-    Shape { element: "group", attributes: &[("name", Once), ("scheduler", Once)], children: &[("host", Anyhow)] },
-    Shape { element: "host", attributes: &[("name", AtMostOnce), ("ip", Once)], children: &[] },
+    Shape { element: "group", attributes: &[("name", Once), ("scheduler", Once)], children: &[(HOST, Anyhow), (OLD_HOST, Anyhow)] },
+    Shape { element: HOST, attributes: &[("name", AtMostOnce), ("ip", Once)], children: &[] },
+    Shape { element: OLD_HOST, attributes: &[("name", AtMostOnce), ("ip", Once)], children: &[] },
     Shape { element: "enable", attributes: &[("group", Once)], children: &[] },
     Shape { element: "timeout",
             attributes: &[("connect", AtMostOnce), ("idle", AtMostOnce), ("half", AtMostOnce), ("dead", AtMostOnce)],
@@ -53,6 +58,16 @@ const LANGUAGE: [Shape; 14] = [
             children: &[] },
     Shape { element: "stop", attributes: &[("grace", Once)], children: &[] },
 ];
+
+/// What an element of this name is called today.
+pub fn kind(name: &str) -> &str {
+    if name == OLD_HOST { HOST } else { name }
+}
+
+/// The hosts of a group, in the order of the file, whatever they are called.
+pub fn hosts(group: &Element) -> impl Iterator<Item = &Element> {
+    group.children.iter().filter(|child| kind(&child.name) == HOST)
+}
 
 /// Notes what in `element`, at any depth, the language does not know, lacks, or has too often. What stands in an unknown
 /// element is not looked at.

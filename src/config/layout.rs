@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::item::Item;
+use super::language;
 use super::scan::{Piece, Scanner};
 use super::text::Spot;
 use super::xml::{Attribute, Element};
@@ -27,6 +28,8 @@ pub struct Page<'a> {
 pub struct Block<'a> {
     /// What it says, in which attributes have their normal spelling.
     pub says: &'a Item,
+    /// Its name as it is written.
+    pub name: &'a str,
     /// Its attributes as they are written.
     pub written: &'a [Attribute],
     /// All before it that belongs to it: line ends, comments, indent.
@@ -141,9 +144,20 @@ impl<'a> Cutter<'a> {
     /// Goes behind the end of an element; `start` ends with its start tag.
     fn block(&mut self, element: &'a Element, says: &'a Item, start: Gap<'a>) -> Option<Block<'a>> {
         let Gap { lead, tag: open, here, .. } = start;
-        let written = &element.attributes;
-        let mut block =
-            Block { says, written, lead, whole: open, open, beside: "", blocks: Vec::new(), after: "", close: "", tail: "" };
+        let Element { name, attributes: written, .. } = element;
+        let mut block = Block {
+            says,
+            name,
+            written,
+            lead,
+            whole: open,
+            open,
+            beside: "",
+            blocks: Vec::new(),
+            after: "",
+            close: "",
+            tail: "",
+        };
         if open.ends_with("/>") {
             return Some(block);
         }
@@ -153,7 +167,7 @@ impl<'a> Cutter<'a> {
         let mut gap = self.gap()?;
         block.beside = gap.beside;
         for child in &element.children {
-            let says = said.get_mut(child.name.as_str())?.pop_front()?;
+            let says = said.get_mut(language::kind(&child.name))?.pop_front()?;
             let mut inner = self.block(child, says, gap)?;
             gap = self.gap()?;
             inner.tail = gap.beside;

@@ -1,8 +1,8 @@
 //! A configuration written into the file that it came from: what has not changed stays as it was, comments included.
 //!
-//! `write` offers [`merge`] to whoever saves the running state. The old file, as `layout` cuts it up, and the new values, as
-//! `item` says them, are walked together from the root down. The result is read again before anybody gets it, so a mistake here
-//! can cost comments, never the configuration.
+//! `write` offers [`merge`] to whoever saves the running state, and [`show`] to whoever shows the file. The old file, as `layout`
+//! cuts it up, and the new values, as `item` says them, are walked together from the root down. What is saved is read again before
+//! anybody gets it, so a mistake here can cost comments, never the configuration.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,7 +13,7 @@ use super::item::Item;
 use super::layout::{Block, Page};
 use super::model::Config;
 use super::write::{Lines, push_end_tag, push_tag, to_xml};
-use super::{read, xml};
+use super::{language, read, redact, xml};
 
 /// The file `original` with what `config` says, to be stored as UTF-8. Reading it gives an equal configuration.
 ///
@@ -26,16 +26,28 @@ use super::{read, xml};
 ///
 /// An `original` that is not a good configuration is not looked at: the result is then that of [`to_xml`].
 pub fn merge(original: &[u8], config: &Config) -> String {
-    merged(original, config).filter(|text| says(text.as_bytes(), config)).unwrap_or_else(|| to_xml(config, true))
+    merged(original, config, true).filter(|text| says(text.as_bytes(), config)).unwrap_or_else(|| to_xml(config, true))
+}
+
+/// The file `original`, which says what `config` says, for people to look at: as it is, comments and all, in UTF-8. Without `hashes`
+/// users have no password in it, and `***` stands for what may be a hash in a comment.
+///
+/// An `original` that is not a good configuration is not looked at, as above.
+pub fn show(original: &[u8], config: &Config, hashes: bool) -> String {
+    match merged(original, config, hashes) {
+        Some(text) if hashes => text,
+        Some(text) => redact::comments(&text),
+        None => to_xml(config, hashes),
+    }
 }
 
 fn says(source: &[u8], config: &Config) -> bool {
     read::parse(Path::new(""), source).is_ok_and(|read| read == *config)
 }
 
-fn merged(original: &[u8], config: &Config) -> Option<String> {
+fn merged(original: &[u8], config: &Config, hashes: bool) -> Option<String> {
     let old = read::parse(Path::new(""), original).ok()?;
-    if old == *config {
+    if old == *config && hashes {
         // with every mixture of line ends
         if let Ok(text) = std::str::from_utf8(original) {
             return Some(text.to_owned());
@@ -43,7 +55,7 @@ fn merged(original: &[u8], config: &Config) -> Option<String> {
     }
     let (form, text) = Form::take(original)?;
     let root = xml::parse(original).root?;
-    let (old, new) = (Item::of(&old, true), Item::of(config, true));
+    let (old, new) = (Item::of(&old, true), Item::of(config, hashes));
     let page = Page::read(&text, &root, &old)?;
     Some(form.put_on(&merge_page(&page, &new)))
 }
@@ -154,7 +166,7 @@ impl Merge<'_> {
     /// Writes an element of the old file as it must be now, from its first `<` to its last `>`.
     fn block(&mut self, block: &Block, new: &Item) {
         // the same host may have to be named now, when its position was its name
-        if *block.says == *new && new.kind != "host" {
+        if *block.says == *new && new.kind != language::HOST {
             return self.text.push_str(block.whole);
         }
         let open = open_tag(block, new);
@@ -167,7 +179,7 @@ impl Merge<'_> {
                 self.text.push('>');
                 self.inside(&parts, outer);
                 outer.start(self.text);
-                push_end_tag(self.text, new.kind);
+                push_end_tag(self.text, block.name);
             }
             None => {
                 self.text.push_str(&open);
@@ -233,7 +245,7 @@ fn open_tag<'a>(block: &'a Block, new: &'a Item) -> Cow<'a, str> {
     let end = if block.open.ends_with("/>") { "/>" } else { ">" };
     let is_spaced = block.open.trim_end_matches(end).ends_with(char::is_whitespace);
     let mut text = String::new();
-    push_tag(&mut text, new.kind, fields.into_iter(), if is_spaced && end == "/>" { " />" } else { end });
+    push_tag(&mut text, block.name, fields.into_iter(), if is_spaced && end == "/>" { " />" } else { end });
     Cow::Owned(text)
 }
 
@@ -311,9 +323,23 @@ mod tests {
             old in any::config(), new in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
             let text = file(&old, &between, tight);
-            let merged = merged(text.as_bytes(), &new).unwrap();
+            let merged = merged(text.as_bytes(), &new, true).unwrap();
             let read = read::parse(Path::new("f"), merged.as_bytes());
             prop_assert_eq!(read.map_err(|mistakes| format!("{mistakes}\n{merged}")), Ok(new));
+        }
+
+        #[test]
+        fn any_file_is_shown_as_it_is_or_without_its_hashes(
+            config in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
+        ) {
+            let text = file(&config, &between, tight);
+            prop_assert_eq!(show(text.as_bytes(), &config, true), text.as_str());
+            let shown = show(text.as_bytes(), &config, false);
+            let users = config.admin.map(|admin| admin.users).unwrap_or_default();
+            prop_assert_eq!(text.matches(" password=\"").count(), users.len());
+            prop_assert!(!shown.contains(" password=\"") && (text.len() == shown.len()) == users.is_empty(), "{}", shown);
+            // nothing else has gone: not the fallback, which has no comments
+            prop_assert_eq!(shown.matches("<!--").count(), text.matches("<!--").count());
         }
 
         #[test]
@@ -325,7 +351,7 @@ mod tests {
             let at = at.index(config.services.len());
             config.services[at].groups[0].rule = crate::scheduler::Rule::Random;
             config.services[at].groups[0].hosts.clear();
-            let merged = merged(text.as_bytes(), &config).unwrap();
+            let merged = merged(text.as_bytes(), &config, true).unwrap();
             for (place, (_, whole)) in whole.iter().enumerate().filter(|(place, _)| *place != at) {
                 prop_assert!(merged.contains(whole), "{place}: {merged}");
             }

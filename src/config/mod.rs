@@ -22,6 +22,7 @@ pub mod model;
 mod own;
 mod query;
 pub mod read;
+mod redact;
 mod scan;
 mod text;
 mod url;

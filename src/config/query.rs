@@ -7,7 +7,10 @@ use super::admin_listen::AdminListen;
 use super::change::{Change, HostKey, Item, Refusal, Wish};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::{duration, value};
+use crate::scheduler::Rule;
 
+/// The group of a new service, and its rule, when nobody says.
+const DEFAULT_GROUP: (&str, Rule) = ("main", Rule::RoundRobin);
 /// How long a drain lasts when nobody says.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 
@@ -16,7 +19,7 @@ type Result<T> = std::result::Result<T, Refusal>;
 impl Change {
     /// The paths that are changes, each with the parameters that it takes; a `?` marks one that may be left out.
     pub const PATHS: [(&'static str, &'static [&'static str]); 27] = [
-        ("newService", &["service", "listen", "group", "scheduler"]),
+        ("newService", &["service", "listen", "group?", "scheduler?"]),
         ("delService", &["service", "force?"]),
         ("addListen", &["service", "listen"]),
         ("delListen", &["service", "listen", "force?"]),
@@ -33,7 +36,7 @@ impl Change {
         ("hostAdminDown", &["service", "group", "name?", "ip?"]),
         ("hostAdminUp", &["service", "group", "name?", "ip?"]),
         ("drainHost", &["service", "group", "name?", "ip?", "within?"]),
-        ("retryHost", &["service", "group", "name?", "ip?"]),
+        ("retryHost", &["service", "group", "name?", "ip?", "host?"]),
         ("addUser", &["name", "password", "access"]),
         ("delUser", &["name", "force?"]),
         ("changeUser", &["name", "password?", "access?", "force?"]),
@@ -112,10 +115,12 @@ impl Arguments<'_> {
         Ok(self.maybe("force", yes_or_no)?.unwrap_or(false))
     }
 
+    /// `host` is what the original's documents call the name in one place.
     fn host_key(&self) -> Result<HostKey> {
-        match (self.get("name"), self.get("ip")) {
-            (Some(_), None) => Ok(HostKey::Name(self.text("name")?)),
-            (None, Some(_)) => Ok(HostKey::Ip(self.read("ip", value::host_address)?)),
+        let given: Vec<&str> = ["name", "host", "ip"].into_iter().filter(|name| self.get(name).is_some()).collect();
+        match given[..] {
+            ["ip"] => Ok(HostKey::Ip(self.read("ip", value::host_address)?)),
+            [name] => Ok(HostKey::Name(self.text(name)?)),
             _ => Err(Refusal::Bad("name the host by `name` or by `ip`, one of them".into())),
         }
     }
@@ -179,8 +184,10 @@ impl Arguments<'_> {
     fn of_service(self, path: &str, service: String) -> Result<Change> {
         match path {
             "newService" => {
-                let (listen, group) = (self.read("listen", str::parse)?, self.text("group")?);
-                Ok(Change::NewService { service, listen, group, rule: self.read("scheduler", str::parse)? })
+                let (group, rule) = DEFAULT_GROUP;
+                let group = self.maybe("group", value::name)?.unwrap_or_else(|| group.to_owned());
+                let rule = self.maybe("scheduler", str::parse)?.unwrap_or(rule);
+                Ok(Change::NewService { service, listen: self.read("listen", str::parse)?, group, rule })
             }
             "delService" => Ok(Change::DelService { service, force: self.force()? }),
             "addListen" => Ok(Change::AddListen { service, listen: self.read("listen", str::parse)? }),

@@ -26,8 +26,13 @@ use crate::system::{interfaces, memory};
 
 /// Reads a configuration file for this machine. A file that cannot be read is one mistake without a place.
 pub fn load(file: &Path) -> Result<Config, Mistakes> {
+    load_with_source(file).map(|(config, _)| config)
+}
+
+/// The same with the bytes of the file.
+pub fn load_with_source(file: &Path) -> Result<(Config, Vec<u8>), Mistakes> {
     match read(file) {
-        Ok(source) => parse_for(&interfaces::addresses, file, &source),
+        Ok(source) => Ok((parse_for(&interfaces::addresses, file, &source)?, source)),
         Err(error) => {
             let mistake = Mistake { line: 0, column: 0, message: format!("cannot be read: {error}") };
             Err(Mistakes { file: file.to_owned(), list: vec![mistake] })
@@ -179,7 +184,7 @@ impl Reading {
         let (mut names, mut addresses) = (Seen::new(), Seen::new());
         let mut default_names = DefaultNames::of(group);
         let mut hosts = Vec::new();
-        for (position, element) in group.children("host").enumerate() {
+        for (position, element) in language::hosts(group).enumerate() {
             let name = match element.attribute("name") {
                 Some(_) => self.unique_name(element, &mut names, value::name),
                 None => Some(default_names.at(position)),
@@ -283,7 +288,7 @@ struct DefaultNames<'a> {
 
 impl DefaultNames<'_> {
     fn of(group: &Element) -> DefaultNames<'_> {
-        let taken = group.children("host").filter_map(|host| Some(host.attribute("name")?.value.as_str())).collect();
+        let taken = language::hosts(group).filter_map(|host| Some(host.attribute("name")?.value.as_str())).collect();
         DefaultNames { taken, next: 0 }
     }
 

@@ -5,6 +5,7 @@
 use xml::Encoding;
 
 use super::error::Mistake;
+use crate::system::logging::is_control;
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ impl Spot {
     pub fn mistake(self, message: impl AsRef<str>) -> Mistake {
         let mut printable = String::new();
         for character in message.as_ref().chars() {
-            match character.is_control() {
+            match is_control(character) {
                 true => printable.extend(character.escape_default()),
                 false => printable.push(character),
             }
@@ -95,8 +96,8 @@ mod tests {
 
     #[test]
     fn control_characters_in_a_message_are_written_as_escapes() {
-        let mistake = Spot { line: 2, column: 3 }.mistake("a\nb\u{1b}[31m\u{85}é");
-        let message = "a\\nb\\u{1b}[31m\\u{85}é".to_owned();
+        let mistake = Spot { line: 2, column: 3 }.mistake("a\nb\u{1b}[31m\u{85}\u{202e}é");
+        let message = "a\\nb\\u{1b}[31m\\u{85}\\u{202e}é".to_owned();
         assert_eq!(mistake, Mistake { line: 2, column: 3, message });
     }
 

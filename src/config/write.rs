@@ -1,14 +1,14 @@
 //! From a [`Config`] to a file: a neat new one, or the old one with what has changed in it.
 //!
-//! The admin pages show [`to_xml`]; saving the running state writes what [`merge`] makes of the file that is there. `item` turns
-//! the values into elements; here they become text.
+//! The admin pages show [`to_xml`] of what runs and [`show`] of the file; saving the running state writes what [`merge`] makes of
+//! the file that is there. `item` turns the values into elements; here they become text.
 
 use xml::common::is_xml10_char;
 
 use super::item::Item;
 use super::model::Config;
 
-pub use super::merge::merge;
+pub use super::merge::{merge, show};
 
 /// The configuration as a document of its own: UTF-8, one element in a line, 4 spaces for each level. What has a default is
 /// written where it differs, `<enable>` and `<checktime>` always; a host that is called by its position has no name.

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::relay::pool;
 use crate::state::{Director, Names, Service};
 use crate::system::inherited::Inherited;
 use crate::system::limits::Limits;
+use crate::system::logging::value;
 use crate::system::sink;
 use crate::system::thread;
 use crate::traffic::{self, Listener};
@@ -55,6 +56,7 @@ impl Levers {
         let opened = self.open(&preview.config)?;
         let words = self.director.apply(preview, &opened.names);
         self.settle(opened);
+        traffic::report_groups(&self.director);
         // a host to retry or to drain is the manager's business, now rather than at its next look
         self.traffic.wake_manager();
         Ok(words)
@@ -172,6 +174,19 @@ impl Levers {
         admin::start(listeners, Arc::new(admin::routes::Routes::new(me)?))
     }
 
+    /// Closes a listen address that is not to be opened again.
+    pub(super) fn close_for_good(&self, listener: &Listener) {
+        listener.stop();
+        self.note_lent(Some(listener.address()));
+    }
+
+    /// Warns of an address that is closed here, if it is open elsewhere.
+    pub(super) fn note_lent(&self, address: Option<SocketAddr>) {
+        if address.is_some_and(|address| self.lent.contains(&address)) {
+            warn_of_lent(address);
+        }
+    }
+
     /// Brings everything in line with the changed state. Nothing can fail any more.
     fn settle(&self, opened: Opened) {
         let Opened { limits, listeners, log, admin, .. } = opened;
@@ -186,16 +201,25 @@ impl Levers {
         kept.iter().for_each(Listener::announce);
         *self.listeners.lock() = kept;
         // what nobody wants any more; its sessions go on
-        drop(all);
+        all.iter().for_each(|listener| self.close_for_good(listener));
         if self.is_closed.load(SeqCst) {
             self.listeners.lock().iter().for_each(Listener::stop);
         }
         if let Some(NewAdmin { pages, undertaker }) = admin {
             pages.iter().for_each(Admin::announce);
             let old = std::mem::replace(&mut *self.admin.lock(), pages);
+            old.iter().flat_map(Admin::listeners).for_each(|listener| self.note_lent(listener.address()));
             let _ = undertaker.send(old);
         }
     }
+}
+
+/// Warns of a socket that systemd has opened and that is closed here: clients that come there wait for nobody. `None` stands for one
+/// without a TCP address.
+pub(super) fn warn_of_lent(address: Option<SocketAddr>) {
+    let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    let reason = "not in the configuration, but systemd goes on listening there: take it out of the socket unit";
+    log::warn!("listen address={address} state=unwanted reason={}", value(reason));
 }
 
 /// What the names of the hosts stand for: several hosts may have one name.
@@ -246,7 +270,6 @@ fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::path::Path;
 
     use super::*;

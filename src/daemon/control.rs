@@ -4,12 +4,14 @@
 //! A reload also comes from the thread `reload`, one that is taken back from `confirm`. `changing` makes all of that safe.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::reload::Pending;
@@ -26,6 +28,10 @@ use crate::traffic::{Listener, Traffic};
 pub struct Office {
     /// The configuration file; without one, nothing can be saved.
     pub file: Option<PathBuf>,
+    /// What stood in it when it was last read or written; empty without one.
+    pub source: Mutex<Vec<u8>>,
+    /// Whom the program has become after its start as root.
+    pub user: Option<String>,
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
     /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
@@ -47,6 +53,8 @@ pub(super) struct Levers {
     /// Another program is about to take over, or has: a change would be lost.
     pub is_replaced: AtomicBool,
     pub office: Office,
+    /// Where systemd goes on listening when this program does not.
+    pub lent: Vec<SocketAddr>,
     /// One change at a time, so that what was checked is still so when it is done. Held while addresses are opened and names looked
     /// up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
@@ -61,11 +69,14 @@ impl Control for Levers {
 
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
         let _one_at_a_time = self.changing.lock();
-        Ok(self.carry_out(std::slice::from_ref(change))?.pop().unwrap_or_default())
+        let before = self.director.config();
+        let words = self.carry_out(std::slice::from_ref(change))?.pop();
+        self.warn_of_news(Some(&before));
+        Ok(words.unwrap_or_default())
     }
 
     fn plan(&self) -> Result<Vec<Change>, Refusal> {
-        Ok(Change::between(&self.director.config(), &self.read_file()?))
+        Ok(Change::between(&self.director.config(), &self.read_file()?.0))
     }
 
     fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
@@ -100,6 +111,7 @@ impl Control for Levers {
         if text.as_bytes() != original {
             replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
         }
+        *self.office.source.lock() = text.into_bytes();
         self.director.note_saved(config);
         Ok(format!("config saved to {name}"))
     }
@@ -112,12 +124,12 @@ impl Control for Levers {
 
     fn shutdown(&self) -> Result<String, Refusal> {
         // the same way as from outside: sessions may finish
-        raise(Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
+        kill(Pid::this(), Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
         Ok("stopping".into())
     }
 
     fn config_xml(&self, with_hashes: bool) -> String {
-        write::to_xml(&self.director.saved(), with_hashes)
+        write::show(&self.office.source.lock(), &self.director.saved(), with_hashes)
     }
 
     fn running_xml(&self, with_hashes: bool) -> String {

@@ -1,20 +1,31 @@
 //! What a program and its successor say to each other while the one takes over from the other.
 //!
-//! Each message is one packet of JSON, with at most one descriptor. The old program speaks first:
+//! Each message is one packet of JSON, some with descriptors. The old program speaks first:
 //!
 //! ```text
-//! old -> new   Hello, Listen + socket ..., PidFile + file, End
+//! old -> new   Hello, Listen + sockets ..., Lent, PidFile + file, End
+//!              (only now the new one is started: it has all of that, whatever becomes of the old one)
 //! new -> old   Ready                     it has read its file, has every address, and all its threads but for the admin side's
 //!              (the old one accepts no more: clients wait in the kernel's queue)
 //! old -> new   State ..., Go
 //! new -> old   Serving                   it accepts clients
-//!              (the old one writes the pid file and tells the service manager)
+//!              (the old one tells the service manager)
 //! old -> new   Done
+//!              (the new one writes the pid file)
+//! new -> old   Settled                   its last word
+//!              (the old one closes its sockets)
 //! ```
 //!
-//! The new one may say `Failed` at any time up to `Serving`; the end of the connection means the same. A version that speaks
-//! another protocol says so in `Hello`, and is refused. Within a protocol there may be new kinds: one that is unknown is
-//! skipped, and its descriptor closed.
+//! # Never neither
+//!
+//! From its first moment to `Settled`, each of the two can serve alone, and does when the other one dies: both have the sockets and
+//! the pid file, so that the addresses stay open and clients wait. The end of the connection tells of a death, and of nothing else:
+//! an old program that gives up on the new one ends it first. Its clock counts, not the new one's, which waits as long as the
+//! old one lives. The sessions of the one that dies end with it. `tests/replace_deaths.rs` kills either at every
+//! [`fault`](crate::system::fault).
+//!
+//! The new one may say `Failed` at any time up to `Serving`. A version that speaks another protocol says so in `Hello`, and is
+//! refused. Within a protocol there may be new kinds: one that is unknown is skipped, and its descriptors closed.
 //!
 //! Live sessions can be handed over later by such a kind, between `Go` and `Done`, at a moment when no byte of the session is on its
 //! way through this process: `Session { id, service, group, host, client, listen, age, bytes, half_closed }` with the two sockets, the
@@ -22,6 +33,7 @@
 //! what `Ready` tells.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -32,7 +44,7 @@ use crate::state::Heritage;
 use crate::system::channel::Channel;
 
 /// The protocol of this version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the old program says.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +52,10 @@ pub const PROTOCOL: u32 = 1;
 pub enum Old {
     /// First of all.
     Hello { protocol: u32 },
-    /// A listening socket, with the address as the configuration writes it.
-    Listen { address: String },
+    /// Listening sockets, with their addresses as the configuration writes them.
+    Listen { addresses: Vec<String> },
+    /// Where systemd goes on listening, whatever the two do.
+    Lent { addresses: Vec<SocketAddr> },
     /// The locked pid file.
     PidFile,
     /// These were all descriptors.
@@ -50,7 +64,7 @@ pub enum Old {
     State { state: Heritage },
     /// The old one has stopped accepting.
     Go,
-    /// The old one has left the service to the new one.
+    /// The service manager takes the new one for the service.
     Done,
 }
 
@@ -64,21 +78,22 @@ pub enum New {
     Failed { reason: String },
     /// It accepts clients.
     Serving,
+    /// It needs the old one no more.
+    Settled,
 }
 
 /// Says something.
-pub fn say(channel: &Channel, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let bytes = serde_json::to_vec(message)?;
-    channel.send(&bytes, descriptor.as_slice())
+pub fn say(channel: &Channel, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel.send(&serde_json::to_vec(message)?, descriptors)
 }
 
 /// What the other one says next; `None` when the time is up. What this version does not know is skipped.
-pub fn hear<T: DeserializeOwned>(channel: &Channel, limit: Duration) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+pub fn hear<T: DeserializeOwned>(channel: &Channel, limit: Duration) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let deadline = Instant::now() + limit;
     loop {
         let Some(packet) = channel.receive(deadline.saturating_duration_since(Instant::now()))? else { return Ok(None) };
         if let Some(message) = understand(&packet.bytes)? {
-            return Ok(Some((message, packet.descriptors.into_iter().next())));
+            return Ok(Some((message, packet.descriptors)));
         }
     }
 }
@@ -101,7 +116,7 @@ mod tests {
         let read = |text: &str| understand::<Old>(text.as_bytes()).unwrap();
         assert_eq!(read(r#"{"session":{"id":5,"bytes":[1,2]}}"#), None);
         assert_eq!(read(r#""silence""#), None);
-        assert_eq!(read(r#"{"hello":{"protocol":1,"version":"9"}}"#), Some(Old::Hello { protocol: 1 }));
+        assert_eq!(read(r#"{"hello":{"protocol":2,"version":"9"}}"#), Some(Old::Hello { protocol: 2 }));
         assert_eq!(read(r#"{"state":{"state":{"weather":{"rain":true}}}}"#), None);
         assert_eq!(read(r#""end""#), Some(Old::End));
         assert!(understand::<Old>(br#"{"hello":"#).is_err());

@@ -7,6 +7,7 @@ mod message;
 mod reload;
 mod replace;
 mod succeed;
+mod warnings;
 
 use std::fmt;
 use std::io;
@@ -14,9 +15,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::admin::{self, Admin, control::Control};
@@ -32,11 +33,12 @@ use crate::traffic::{self, Listener, Traffic};
 use control::Levers;
 pub use control::{Office, Targeting};
 pub use succeed::{Estate, Predecessor};
+pub use warnings::obstacles;
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a wait looks whether it is called off.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the balancer could not start. Nothing of it is left running.
 #[derive(Debug)]
@@ -50,8 +52,6 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// systemd has passed a socket that nothing here would listen on.
-    Unwanted(String),
     /// The system gave no thread.
     Thread {
         /// The thread's name.
@@ -65,7 +65,6 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Bind { who, address, error } => write!(f, "{who} cannot listen on {address}: {error}"),
-            StartError::Unwanted(socket) => write!(f, "systemd has passed a socket that is not wanted: {socket}"),
             StartError::Thread { name, error } => write!(f, "cannot start the thread `{name}`: {error}"),
         }
     }
@@ -78,12 +77,15 @@ pub struct Bound {
     director: Arc<Director>,
     sockets: Vec<(Arc<Service>, Address, TcpListener)>,
     admin: Vec<admin::Listener>,
+    lent: Vec<SocketAddr>,
 }
 
 impl Bound {
-    /// Opens every listen address of the configuration; those that are open already are taken. An error closes what was opened.
+    /// Opens every listen address of the configuration; those that are open already are taken. An error closes what was opened. What
+    /// systemd has opened and nothing here listens on is closed, and the log warns of it.
     pub fn bind(config: &Config, inherited: &mut Inherited) -> Result<Bound, StartError> {
         let director = Arc::new(Director::new(config));
+        let lent = inherited.lent().to_vec();
         let mut sockets = Vec::new();
         for service in director.services() {
             for address in &service.listens() {
@@ -99,10 +101,8 @@ impl Bound {
             let opened = admin::Listener::open(&config.listen, inherited);
             admin = opened.map_err(|error| StartError::Bind { who, address: config.listen.to_string(), error })?;
         }
-        match inherited.unwanted() {
-            Some(socket) => Err(StartError::Unwanted(socket)),
-            None => Ok(Bound { director, sockets, admin }),
-        }
+        inherited.close_unwanted().into_iter().for_each(carry::warn_of_lent);
+        Ok(Bound { director, sockets, admin, lent })
     }
 
     /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program becomes.
@@ -114,13 +114,13 @@ impl Bound {
     /// [`Daemon::open`].
     pub fn prepare(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
-        let Bound { director, sockets, admin: doors } = self;
+        let Bound { director, sockets, admin: doors, lent } = self;
         let pool = Pool::new(limits).map_err(thread("pool"))?;
         let (traffic, woken) = Traffic::new(pool, director.clone());
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
         let wake = traffic.waker();
-        traffic::start_resolver(director.clone(), wake, stopped, NAME_PATIENCE).map_err(thread("resolver"))?;
+        let named = traffic::start_resolver(director.clone(), wake, stopped).map_err(thread("resolver"))?;
         let traffic = Arc::new(traffic);
         let levers = Arc::new_cyclic(|me| Levers {
             me: me.clone(),
@@ -131,10 +131,11 @@ impl Bound {
             is_closed: AtomicBool::default(),
             is_replaced: AtomicBool::default(),
             office,
+            lent,
             changing: Mutex::default(),
             pending: Mutex::default(),
         });
-        let daemon = Daemon { levers, doors, stop_resolver: Some(stop_resolver) };
+        let daemon = Daemon { levers, doors, named, stop_resolver: Some(stop_resolver) };
         for (service, listen, socket) in sockets {
             let listener = Listener::paused(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
@@ -145,6 +146,7 @@ impl Bound {
     /// Starts everything.
     pub fn start(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let mut daemon = self.prepare(limits, office)?;
+        daemon.await_names(&mut || false);
         daemon.open()?;
         Ok(daemon)
     }
@@ -155,6 +157,8 @@ pub struct Daemon {
     levers: Arc<Levers>,
     /// The sockets of the admin side while that waits to be opened.
     doors: Vec<admin::Listener>,
+    /// Tells when the names of hosts have been looked up for the first time, if there are any.
+    named: Option<Receiver<()>>,
     /// Dropping it ends the resolver.
     stop_resolver: Option<Sender<()>>,
 }
@@ -163,6 +167,19 @@ impl Daemon {
     /// Binds and starts in one go.
     pub fn start(config: &Config, limits: pool::Limits) -> Result<Daemon, StartError> {
         Bound::bind(config, &mut Inherited::default())?.start(limits, Office::default())
+    }
+
+    /// Waits until the names of hosts have been looked up, for 5 seconds at most; what is found later is taken in then. `is_called_off`
+    /// is asked now and then: if it says so, nobody waits any more. Tells whether it has not.
+    pub fn await_names(&self, is_called_off: &mut dyn FnMut() -> bool) -> bool {
+        let Some(named) = &self.named else { return true };
+        let deadline = Instant::now() + NAME_PATIENCE;
+        while Instant::now() < deadline && named.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if is_called_off() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Starts the admin side, which may fail, and accepts clients, which may not.
@@ -177,7 +194,13 @@ impl Daemon {
         listeners.iter().for_each(Listener::announce);
         drop(listeners);
         self.levers.admin.lock().iter().for_each(Admin::announce);
+        traffic::report_groups(self.director());
         Ok(())
+    }
+
+    /// Tells the log what is right in the configuration but should not pass in silence.
+    pub fn warn(&self) {
+        self.levers.warn();
     }
 
     /// This process is the service: what a predecessor has made in the file system is its own.

@@ -68,11 +68,11 @@ fn taken_out(director: &Director) -> Vec<Out> {
 }
 
 impl Levers {
-    /// The configuration file as it is now.
-    pub(super) fn read_file(&self) -> Result<Config, Refusal> {
+    /// What the configuration file says now, and its bytes.
+    pub(super) fn read_file(&self) -> Result<(Config, Vec<u8>), Refusal> {
         let file = self.office.file.as_ref();
         let file = file.ok_or_else(|| Refusal::Conflict("this program was started without a configuration file".into()))?;
-        read::load(file).map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))
+        read::load_with_source(file).map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))
     }
 
     /// See [`crate::admin::control::Control::reload`].
@@ -80,7 +80,10 @@ impl Levers {
         let _one_at_a_time = self.changing.lock();
         let done = self.become_file(by, confirm);
         match &done {
-            Ok(words) => log::info!("reload by={} state=done message={}", value(by), value(words)),
+            Ok(words) => {
+                log::info!("reload by={} state=done message={}", value(by), value(words));
+                self.warn();
+            }
             Err(refusal) => {
                 for line in refusal.to_string().lines() {
                     log::error!("reload by={} state=refused reason={}", value(by), value(line));
@@ -95,12 +98,13 @@ impl Levers {
             let why = "the last reload is not confirmed yet: confirm it, or wait until it is rolled back";
             return Err(Refusal::Conflict(why.to_owned()));
         }
-        let (now, new) = (self.director.config(), self.read_file()?);
+        let (now, (new, source)) = (self.director.config(), self.read_file()?);
         let changes = Change::between(&now, &new);
         let overwritten = overwritten(&self.director.unedited(), &now, &new);
         let before = Before { config: now, out: taken_out(&self.director) };
         let pending = confirm.map(|within| self.start_waiting(within, before)).transpose()?;
         self.carry_out(&changes)?;
+        *self.office.source.lock() = source;
         self.director.note_saved(new);
         self.note("reload overwrites", by, &overwritten);
         self.note("change", by, &changes);

@@ -1,16 +1,16 @@
 //! Being replaced by a new program: the side of the old one, called by `main` on its thread. See [`super::message`] for what is
-//! said. Up to the last step everything can be taken back: the new program is ended, waited for, and this one goes on accepting.
+//! said. Up to the last word of the new one everything can be taken back: it is ended, waited for, and this one goes on accepting.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::message::{New, Old, PROTOCOL, hear, say};
 use super::{Daemon, LOOK};
 use crate::admin::{self, Admin};
-use crate::system::channel::Channel;
-use crate::system::logging::value;
+use crate::system::channel::{self, Channel, MAX_DESCRIPTORS};
+use crate::system::fault;
 use crate::system::notify;
 use crate::system::pidfile::PidFile;
 use crate::system::successor::{Origin, Successor};
@@ -40,7 +40,7 @@ enum Trouble {
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Trouble {
         match error.kind() {
-            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Trouble::Gone,
+            _ if channel::is_gone(&error) => Trouble::Gone,
             // it does not read what it is told
             ErrorKind::WouldBlock => Trouble::Late(SWITCH),
             _ => Trouble::Broken(error),
@@ -55,28 +55,24 @@ impl Daemon {
     pub fn replace(
         &mut self,
         origin: &Origin,
-        mut pidfile: Option<&mut PidFile>,
+        pidfile: Option<&mut PidFile>,
         is_called_off: &mut dyn FnMut() -> bool,
     ) -> Result<Successor, String> {
         origin.obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_owned()))?;
         self.levers.announce_replacement()?;
-        let mut successor = origin.start().map_err(|e| {
+        let mut successor = origin.start(|channel| self.say_estate(channel, pidfile.as_deref())).map_err(|e| {
             self.levers.is_replaced.store(false, SeqCst);
             format!("the new program cannot be started: {e}")
         })?;
-        match self.hand_over(&successor.channel, pidfile.as_deref(), is_called_off) {
+        fault::point("old: started");
+        match self.hand_over(&successor, is_called_off) {
             Ok(takes) => {
                 // the caller's last look: what arrives after this is meant for one of the two processes
                 is_called_off();
-                let pid = successor.pid();
                 successor.release();
-                if let Some(Err(e)) = pidfile.as_mut().map(|pidfile| pidfile.name(pid)) {
-                    log::warn!("replace state=done pid={pid} reason={}", value(&format!("the pid file cannot be written: {e}")));
-                }
-                notify::main_process_is(pid);
-                // if this does not arrive, it waits a little and goes on all the same
-                let _ = say(&successor.channel, &Old::Done, None);
+                pidfile.map(PidFile::leave);
                 self.retire(&takes);
+                fault::point("old: retired");
                 Ok(successor)
             }
             Err(trouble) => {
@@ -84,10 +80,14 @@ impl Daemon {
                 // one that has let go of its end is about to end, and its exit status tells more than ours
                 let patience = if matches!(trouble, Trouble::Gone) { LAST_STEPS } else { Duration::ZERO };
                 let ended = successor.end(patience);
+                // it may have been told otherwise
+                notify::main_process_is(std::process::id());
                 self.levers.listeners.lock().iter().for_each(Listener::resume);
                 self.levers.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {
                     (Trouble::Failed(reason), _) => reason,
+                    // the process that was started ends in good order as soon as the one that serves does without it
+                    (Trouble::Gone, Ok(status)) if status.success() => "the new program has ended early".to_owned(),
                     (Trouble::Gone, Ok(status)) => format!("the new program has ended early: {status}"),
                     (Trouble::Gone, Err(e)) => format!("the new program has ended early: {e}"),
                     (Trouble::Late(limit), _) => format!("the new program was not ready within {} s", limit.as_secs()),
@@ -98,50 +98,61 @@ impl Daemon {
         }
     }
 
-    /// Everything up to the moment when the new program serves. Tells which listen addresses it has taken.
-    fn hand_over(
-        &self,
-        channel: &Channel,
-        pidfile: Option<&PidFile>,
-        is_called_off: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<String>, Trouble> {
-        match self.say_estate(channel, pidfile).map_err(Trouble::from) {
-            // what it has said before it went is the better reason
-            Ok(()) | Err(Trouble::Gone) => {}
-            Err(trouble) => return Err(trouble),
-        }
+    /// Everything up to the last word of the new program. Tells which listen addresses it has taken.
+    fn hand_over(&self, successor: &Successor, is_called_off: &mut dyn FnMut() -> bool) -> Result<Vec<String>, Trouble> {
+        let channel = &successor.channel;
         let takes = match wait(channel, PREPARATION, is_called_off)? {
             New::Ready { takes } => takes,
             _ => return Err(Trouble::Failed("the new program serves before its time".into())),
         };
+        fault::point("old: hears that it is ready");
         self.levers.listeners.lock().iter().for_each(Listener::pause);
+        fault::point("old: paused");
         for state in self.director().heritage() {
-            say(channel, &Old::State { state }, None)?;
+            say(channel, &Old::State { state }, &[])?;
+            fault::point("old: has told a part of the state");
         }
-        say(channel, &Old::Go, None)?;
+        say(channel, &Old::Go, &[])?;
+        fault::point("old: has said go");
         match wait(channel, SWITCH, &mut || false)? {
-            New::Serving => Ok(takes),
-            _ => Err(Trouble::Failed("the new program is ready twice".into())),
+            New::Serving => {}
+            _ => return Err(Trouble::Failed("the new program is ready twice".into())),
         }
+        fault::point("old: hears that it serves");
+        successor.await_fork();
+        notify::main_process_is(successor.pid());
+        fault::point("old: has told the service manager");
+        say(channel, &Old::Done, &[])?;
+        fault::point("old: has said done");
+        match wait(channel, SWITCH, &mut || false) {
+            // it has clients by now: what takes long is no reason to end it
+            Ok(New::Settled) | Err(Trouble::Late(_)) => {}
+            Ok(_) => return Err(Trouble::Failed("the new program serves twice".into())),
+            Err(trouble) => return Err(trouble),
+        }
+        fault::point("old: hears that it is settled");
+        Ok(takes)
     }
 
     fn say_estate(&self, channel: &Channel, pidfile: Option<&PidFile>) -> io::Result<()> {
-        say(channel, &Old::Hello { protocol: PROTOCOL }, None)?;
+        say(channel, &Old::Hello { protocol: PROTOCOL }, &[])?;
         let sockets: Vec<_> = {
             let listeners = self.levers.listeners.lock();
             listeners.iter().filter_map(|listener| Some((listener.listen().to_string(), listener.socket()?))).collect()
         };
-        for (address, socket) in sockets {
-            say(channel, &Old::Listen { address }, Some(socket.as_fd()))?;
-        }
         let doors: Vec<admin::Listener> = self.levers.admin.lock().iter().flat_map(Admin::listeners).cloned().collect();
-        for listener in doors {
-            say(channel, &Old::Listen { address: listener.listen().to_string() }, Some(listener.as_fd()))?;
+        let mut all: Vec<(String, BorrowedFd<'_>)> =
+            sockets.iter().map(|(address, socket)| (address.clone(), socket.as_fd())).collect();
+        all.extend(doors.iter().map(|door| (door.listen().to_string(), door.as_fd())));
+        for part in all.chunks(MAX_DESCRIPTORS) {
+            let (addresses, descriptors): (Vec<_>, Vec<_>) = part.iter().cloned().unzip();
+            say(channel, &Old::Listen { addresses }, &descriptors)?;
         }
+        say(channel, &Old::Lent { addresses: self.levers.lent.clone() }, &[])?;
         if let Some(pidfile) = pidfile {
-            say(channel, &Old::PidFile, Some(pidfile.descriptor()))?;
+            say(channel, &Old::PidFile, &[pidfile.descriptor()])?;
         }
-        say(channel, &Old::End, None)
+        say(channel, &Old::End, &[])
     }
 
     /// Lets go of all that another process has now. Addresses that it does not have are closed as at a stop.
@@ -149,10 +160,13 @@ impl Daemon {
         self.levers.is_closed.store(true, SeqCst);
         let listeners = std::mem::take(&mut *self.levers.listeners.lock());
         for listener in &listeners {
-            if !takes.contains(&listener.listen().to_string()) {
-                listener.resume();
+            match takes.contains(&listener.listen().to_string()) {
+                true => listener.stop(),
+                false => {
+                    listener.resume();
+                    self.levers.close_for_good(listener);
+                }
             }
-            listener.stop();
         }
         self.director().retire();
         self.stop_resolver = None;
@@ -160,23 +174,25 @@ impl Daemon {
         let admin = self.levers.admin.lock().take();
         if let Some(mut admin) = admin {
             for listener in admin.listeners() {
-                listener.set_ours(!takes.contains(&listener.listen().to_string()));
+                let is_taken = takes.contains(&listener.listen().to_string());
+                listener.set_ours(!is_taken);
+                self.levers.note_lent(listener.address().filter(|_| !is_taken));
             }
             admin.stop();
         }
     }
 }
 
-/// What the new program says about how it is getting on.
+/// What the new program says about how it is getting on. What is there counts, also when this program was stopped for longer.
 fn wait(channel: &Channel, limit: Duration, is_called_off: &mut dyn FnMut() -> bool) -> Result<New, Trouble> {
     let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
+    loop {
         match hear(channel, LOOK)? {
             Some((New::Failed { reason }, _)) => return Err(Trouble::Failed(reason)),
             Some((message, _)) => return Ok(message),
             None if is_called_off() => return Err(Trouble::CalledOff),
+            None if Instant::now() >= deadline => return Err(Trouble::Late(limit)),
             None => {}
         }
     }
-    Err(Trouble::Late(limit))
 }

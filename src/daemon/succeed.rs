@@ -1,17 +1,18 @@
-//! Taking over from a program that runs: the side of the new one. `main` calls it, in the order of the journey in
-//! [`super::message`]; nothing here starts a thread.
+//! Taking over from a program that runs, or has died after it had started this one: the side of the new one. `main` calls it, in the
+//! order of the journey in [`super::message`]; nothing here starts a thread.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::message::{New, Old, PROTOCOL, hear, say};
 use crate::state::Director;
-use crate::system::channel::Channel;
+use crate::system::channel::{self, Channel};
+use crate::system::fault;
 use crate::system::inherited::Inherited;
 use crate::system::successor;
 
-/// How long the predecessor may take for its part, which is sending.
+/// After how long the silence of the predecessor is worth a line, or, once this program serves, is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most characters of a reason that the predecessor is told.
 const LONGEST_REASON: usize = 4000;
@@ -39,13 +40,15 @@ impl From<Inherited> for Estate {
 impl Predecessor {
     /// The program that has started this one to take over, if one has.
     pub fn find() -> Option<io::Result<Predecessor>> {
-        Some(successor::predecessor()?.map(Predecessor))
+        let channel = successor::predecessor()?;
+        fault::point("new: born");
+        Some(channel.map(Predecessor))
     }
 
     /// Takes what it hands over.
     pub fn estate(&self) -> io::Result<Estate> {
         let mut estate = Estate::default();
-        match self.hear(PATIENCE)? {
+        match self.hear()? {
             (Old::Hello { protocol: PROTOCOL }, _) => {}
             (Old::Hello { protocol }, _) => {
                 let why = format!("it speaks protocol {protocol} of the handover, and this version {PROTOCOL}");
@@ -54,53 +57,89 @@ impl Predecessor {
             _ => return Err(io::Error::new(ErrorKind::InvalidData, "it did not say hello")),
         }
         loop {
-            match self.hear(PATIENCE)? {
-                (Old::Listen { address }, Some(socket)) => {
-                    estate.names.push(address.clone());
-                    estate.inherited.add(address, socket);
+            match self.hear()? {
+                (Old::Listen { addresses }, sockets) => {
+                    estate.names.extend_from_slice(&addresses);
+                    addresses.into_iter().zip(sockets).for_each(|(address, socket)| estate.inherited.add(address, socket));
                 }
-                (Old::PidFile, pidfile) => estate.pidfile = pidfile,
-                (Old::End, _) => return Ok(estate),
+                (Old::Lent { addresses }, _) => estate.inherited.add_lent(addresses),
+                (Old::PidFile, pidfile) => estate.pidfile = pidfile.into_iter().next(),
+                (Old::End, _) => break,
                 _ => {}
             }
         }
+        fault::point("new: has the sockets");
+        Ok(estate)
     }
 
-    /// Says that everything is prepared, waits until the predecessor has stopped accepting, and takes over its state.
+    /// Says that everything is prepared, waits until the predecessor has stopped accepting, and takes over its state; as much of it
+    /// as there is, if the predecessor dies.
     pub fn ready(&self, estate: Estate, director: &Director) -> io::Result<()> {
         let takes = estate.inherited.taken_of(estate.names);
         // those that nobody wants any more: only the predecessor has them now, and closes them properly
         drop(estate.inherited);
-        say(&self.0, &New::Ready { takes }, None)?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.hear(deadline.saturating_duration_since(Instant::now()))? {
-                (Old::State { state }, _) => director.inherit(state),
-                (Old::Go, _) => return Ok(()),
-                _ => {}
+        fault::point("new: prepared");
+        match self.take_over(takes, director) {
+            Err(e) if channel::is_gone(&e) => {
+                log::warn!("replace state=alone reason=\"the old program has died\"");
+                Ok(())
             }
+            done => done,
         }
     }
 
-    /// Says that clients are accepted here, and waits until the predecessor has left the service to this program or is gone.
+    fn take_over(&self, takes: Vec<String>, director: &Director) -> io::Result<()> {
+        say(&self.0, &New::Ready { takes }, &[])?;
+        fault::point("new: has said that it is ready");
+        loop {
+            match self.hear()? {
+                (Old::State { state }, _) => {
+                    director.inherit(state);
+                    fault::point("new: has a part of the state");
+                }
+                (Old::Go, _) => break,
+                _ => {}
+            }
+        }
+        fault::point("new: hears go");
+        Ok(())
+    }
+
+    /// Says that clients are accepted here, and waits until the service manager knows, or the predecessor is gone or hangs.
     pub fn serving(&self) {
-        if say(&self.0, &New::Serving, None).is_ok() {
-            while let Ok((message, _)) = self.hear(PATIENCE) {
+        fault::point("new: accepts");
+        if say(&self.0, &New::Serving, &[]).is_ok() {
+            fault::point("new: has said that it serves");
+            while let Ok(Some((message, _))) = hear::<Old>(&self.0, PATIENCE) {
                 if message == Old::Done {
-                    return;
+                    break;
                 }
             }
         }
+        fault::point("new: hears done");
+    }
+
+    /// Says that the predecessor is needed no more.
+    pub fn settled(&self) {
+        fault::point("new: settled");
+        // one that is gone need not know
+        let _ = say(&self.0, &New::Settled, &[]);
     }
 
     /// Says why this program cannot take over.
     pub fn fail(&self, reason: &str) {
         let reason = reason.chars().take(LONGEST_REASON).collect();
         // one that is gone need not know
-        let _ = say(&self.0, &New::Failed { reason }, None);
+        let _ = say(&self.0, &New::Failed { reason }, &[]);
     }
 
-    fn hear(&self, limit: Duration) -> io::Result<(Old, Option<OwnedFd>)> {
-        hear(&self.0, limit)?.ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "it says nothing"))
+    /// What the predecessor says next. It has the clock: it ends a successor that takes too long, and this one waits while it lives.
+    fn hear(&self) -> io::Result<(Old, Vec<OwnedFd>)> {
+        loop {
+            match hear(&self.0, PATIENCE)? {
+                Some(heard) => return Ok(heard),
+                None => log::debug!("replace state=waiting reason=\"the old program says nothing\""),
+            }
+        }
     }
 }

@@ -59,7 +59,8 @@ impl Flow<'_> {
         }
         // a server that was connected a moment ago has nothing to say yet, nor has a client that was read before; if one has, the
         // poller says so
-        if !self.seat.is_watched(self.source.side) {
+        let was_read = self.direction == Direction::ToClient || self.relay.moved.to_server() > 0;
+        if was_read && !self.seat.is_watched(self.source.side) {
             return self.wait_for_bytes();
         }
         self.pass_on(progress, space)
@@ -261,6 +262,9 @@ impl Flow<'_> {
         }
         self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
+        if self.seat.is_odd(self.source.side) && self.source.notices_end() {
+            self.seat.look_within(self.relay.timeouts.half / 4);
+        }
         Ok(Next::Wait(For::Sink))
     }
 

@@ -192,7 +192,7 @@ impl Relay {
 
     /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
     pub fn has_server_left(&self) -> bool {
-        self.server.has_ended() || self.server.is_lost()
+        self.server.has_left()
     }
 
     /// What the relay has moved so far.
@@ -210,7 +210,8 @@ impl Relay {
     /// what was read from it. `None` for any other, and if there is no descriptor.
     pub fn take_untouched_client(&self) -> Option<(TcpStream, Unsent)> {
         let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
-        let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0;
+        // the end of the server's stream is an answer, too
+        let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0 || self.client.is_shut();
         if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost() {
             return None;
         }
@@ -324,6 +325,14 @@ mod tests {
         // by a drain that has found the relay before
         relay.cut(End::Drained);
         assert!(!socket::is_readable(&given), "it looks as if it had ended");
+    }
+
+    #[test]
+    fn a_client_that_was_told_of_an_end_is_not_given_away() {
+        let (relay, ..) = idle_relay();
+        relay.client.note_shut();
+        relay.note_loss(Side::Server, End::ResetByServer);
+        assert!(relay.take_untouched_client().is_none());
     }
 
     #[test]

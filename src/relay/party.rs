@@ -27,6 +27,8 @@ pub struct Party {
     is_shut: AtomicBool,
     /// Its stream has ended in good order, and all of it was read.
     ended: AtomicBool,
+    /// The end of its stream, or a reset, has come, though not all that stands before it was read.
+    is_ending: AtomicBool,
     /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
     is_written: AtomicBool,
     bulk: AtomicCell<Bulk>,
@@ -52,6 +54,7 @@ impl Party {
             side,
             is_shut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             is_written: AtomicBool::new(false),
             bulk: AtomicCell::new(Bulk::No),
             is_lost: AtomicBool::new(false),
@@ -129,6 +132,20 @@ impl Party {
 
     pub(super) fn note_end(&self) {
         self.ended.store(true, SeqCst);
+    }
+
+    /// Whether nothing more will be sent by it, though what it has sent may not be read yet.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_ended() || self.is_lost() || self.is_ending.load(SeqCst)
+    }
+
+    /// Looks whether it has left; returns whether that is news.
+    pub(super) fn notices_end(&self) -> bool {
+        let is_news = !self.has_left() && socket::has_left(&self.stream);
+        if is_news {
+            self.is_ending.store(true, SeqCst);
+        }
+        is_news
     }
 
     /// Bytes that were written to it and that it has not acknowledged, and the end of the stream, which the kernel counts as

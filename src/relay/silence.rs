@@ -83,9 +83,8 @@ impl Relay {
 
     /// How long the relay may stay silent.
     fn silence_limit(&self) -> Duration {
-        let has_left = |party: &Party| party.has_ended() || party.is_lost();
         let Timeouts { idle, half, .. } = *self.timeouts;
-        let limit = if has_left(&self.client) || has_left(&self.server) { half } else { idle };
+        let limit = if self.client.has_left() || self.server.has_left() { half } else { idle };
         // more than the milliseconds of a word can tell would never come
         limit.min(Duration::from_millis(isize::MAX as u64))
     }

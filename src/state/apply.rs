@@ -73,7 +73,8 @@ impl Director {
     fn find(&self, service: &str, group: &str, key: &HostKey) -> Option<(Arc<Service>, Arc<Group>, Arc<Host>)> {
         let service = self.service(service)?;
         let group = service.group(group)?;
-        let host = group.hosts().into_iter().find(|host| key.fits(host.name(), host.address()))?;
+        let hosts = group.hosts();
+        let host = hosts.get(key.position(hosts.iter().map(|host| (host.name(), host.address())))?)?.clone();
         Some((service, group, host))
     }
 }

@@ -23,6 +23,18 @@ struct Members {
     scheduler: Scheduler,
     /// Picks so far: the clock of [`Load::last_pick`].
     picks: u64,
+    standing: Standing,
+}
+
+/// How a group stands, all of its hosts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has a host, or is not enabled and has none that could be up.
+    Up,
+    /// It is not enabled, and all of its hosts are down.
+    Down,
+    /// It is enabled, and has no host that may be picked.
+    NoHost,
 }
 
 #[derive(Debug)]
@@ -53,7 +65,7 @@ impl Group {
         let hosts = config.hosts.iter().map(|wanted| Member::new(wanted, &[], names)).collect();
         Group {
             name: config.name.clone(),
-            members: Mutex::new(Members { hosts, scheduler: Scheduler::new(config.rule), picks: 0 }),
+            members: Mutex::new(Members { hosts, scheduler: Scheduler::new(config.rule), picks: 0, standing: Standing::Up }),
         }
     }
 
@@ -75,7 +87,7 @@ impl Group {
     /// Picks a host that is available and not among those that the session has tried, and counts the pick. `None` when there is none.
     pub fn pick(&self, tried: &[Arc<Host>]) -> Option<Lease> {
         let mut members = self.members.lock();
-        let Members { hosts, scheduler, picks } = &mut *members;
+        let Members { hosts, scheduler, picks, .. } = &mut *members;
         let load = |member: &Member| Load { open: member.host.open(), last_pick: member.last_pick };
         let is_tried = |member: &Member| tried.iter().any(|host| Arc::ptr_eq(host, &member.host));
         let index = scheduler.pick(hosts, load, |member| member.host.is_available() && !is_tried(member))?;
@@ -83,6 +95,19 @@ impl Group {
         *picks += 1;
         member.last_pick = *picks;
         Some(Lease::new(member.host.clone()))
+    }
+
+    /// How it stands, if that is news since this was asked last: not when it is better only because it is not enabled any more.
+    pub fn turn(&self, is_enabled: bool) -> Option<Standing> {
+        let mut members = self.members.lock();
+        let mut hosts = members.hosts.iter().map(|member| &member.host);
+        let now = match is_enabled {
+            true if !hosts.any(|host| host.is_available()) => Standing::NoHost,
+            false if hosts.len() > 0 && !hosts.any(|host| host.is_up()) => Standing::Down,
+            _ => Standing::Up,
+        };
+        let before = std::mem::replace(&mut members.standing, now);
+        (now != before && (before, now) != (Standing::NoHost, Standing::Down)).then_some(now)
     }
 
     /// The configuration that describes it as it is now.

@@ -18,7 +18,7 @@ mod waiting;
 pub use apply::Preview;
 pub use director::{Director, Names};
 pub use events::{Event, Events};
-pub use group::Group;
+pub use group::{Group, Standing};
 pub use health::{Health, Reason};
 pub use heritage::Heritage;
 pub use history::Sample;

@@ -2,6 +2,7 @@
 //!
 //! Made by [`super::successor`], used by `daemon`. Knows nothing of what is said.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -14,14 +15,26 @@ use nix::unistd;
 
 use super::raw;
 
+/// The most descriptors of a packet.
+pub use super::raw::MAX_DESCRIPTORS;
+
 /// The most bytes of a packet. The kernel's default buffer holds three of them.
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// How long the other side may leave its buffer full, in seconds.
 const SEND_PATIENCE: i64 = 5;
 
+/// Whether an error of a [`Channel`] says that nobody has the other end any more. The process that had it has ended then, all its
+/// threads, or has closed it on purpose: what is open is closed after the last thread.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
 /// One end.
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    end: OwnedFd,
+    speaker: Cell<Option<u32>>,
+}
 
 /// What one call of [`Channel::send`] has sent.
 pub struct Packet {
@@ -50,28 +63,35 @@ impl Channel {
 
     fn new(end: OwnedFd) -> io::Result<Channel> {
         setsockopt(&end, sockopt::SendTimeout, &TimeVal::seconds(SEND_PATIENCE))?;
-        Ok(Channel(end))
+        setsockopt(&end, sockopt::PassCred, &true)?;
+        Ok(Channel { end, speaker: Cell::default() })
     }
 
-    /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and some descriptors, of which the other side gets copies. Fails when
-    /// the other side is gone, or has not read for five seconds.
+    /// The process that has sent the last packet that was received, as the kernel knows it.
+    pub fn speaker(&self) -> Option<u32> {
+        self.speaker.get()
+    }
+
+    /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and up to [`MAX_DESCRIPTORS`] descriptors, of which the other side gets
+    /// copies; they are open from now on as long as the other end is, read or not. Fails when the other side is gone, or has not
+    /// read for five seconds.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let rights = if numbers.is_empty() { &[] } else { &rights[..] };
         let parts = [io::IoSlice::new(bytes)];
-        match socket::sendmsg::<()>(self.0.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)? {
+        match socket::sendmsg::<()>(self.end.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)? {
             count if count == bytes.len() => Ok(()),
             _ => Err(ErrorKind::WriteZero.into()),
         }
     }
 
-    /// The next packet; `None` when the time is up. An error of the kind `UnexpectedEof` says that the other side is gone.
+    /// The next packet; `None` when the time is up. What the other side has said before it was gone comes before that error.
     pub fn receive(&self, limit: Duration) -> io::Result<Option<Packet>> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
             // rounded up, lest the last millisecond spins
             let millis = u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
             match poll(&mut polled, PollTimeout::from(millis)) {
@@ -85,15 +105,16 @@ impl Channel {
 
     fn read(&self) -> io::Result<Packet> {
         let mut bytes = vec![0; MAX_PACKET];
-        let received = match raw::receive_packet(self.0.as_fd(), &mut bytes) {
+        let received = match raw::receive_packet(self.end.as_fd(), &mut bytes) {
             // it has gone without reading all that we sent; what it had sent before is still there
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => raw::receive_packet(self.0.as_fd(), &mut bytes),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => raw::receive_packet(self.end.as_fd(), &mut bytes),
             received => received,
         };
-        let (count, descriptors) = received?;
+        let (count, descriptors, sender) = received?;
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+        self.speaker.set(sender);
         bytes.truncate(count);
         Ok(Packet { bytes, descriptors })
     }

@@ -116,11 +116,12 @@ impl Connecting {
         }
     }
 
-    /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream.
+    /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream, which is
+    /// something that it said.
     fn failed(&self, error: io::Error) -> Outcome {
         match error.raw_os_error() {
-            Some(libc::ECONNRESET | libc::EPIPE) if self.has_spoken() => Outcome::Connected { sent: 0, lost: Some(error) },
-            Some(libc::ECONNRESET | libc::EPIPE) => Outcome::Reset,
+            Some(libc::ECONNRESET) if !self.has_spoken() => Outcome::Reset,
+            Some(libc::ECONNRESET | libc::EPIPE) => Outcome::Connected { sent: 0, lost: Some(error) },
             _ => Outcome::Failed(error),
         }
     }
@@ -199,14 +200,29 @@ mod tests {
     #[test]
     fn a_connection_that_was_made_and_then_reset_is_not_one_that_failed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connecting = Connecting::start(listener.local_addr().unwrap(), false).unwrap();
-        reset_on_close(&listener.accept().unwrap().0, true);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        // until the reset has come
-        while TcpInfo::of(&connecting.stream).unwrap().state != State::Closed {
-            assert!(Instant::now() < deadline);
-        }
-        assert!(matches!(outcome(&connecting), Outcome::Reset));
+        let outcome_after = |goodbye: fn(&TcpStream)| {
+            let connecting = Connecting::start(listener.local_addr().unwrap(), false).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            goodbye(&accepted);
+            reset_on_close(&accepted, true);
+            drop(accepted);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            // until the reset has come
+            while TcpInfo::of(&connecting.stream).unwrap().state != State::Closed {
+                assert!(Instant::now() < deadline);
+            }
+            outcome(&connecting)
+        };
+        assert!(matches!(outcome_after(|_| {}), Outcome::Reset));
+        // an end is something that the other side has said, and so is a word
+        let is_lost = |outcome| matches!(outcome, Outcome::Connected { lost: Some(_), .. });
+        assert!(is_lost(outcome_after(|accepted| accepted.shutdown(std::net::Shutdown::Write).unwrap())));
+        assert!(matches!(
+            outcome_after(|accepted| {
+                send_now(accepted, b"no").unwrap();
+            }),
+            Outcome::Connected { .. }
+        ));
     }
 
     #[test]

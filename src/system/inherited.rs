@@ -15,7 +15,10 @@ use super::{interfaces, raw};
 
 /// Sockets that nobody has taken yet. Those that are left are closed when this is dropped.
 #[derive(Default)]
-pub struct Inherited(Vec<Socket>);
+pub struct Inherited {
+    sockets: Vec<Socket>,
+    lent: Vec<SocketAddr>,
+}
 
 struct Socket {
     /// What the predecessor's configuration called it; `None` for one from systemd, which is known by its address alone.
@@ -32,25 +35,37 @@ impl Inherited {
         }
         let count = number("LISTEN_FDS").and_then(|count| i32::try_from(count).ok()).unwrap_or(0);
         let descriptors = raw::passed_descriptors(count)?;
-        Ok(Inherited(descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect()))
+        let sockets: Vec<Socket> = descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect();
+        let lent = sockets.iter().filter_map(Socket::address).collect();
+        Ok(Inherited { sockets, lent })
     }
 
     /// Adds a socket that a predecessor has handed over.
     pub fn add(&mut self, name: String, descriptor: OwnedFd) {
-        self.0.push(Socket { name: Some(name), descriptor });
+        self.sockets.push(Socket { name: Some(name), descriptor });
+    }
+
+    /// Adds addresses of a predecessor that are [`lent`](Inherited::lent).
+    pub fn add_lent(&mut self, addresses: Vec<SocketAddr>) {
+        self.lent.extend(addresses);
+    }
+
+    /// The TCP addresses on which systemd goes on listening, whatever is done here: no process can close them but systemd.
+    pub fn lent(&self) -> &[SocketAddr] {
+        &self.lent
     }
 
     /// Takes the sockets of a TCP address, which the configuration calls `name`; opens them if there are none.
     pub fn take_or_listen(&mut self, name: &str, spot: Spot<'_>, port: u16) -> io::Result<Vec<TcpListener>> {
-        let addresses = if self.0.is_empty() { Vec::new() } else { spot.addresses(port) };
+        let addresses = if self.sockets.is_empty() { Vec::new() } else { spot.addresses(port) };
         let is_many = matches!(spot, Spot::Name(_));
         let (mut taken, mut others) = (Vec::new(), Vec::new());
-        for socket in std::mem::take(&mut self.0) {
+        for socket in std::mem::take(&mut self.sockets) {
             // port 0 may be there twice under one name
             let is_meant = (is_many || taken.is_empty()) && socket.fits(name, spot, &addresses);
             if is_meant { &mut taken } else { &mut others }.push(socket);
         }
-        self.0 = others;
+        self.sockets = others;
         match taken.is_empty() {
             true => spot.listen(port, Port::Own),
             false => taken.into_iter().map(Socket::into_tcp).collect(),
@@ -59,23 +74,22 @@ impl Inherited {
 
     /// Takes the Unix socket of that name.
     pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
-        let position = self.0.iter().position(|socket| socket.name.as_deref() == Some(name))?;
-        Some(UnixListener::from(self.0.swap_remove(position).descriptor))
+        let position = self.sockets.iter().position(|socket| socket.name.as_deref() == Some(name))?;
+        Some(UnixListener::from(self.sockets.swap_remove(position).descriptor))
     }
 
     /// Those of these names whose sockets have all been taken.
     pub fn taken_of(&self, mut names: Vec<String>) -> Vec<String> {
-        names.retain(|name| self.0.iter().all(|socket| socket.name.as_ref() != Some(name)));
+        names.retain(|name| self.sockets.iter().all(|socket| socket.name.as_ref() != Some(name)));
         names
     }
 
-    /// The first socket from systemd that nobody has taken, in words; systemd would go on listening there for nobody.
-    pub fn unwanted(&self) -> Option<String> {
-        let (number, socket) = self.0.iter().enumerate().find(|(_, socket)| socket.name.is_none())?;
-        Some(match socket.address() {
-            Some(address) => format!("{address}, which is no listen address of this configuration"),
-            None => format!("socket {number} of those left, which is not a TCP socket"),
-        })
+    /// Closes the sockets from systemd that nobody has taken; tells their addresses, `None` for one that is not a TCP socket.
+    pub fn close_unwanted(&mut self) -> Vec<Option<SocketAddr>> {
+        let (named, unwanted): (_, Vec<Socket>) =
+            std::mem::take(&mut self.sockets).into_iter().partition(|socket| socket.name.is_some());
+        self.sockets = named;
+        unwanted.iter().map(Socket::address).collect()
     }
 }
 

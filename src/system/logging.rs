@@ -1,4 +1,5 @@
-//! The log of the program: fern in front of a [`Sink`], one format for every line, and values that keep a line one line.
+//! The log of the program: fern in front of a [`Sink`], which knows what a line looks like where it goes, and values that keep a line
+//! one line.
 //!
 //! `main` starts it once; the `log` macros reach it from everywhere.
 
@@ -9,7 +10,6 @@ use std::sync::Arc;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::date::Clock;
 use super::sink::{Sink, Target};
 
 /// A share in the sink for fern, which wants to own what it writes to.
@@ -30,21 +30,11 @@ impl Log for Shared {
 /// Opens the log and makes it the program's own. The sink is returned so that it can be reopened. Fails when the file cannot be
 /// opened, or when the program has a log already.
 pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
-    // syslog lines carry their time in front already
-    let with_time = !matches!(target, Target::Syslog(_));
     let sink = Arc::new(Sink::open(target)?);
     let output: Box<dyn Log> = Box::new(Shared(sink.clone()));
-    let clock = Clock::default();
     fern::Dispatch::new()
         .level(level)
-        .format(move |out, message, record| {
-            let level = name(record.level());
-            if with_time {
-                out.finish(format_args!("{} {level} {message}", clock.now()));
-            } else {
-                out.finish(format_args!("{level} {message}"));
-            }
-        })
+        .format(|out, message, record| out.finish(format_args!("{} {message}", name(record.level()))))
         .chain(output)
         .apply()
         .map_err(io::Error::other)?;
@@ -82,8 +72,16 @@ impl fmt::Display for Tenths {
     }
 }
 
+/// Whether a character is not shown itself but changes what is: the control characters, and those of Unicode that set the direction
+/// of writing (UAX #9), have no width, end a line, or are tags.
+pub fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// A value for a log line: as it is when it is one plain word, else in double quotes with `\` escapes, so that no name and no
-/// message can forge a pair or a line.
+/// message can forge a pair or a line, or look like another.
 pub fn value(text: &str) -> Value<'_> {
     Value(text)
 }
@@ -93,7 +91,37 @@ pub struct Value<'a>(&'a str);
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\');
+        let is_plain = |c: char| !c.is_whitespace() && !is_control(c) && !matches!(c, '"' | '=' | '\\');
         if !self.0.is_empty() && self.0.chars().all(is_plain) { f.write_str(self.0) } else { write!(f, "{:?}", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_stands_as_it_is_and_everything_else_in_quotes() {
+        for (text, written) in [
+            ("plain", "plain"),
+            ("Grüße", "Grüße"),
+            ("O'Brien", "O'Brien"),
+            ("", r#""""#),
+            ("a b", r#""a b""#),
+            ("a=\"b\"\\", r#""a=\"b\"\\""#),
+            ("a\nb\u{1b}[31m", r#""a\nb\u{1b}[31m""#),
+            ("one\u{202e}owt", r#""one\u{202e}owt""#),
+            ("\u{200b}", r#""\u{200b}""#),
+        ] {
+            assert_eq!(value(text).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn no_character_that_changes_what_is_shown_stands_as_it_is() {
+        for c in (char::MIN..=char::MAX).filter(|c| is_control(*c)) {
+            let written = value(&format!("a{c}b")).to_string();
+            assert!(!written.contains(c) && written.len() > 4, "{written:?}");
+        }
     }
 }

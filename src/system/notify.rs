@@ -7,6 +7,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -27,9 +28,10 @@ pub fn reloading() {
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", now.unwrap_or_default()));
 }
 
-/// The program has begun to stop.
-pub fn stopping(status: &str) {
-    tell(&format!("STOPPING=1\nSTATUS={status}"));
+/// The program stops, and will have ended, or say so again, within the time: for so long the service manager is asked to wait, even
+/// beyond its own limit.
+pub fn stopping(status: &str, within: Duration) {
+    tell(&format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={}", within.as_micros()));
 }
 
 /// Another process is the service from now on. Only the one that was it so far is believed.

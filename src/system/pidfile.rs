@@ -30,7 +30,7 @@ impl PidFile {
             // its last owner may have removed it between our open and our lock
             if is_at(&file, &path) {
                 let mut pidfile = PidFile { path, file, is_ours: false };
-                pidfile.name(std::process::id())?;
+                pidfile.name()?;
                 return Ok(pidfile);
             }
         }
@@ -42,11 +42,11 @@ impl PidFile {
         Ok(PidFile { path, file: locked(File::from(descriptor))?, is_ours: false })
     }
 
-    /// The process that is the service from now on; the file is ours to remove if that is this process. The number is replaced
-    /// in one write: a reader finds the one or the other.
-    pub fn name(&mut self, pid: u32) -> io::Result<()> {
-        self.is_ours = pid == std::process::id();
-        let text = format!("{pid}\n");
+    /// This process is the service from now on, and the file is ours to remove. The number is replaced in one write: a reader finds
+    /// the one or the other.
+    pub fn name(&mut self) -> io::Result<()> {
+        self.is_ours = true;
+        let text = format!("{}\n", std::process::id());
         let length = self.file.metadata()?.len();
         // a longer text that was there ends in blank lines for a moment
         let padded = format!("{text:\n<width$}", width = usize::try_from(length.min(4096)).unwrap_or(0));
@@ -54,13 +54,9 @@ impl PidFile {
         self.file.set_len(text.len() as u64)
     }
 
-    /// The same for this process, where a predecessor may have written that already.
-    pub fn name_us(&mut self) -> io::Result<()> {
-        let mut there = [0; 16];
-        let count = self.file.read_at(&mut there, 0)?;
-        self.is_ours = true;
-        let ours = format!("{}\n", std::process::id());
-        if there.get(..count) == Some(ours.as_bytes()) { Ok(()) } else { self.name(std::process::id()) }
+    /// Another process has taken it over, and has written its number.
+    pub fn leave(&mut self) {
+        self.is_ours = false;
     }
 
     /// The file, to hand it over.

@@ -1,4 +1,4 @@
-//! The process: going to the background, giving up root, letting go of what only the start has needed. All of it is called by `main`,
+//! The process: leaving the one that has started it, giving up root, letting go of what only the start has needed. All of it is called by `main`,
 //! and only the fork has to come before all threads: the C library gives up root for every thread.
 
 use std::ffi::CString;
@@ -9,40 +9,72 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::SigSet;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
 use super::raw;
 pub use super::raw::{Code, ignore_file_size_signal};
 
-/// The child's end of a program that goes to the background.
-pub struct Background {
+/// Where nobody tells which descriptors are open, those below this are looked at.
+const PLAUSIBLE: i32 = 1024;
+
+/// The process that this one was forked from: it waits until we are ready.
+pub struct Parent {
     ready: File,
 }
 
-/// Forks. The parent does not return: it waits until the child is ready or has failed, and exits with the status that this
-/// deserves. The child goes on in a session of its own, still with the parent's standard error.
-pub fn to_background() -> io::Result<Background> {
-    let (wait, ready) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-    match raw::fork()? {
-        ForkResult::Child => {
-            unistd::setsid()?;
-            Ok(Background { ready: File::from(ready) })
-        }
-        ForkResult::Parent { child } => {
-            drop(ready);
-            let is_ready = matches!(File::from(wait).read(&mut [0]), Ok(1));
-            let status = match is_ready {
-                true => 0,
-                // the child has said why on the standard error that it shares with us
-                false => match waitpid(child, None) {
-                    Ok(WaitStatus::Exited(_, status)) if status != 0 => status,
-                    _ => 1,
-                },
-            };
-            std::process::exit(status);
+impl Parent {
+    /// Forks. The parent does not return: it waits until the child is ready or has failed, and exits with the status that this
+    /// deserves. The child goes on, still with the parent's standard error.
+    pub fn leave() -> io::Result<Parent> {
+        let (wait, ready) = unistd::pipe2(OFlag::O_CLOEXEC)?;
+        match raw::fork()? {
+            ForkResult::Child => Ok(Parent { ready: File::from(ready) }),
+            ForkResult::Parent { child } => {
+                drop(ready);
+                // it does nothing that a signal could harm
+                SigSet::all().thread_unblock()?;
+                let is_ready = matches!(File::from(wait).read(&mut [0]), Ok(1));
+                let status = match is_ready {
+                    true => 0,
+                    // the child has said why on the standard error that it shares with us
+                    false => match waitpid(child, None) {
+                        Ok(WaitStatus::Exited(_, status)) if status != 0 => status,
+                        // as a shell tells it
+                        Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+                        _ => 1,
+                    },
+                };
+                std::process::exit(status);
+            }
         }
     }
+
+    /// Lets it exit with 0. One that is gone already has been told by somebody else.
+    pub fn ready(mut self) {
+        let _ = self.ready.write_all(&[0]);
+    }
+}
+
+/// Takes this process out of the session that it was started in, and closes what it has inherited but standard input, output and error:
+/// somebody may wait for the end of a pipe. What systemd has passed is not meant.
+pub fn leave_session() -> io::Result<()> {
+    unistd::setsid()?;
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    match fs::read_dir("/proc/self/fd") {
+        Ok(open) => raw::close_inherited(open.flatten().filter_map(number).collect::<Vec<_>>()),
+        Err(_) => raw::close_inherited(3..PLAUSIBLE),
+    }
+    Ok(())
+}
+
+/// Lets go of the terminal.
+pub fn leave_terminal() -> io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    unistd::dup2_stdin(null.as_fd())?;
+    unistd::dup2_stdout(null.as_fd())?;
+    Ok(unistd::dup2_stderr(null.as_fd())?)
 }
 
 /// Lets go of the folder of the start, lest it cannot be unmounted.
@@ -50,44 +82,42 @@ pub fn leave_folder() -> io::Result<()> {
     Ok(unistd::chdir("/")?)
 }
 
-impl Background {
-    /// Everything is bound and running: lets go of the terminal and of the directory, and lets the parent exit with 0.
-    pub fn ready(mut self) -> io::Result<()> {
-        leave_folder()?;
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-        unistd::dup2_stdin(null.as_fd())?;
-        unistd::dup2_stdout(null.as_fd())?;
-        unistd::dup2_stderr(null.as_fd())?;
-        self.ready.write_all(&[0])
-    }
+/// Lets the system forget the children that have ended. For process 1, which does not wait for any of them.
+pub fn reap() {
+    let any = || waitpid(None, Some(WaitPidFlag::WNOHANG));
+    while !matches!(any(), Ok(WaitStatus::StillAlive) | Err(_)) {}
 }
 
 /// Whom to become after everything that needs root is done.
 #[derive(Debug)]
 pub struct Identity {
-    name: CString,
+    /// `None` for a number that no user has.
+    name: Option<CString>,
     uid: Uid,
     gid: Gid,
 }
 
 impl Identity {
-    /// Finds `USER` or `USER:GROUP`, by name or by number. The error is a sentence.
+    /// Finds `USER` or `USER:GROUP`, by name or by number. A number need not be a user's: in a container there may be no list of them. Its
+    /// group has the same number then, unless one is named. The error is a sentence.
     pub fn find(text: &str) -> Result<Identity, String> {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-        let found = match user.parse() {
-            Ok(uid) => User::from_uid(Uid::from_raw(uid)),
-            Err(_) => User::from_name(user),
+        let number = id(user);
+        let found = match number {
+            Some(uid) => User::from_uid(Uid::from_raw(uid)),
+            None => User::from_name(user),
         };
-        let found = found.ok().flatten().ok_or_else(|| format!("there is no user `{user}`"))?;
-        let gid = match group {
-            None => found.gid,
-            Some(name) => match name.parse() {
-                Ok(gid) => Gid::from_raw(gid),
-                Err(_) => Group::from_name(name).ok().flatten().ok_or_else(|| format!("there is no group `{name}`"))?.gid,
-            },
+        let (name, uid, own_gid) = match (found.ok().flatten(), number) {
+            (Some(found), _) => (CString::new(found.name).ok(), found.uid, found.gid),
+            (None, Some(number)) => (None, Uid::from_raw(number), Gid::from_raw(number)),
+            (None, None) => return Err(format!("there is no user `{user}`")),
         };
-        let name = CString::new(found.name).map_err(|_| format!("there is no user `{user}`"))?;
-        Ok(Identity { name, uid: found.uid, gid })
+        let gid = match (group, group.and_then(id)) {
+            (None, _) => own_gid,
+            (_, Some(gid)) => Gid::from_raw(gid),
+            (Some(name), None) => Group::from_name(name).ok().flatten().ok_or_else(|| format!("there is no group `{name}`"))?.gid,
+        };
+        Ok(Identity { name, uid, gid })
     }
 
     /// Gives the open file at a path to this user, so that it can still be opened after root is gone. A device stays whose it is,
@@ -111,9 +141,17 @@ impl Identity {
         if unistd::geteuid() == self.uid && unistd::getegid() == self.gid {
             return Ok(());
         }
-        unistd::initgroups(&self.name, self.gid)?;
+        match &self.name {
+            Some(name) => unistd::initgroups(name, self.gid)?,
+            None => unistd::setgroups(&[self.gid])?,
+        }
         unistd::setresgid(self.gid, self.gid, self.gid)?;
         unistd::setresuid(self.uid, self.uid, self.uid)?;
         Ok(())
     }
+}
+
+/// A number of a user or a group; not the one that stands for none (setresuid(2)), which would leave root what it is.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 use nix::unistd::ForkResult;
 
 /// recv(2) into memory that need not be initialised, and so is not touched before bytes arrive; never waits for them. Returns the
@@ -148,22 +148,31 @@ pub fn fork() -> io::Result<ForkResult> {
     Ok(unsafe { nix::unistd::fork() }?)
 }
 
-/// recvmsg(2): one packet with the descriptors that came with it, of which there may be eight. Zero bytes: the other side is gone.
-pub fn receive_packet(socket: BorrowedFd<'_>, space: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut rights = nix::cmsg_space!([RawFd; 8]);
+/// The most descriptors that [`receive_packet`] takes in; the kernel's own limit is 253 (unix(7)).
+pub const MAX_DESCRIPTORS: usize = 64;
+
+/// recvmsg(2): one packet with the descriptors that came with it, up to [`MAX_DESCRIPTORS`], and the process that has sent it, where
+/// the socket asks for that (SO_PASSCRED, unix(7)). Zero bytes: the other side is gone.
+pub fn receive_packet(socket: BorrowedFd<'_>, space: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>, Option<u32>)> {
+    let mut rights = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS], UnixCredentials);
     let mut parts = [io::IoSliceMut::new(space)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut rights), flags)?;
-    let mut descriptors = Vec::new();
+    let (mut descriptors, mut sender) = (Vec::new(), None);
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = part {
+        match part {
             // SAFETY: the kernel has just made these descriptors for this call, so nobody else knows them
-            descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+            ControlMessageOwned::ScmRights(numbers) => {
+                descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }))
+            }
+            // 0 is a process that cannot be seen from here
+            ControlMessageOwned::ScmCredentials(of) => sender = u32::try_from(of.pid()).ok().filter(|pid| *pid > 0),
+            _ => {}
         }
     }
     match message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
         true => Err(io::Error::new(io::ErrorKind::InvalidData, "a packet that is too large")),
-        false => Ok((message.bytes, descriptors)),
+        false => Ok((message.bytes, descriptors, sender)),
     }
 }
 
@@ -183,6 +192,19 @@ pub fn passed_descriptors(count: i32) -> io::Result<Vec<OwnedFd>> {
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     (3..count.saturating_add(3)).map(own).collect()
+}
+
+/// Closes those of these descriptors above standard error that have come through exec(2): whatever this program opens is marked to be
+/// closed there, and what it takes over from systemd is, too.
+pub fn close_inherited(numbers: impl IntoIterator<Item = RawFd>) {
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: fcntl reads a flag, and fails for a descriptor that is not open; what lacks the flag belongs to nothing in here
+        unsafe {
+            if libc::fcntl(number, libc::F_GETFD) == 0 {
+                libc::close(number);
+            }
+        }
+    }
 }
 
 /// In the place of libgcc's function of this name, by which only std walks a stack, to print it: the line of a panic in the log says

@@ -4,6 +4,9 @@
 //! names that nobody reads, and are on the disk before anything is renamed; then the copy becomes `NAME.bak`; then the new file
 //! becomes `NAME`, in the one step that counts. Killed before that step, `NAME` is the old file; killed behind it, the new one;
 //! at no moment is there none. The most that stays is a file `.NAME.PROCESS.NUMBER.new`, which can be deleted.
+//!
+//! A file that is a mount point, as one that a container gets from outside, has a name that nobody can give to another file. It is
+//! written in place, when its backup is on the disk; killed meanwhile, `NAME` has a part of the new contents, and the backup the old.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -29,14 +32,31 @@ pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let backup = Temporary::write(folder, name, &previous, &old)?;
     let replacement = Temporary::write(folder, name, contents, &old)?;
     backup.rename(&with_suffix(path, ".bak"))?;
-    replacement.rename(path)?;
-    match directory.sync_all() {
+    let renamed = replacement.rename(path);
+    let synced = match directory.sync_all() {
         // some file systems know no such thing for a directory
-        Err(error) if error.kind() != ErrorKind::InvalidInput => {
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    };
+    match (renamed, synced) {
+        (Err(error), Ok(())) if error.kind() == ErrorKind::ResourceBusy => {
+            // of a failure, as much as can be is taken back
+            overwrite(path, contents).inspect_err(|_| drop(overwrite(path, &previous)))
+        }
+        (Ok(()), Err(error)) => {
             Err(failed("the new file is in its place, but may be lost if the power fails: cannot sync", folder, error))
         }
-        _ => Ok(()),
+        (renamed, _) => renamed,
     }
+}
+
+/// Writes into the file that is there.
+fn overwrite(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let failed = |error| failed("cannot write into", path, error);
+    let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+    file.write_all(contents).map_err(failed)?;
+    file.set_len(contents.len() as u64).map_err(failed)?;
+    file.sync_all().map_err(failed)
 }
 
 /// The step, the file, the reason.
@@ -277,6 +297,25 @@ mod tests {
             assert_eq!(error.to_string(), format!("cannot replace {}: it is not a regular file", path.display()));
         }
         assert_eq!(folder.names(), [""; 0]);
+    }
+
+    /// A container that gets one file from outside has it so, and no other file can be given the name of such a one (EBUSY).
+    #[test]
+    fn a_file_that_is_a_mount_point_is_written_in_place_beside_its_backup() {
+        let (outside, file) = Folder::with(b"much longer than what comes after it");
+        let (folder, there) = Folder::with(b"");
+        let mount = |program: &str, arguments: &[&Path]| {
+            Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+        };
+        if !nix::unistd::geteuid().is_root() || !mount("mount", &[Path::new("--bind"), &file, &there]) {
+            return eprintln!("skipped: only root may mount a file here");
+        }
+        let replaced = [&b"two"[..], b"three"].map(|contents| replace_file(&there, contents));
+        let (backup, names) = (fs::read(folder.0.join("a.xml.bak")), folder.names());
+        assert!(mount("umount", &[&there]));
+        assert!(replaced.iter().all(Result::is_ok), "{replaced:?}");
+        assert_eq!((fs::read(&file).unwrap(), backup.unwrap()), (b"three".to_vec(), b"two".to_vec()));
+        assert_eq!((names, outside.names()), (vec!["a.xml".into(), "a.xml.bak".into()], vec!["a.xml".into()]));
     }
 
     #[test]

@@ -168,6 +168,14 @@ pub fn is_gone(stream: &TcpStream) -> bool {
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
 }
 
+/// Whether the other side has ended its stream or reset the connection, though what it sent before may not be read yet.
+pub fn has_left(stream: &TcpStream) -> bool {
+    // poll(2); nix does not know it
+    let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut polled = [PollFd::new(stream.as_fd(), end)];
+    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+}
+
 /// Whether there is anything to be read at once: bytes, the end of the stream, or an error.
 pub fn is_readable(stream: &TcpStream) -> bool {
     let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];

@@ -5,12 +5,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
 use super::channel::Channel;
@@ -22,6 +24,8 @@ const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
 
 /// How often a process that is about to end is looked at.
 const END_LOOK: Duration = Duration::from_millis(5);
+/// How long one may take to end that has nothing more to do, or that was killed.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// How this program was started: what is at that path later is its successor. A symbolic link is followed anew.
 #[derive(Debug)]
@@ -59,11 +63,14 @@ impl Origin {
         (is_of_systemd && !notify::is_wanted()).then_some("systemd would take this for the end of the service: use Type=notify")
     }
 
-    /// Starts the program that is there now.
-    pub fn start(&self) -> io::Result<Successor> {
+    /// Starts the program that is there now, in a process group of its own: it forks, and both of its processes must be found. It has
+    /// what `first` says to it even if this process ends in the next moment.
+    pub fn start(&self, first: impl FnOnce(&Channel) -> io::Result<()>) -> io::Result<Successor> {
         let (channel, theirs) = Channel::pair()?;
+        first(&channel)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).current_dir(&self.folder).stdin(theirs).env(VARIABLE, std::process::id().to_string());
+        command.args(&self.arguments).current_dir(&self.folder).stdin(theirs).process_group(0);
+        command.env(VARIABLE, std::process::id().to_string());
         for only_ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(only_ours);
         }
@@ -72,7 +79,10 @@ impl Origin {
     }
 }
 
-/// The process that is to take over; ended and waited for when this is dropped before [`Successor::release`].
+/// The program that is to take over; ended and waited for when this is dropped before [`Successor::release`].
+///
+/// The process that was started forks and waits until the other one serves; then it ends, so that process 1, or whoever adopts orphans
+/// here, becomes the parent of the one that serves. A service manager looks after none but its own children.
 pub struct Successor {
     /// How to talk to it.
     pub channel: Channel,
@@ -81,23 +91,20 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Its process id.
+    /// Its process id: that of the process that speaks.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.channel.speaker().unwrap_or(self.child.id())
     }
 
     /// Ends it, if it does not end by itself within the time, and tells how it ended. It is gone when this returns.
     pub fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(END_LOOK);
-        }
-        // an ended child stays ours until it is waited for, so this never meets another process of the same number
-        let _ = self.child.kill();
-        self.child.wait()
+        self.await_child(patience);
+        // an ended child stays ours until it is waited for, so this never meets another group of the same number
+        let _ = killpg(self.child_id(), Signal::SIGKILL);
+        let status = self.child.wait();
+        // the other process cannot be waited for: when it lets go of its end, it has let go of all that it had
+        while let Ok(Some(_)) = self.channel.receive(LAST_STEPS) {}
+        status
     }
 
     /// Passes a signal on, if it is still there.
@@ -106,14 +113,34 @@ impl Successor {
         let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), signal));
     }
 
+    /// Waits until the process that serves, if it has forked, is not our child any more.
+    pub fn await_fork(&self) {
+        if self.pid() != self.child.id() {
+            self.await_child(LAST_STEPS);
+        }
+    }
+
     /// It has taken over: it lives on when this is dropped.
     pub fn release(&mut self) {
         self.is_free = true;
+        if self.pid() != self.child.id() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 
-    /// Lets the system forget it if it has ended: as long as we live it is our child, and nobody else may ask.
-    pub fn reap(&mut self) {
-        let _ = self.child.try_wait();
+    fn child_id(&self) -> Pid {
+        // the system's process ids are of this type
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Waits until the process that was started has ended, for so long at most, and lets the system remember it.
+    fn await_child(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while Instant::now() < deadline && waitid(Id::Pid(self.child_id()), look) == Ok(WaitStatus::StillAlive) {
+            thread::sleep(END_LOOK);
+        }
     }
 }
 
@@ -125,11 +152,15 @@ impl Drop for Successor {
     }
 }
 
-/// The way to the process that has started this one to be its successor, if one has. To be called once, at the start.
+/// The way to the process that has started this one to be its successor, if one has; it may be dead by now. To be called once, at
+/// the start.
 pub fn predecessor() -> Option<io::Result<Channel>> {
     let parent = env::var(VARIABLE).ok()?;
-    // the variable of somebody else's successor, inherited by accident, means nothing
-    (parent == getppid().to_string()).then(Channel::from_stdin)
+    match Channel::from_stdin() {
+        // the variable of somebody else's successor, inherited by accident, means nothing
+        Err(_) if parent != getppid().to_string() => None,
+        channel => Some(channel),
+    }
 }
 
 /// How often the pid file is looked at.

@@ -101,7 +101,7 @@ impl Kept {
     ) -> Result<Option<Outcome>, Ending> {
         loop {
             // before the host is judged by its end: a client that has just come may have spoken meanwhile
-            if self.bytes.is_empty() && self.receive(client, space)? {
+            if self.has_heard_nothing() && self.receive(client, space)? {
                 self.last_byte = Instant::now();
             }
             match self.send(server) {
@@ -126,8 +126,8 @@ impl Kept {
                     continue;
                 }
                 Ok(false) => {}
-                // what it said is for the host
-                Err(Ending::ClientGone) if !self.bytes.is_empty() => return Ok(Some(Outcome::ClientLost)),
+                // what it said is for the host, be it the end alone
+                Err(Ending::ClientGone) if !self.has_heard_nothing() => return Ok(Some(Outcome::ClientLost)),
                 Err(ending) => return Err(ending),
             }
             return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
@@ -155,7 +155,11 @@ impl Kept {
 
     /// Reads from the client if it has said nothing yet.
     pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), Ending> {
-        if self.bytes.is_empty() && !self.is_all { self.receive(client, space).map(drop) } else { Ok(()) }
+        if self.has_heard_nothing() { self.receive(client, space).map(drop) } else { Ok(()) }
+    }
+
+    fn has_heard_nothing(&self) -> bool {
+        self.bytes.is_empty() && !self.is_all
     }
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether

@@ -18,6 +18,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 pub use drain::IDLE as DRAIN_IDLE;
 pub use listener::{DESCRIPTORS as LISTENER_DESCRIPTORS, Listener, bind, bind_beside, open};
 pub use manager::{PROBES_AT_ONCE, start as start_manager};
+pub use report::groups as report_groups;
 pub use resolver::{MOST_ADDRESSES, look_up_all, start as start_resolver};
 
 use crate::relay::pool::Pool;

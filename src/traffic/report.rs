@@ -1,10 +1,12 @@
-//! The log lines of host state changes: one wording for sessions, manager and resolver.
+//! The log lines of hosts and groups that go and come: one wording for sessions, manager, resolver and `daemon`.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{Director, Group, Host, Reason, Service};
+use log::Level;
+
+use crate::state::{Director, Group, Host, Reason, Service, Standing};
 use crate::system::logging::{Tenths, value};
 
 /// A host with the place it has in the configuration, as the log names it.
@@ -27,9 +29,24 @@ pub enum By {
     Resolver,
 }
 
+/// Tells of every group that has no host any more or has one again, whatever has brought that about.
+pub fn groups(director: &Director) {
+    director.groups().iter().for_each(|(service, group)| self::group(service, group));
+}
+
+fn group(service: &Service, group: &Arc<Group>) {
+    let Some(standing) = group.turn(service.is_enabled(group)) else { return };
+    let (level, state) = match standing {
+        Standing::Up => (Level::Info, "up"),
+        Standing::Down => (Level::Warn, "down"),
+        Standing::NoHost => (Level::Error, "down"),
+    };
+    log::log!(level, "group service={} group={} state={state}", value(service.name()), value(group.name()));
+}
+
 /// A host went down, as `by` has found; says too when it was the last of its group. Sessions that wait for its first answer learn
 /// of it.
-pub fn host_down(director: &Director, by: By, (service, group, host): (&Service, &Group, &Arc<Host>), reason: Reason) {
+pub fn host_down(director: &Director, by: By, (service, group, host): (&Service, &Arc<Group>, &Arc<Host>), reason: Reason) {
     let mut what = format!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
     let by = match by {
         By::Session(id) => {
@@ -41,20 +58,16 @@ pub fn host_down(director: &Director, by: By, (service, group, host): (&Service,
     log::warn!("{what}");
     director.events.note(by, what);
     director.waiting.wake(host);
-    if !group.hosts().iter().any(|other| other.is_up()) {
-        log::warn!("group service={} group={} state=down", value(service.name()), value(group.name()));
-    }
+    self::group(service, group);
 }
 
 /// A host is back; says too when it is the first of its group.
-pub fn host_up(director: &Director, (service, group, host): (&Service, &Group, &Host), after: Duration) {
+pub fn host_up(director: &Director, (service, group, host): (&Service, &Arc<Group>, &Host), after: Duration) {
     let seconds = Tenths((after.as_millis() + 50) / 100);
     let what = format!("host {} state=up after={seconds}s", Named(service, group, host));
     log::info!("{what}");
     director.events.note("manager", what);
-    if group.hosts().iter().filter(|other| other.is_up()).count() == 1 {
-        log::info!("group service={} group={} state=up", value(service.name()), value(group.name()));
-    }
+    self::group(service, group);
 }
 
 /// A drain is over: how many sessions it had to end.

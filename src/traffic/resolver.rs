@@ -36,18 +36,15 @@ const LOOK_UP_STACK: usize = 256 * 1024;
 /// What a look-up found.
 type Found = (String, io::Result<Vec<SocketAddr>>);
 
-/// Starts the thread, and waits at most `patience` for the first answers if there is a name. `wake` wakes the manager; the thread
-/// ends within a second after the sender of `stop` is gone.
-pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>, patience: Duration) -> io::Result<()> {
+/// Starts the thread. `wake` wakes the manager; the thread ends within a second after the sender of `stop` is gone. What it returns
+/// tells when there is an answer for every name; `None` when there is no name.
+pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>) -> io::Result<Option<Receiver<()>>> {
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
     let (tell, told) = unbounded();
     let mut resolver = Resolver { director, wake, looked_up: HashMap::new(), running: 0, tell, told };
     thread::start("resolver", thread::LARGE, move || resolver.live(&stop, &ready))?;
-    if has_names {
-        let _ = is_ready.recv_timeout(patience);
-    }
-    Ok(())
+    Ok(has_names.then_some(is_ready))
 }
 
 /// Looks several names up at once, and takes what has been found when `patience` is over.

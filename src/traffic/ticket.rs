@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use nix::errno::Errno;
 
 use crate::relay::End;
@@ -157,6 +158,14 @@ impl Ticket {
         }
     }
 
+    /// A client that was not served is worth a warning, unless it has left by itself.
+    fn level(&self, fate: Fate) -> Level {
+        match (fate, self.ending()) {
+            (Fate::Served, _) | (_, Ending::ClientGone) => Level::Info,
+            (Fate::Unserved, _) => Level::Warn,
+        }
+    }
+
     fn write_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.server, self.failed.last()) {
             (Some((host, server)), _) => write!(f, " host={} server={server}", value(host.name())),
@@ -177,8 +186,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.service.count(if self.server.is_some() { Fate::Served } else { Fate::Unserved });
-        log::info!("{self}");
+        let fate = if self.server.is_some() { Fate::Served } else { Fate::Unserved };
+        self.service.count(fate);
+        log::log!(self.level(fate), "{self}");
     }
 }
 

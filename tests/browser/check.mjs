@@ -71,8 +71,8 @@ const use = async (browser, { at, ports }, hosts, javaScriptEnabled) => {
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => complaints.push(message.text()));
-  // the script looks every second then, and a browser without it has its own way
-  assert.equal((await page.goto(`${at}/running?refresh=1`)).status(), 200);
+  // the script looks every two seconds then, and a browser without it has its own way
+  assert.equal((await page.goto(`${at}/running?refresh=2`)).status(), 200);
   const headline = (text) => page.locator('h1', { hasText: text }).waitFor();
   const web = page.getByRole('region', { name: 'web', exact: true });
   const row = (name) => web.locator('tr', { has: page.getByRole('rowheader', { name, exact: true }) });
@@ -80,7 +80,7 @@ const use = async (browser, { at, ports }, hosts, javaScriptEnabled) => {
   const button = (name) => web.getByRole('button', { name, exact: true });
   const open = (text) => web.locator('summary', { hasText: text }).click();
   // the page of a change is another one, which refreshes itself with the script alone
-  const back = () => page.goto(`${at}/running?refresh=1`);
+  const back = () => page.goto(`${at}/running?refresh=2`);
   await headline('All is well');
   step('logged in, and all is well');
 

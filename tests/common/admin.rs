@@ -144,11 +144,25 @@ impl Desk {
 
 /// The whole answer of a running program's admin pages to a GET by the user `full`.
 pub fn get(admin: SocketAddr, url: &str) -> String {
+    get_as(Who::Full, admin, url)
+}
+
+/// The same by anybody.
+pub fn get_as(who: Who, admin: SocketAddr, url: &str) -> String {
     let mut stream = super::connect(admin);
-    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\n\r\n").unwrap();
+    let login = authorization(who).map(|login| format!("Authorization: {login}\r\n")).unwrap_or_default();
+    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\n{login}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+fn authorization(who: Who) -> Option<String> {
+    match who {
+        Who::Full => Some("Basic ZnVsbDpzZWNyZXQ=".to_owned()),
+        Who::ReadOnly => Some("Basic cm86c2VjcmV0".to_owned()),
+        Who::Nobody => None,
+    }
 }
 
 /// A get of a URL, encoded as usual.
@@ -158,11 +172,7 @@ pub fn request(who: Who, url: &str) -> Request {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (decoded(name), decoded(value))
     };
-    let authorization = match who {
-        Who::Full => Some("Basic ZnVsbDpzZWNyZXQ=".to_owned()),
-        Who::ReadOnly => Some("Basic cm86c2VjcmV0".to_owned()),
-        Who::Nobody => None,
-    };
+    let authorization = authorization(who);
     let query = query.split('&').filter(|text| !text.is_empty()).map(pair).collect();
     let host = Some("127.0.0.1:7001".to_owned());
     Request { path: decoded(path), query, authorization, host, client: "127.0.0.1".to_owned(), ..Request::default() }

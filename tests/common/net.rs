@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
@@ -69,7 +70,8 @@ impl Network {
         assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Lays a line to another one: the ends are called `name` in both, and have these addresses.
+    /// Lays a line to another one: the ends are called `name` in both, and have these addresses. A packet that is sent too early is
+    /// lost, and with a SYN a second: it works when this returns.
     pub fn link(&self, name: &str, here: &str, other: &Network, there: &str) {
         let path = format!("/proc/{}/fd/{}", std::process::id(), other.0.as_raw_fd());
         self.ip(&format!("link add {name} type veth peer name {name} netns {path}"));
@@ -77,6 +79,11 @@ impl Network {
             network.ip(&format!("addr add {address} dev {name}"));
             network.ip(&format!("link set {name} up"));
         }
+        let there: Ipv4Addr = there.split('/').next().unwrap().parse().unwrap();
+        until("the line works", || {
+            let tried = self.run(|| TcpStream::connect_timeout(&(there, 9).into(), Duration::from_millis(200)));
+            tried.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -153,17 +153,23 @@ impl Drop for Replaceable {
 pub struct Load {
     served: AtomicUsize,
     failed: AtomicUsize,
+    /// Of those that were connected.
+    reset: AtomicUsize,
     is_over: AtomicBool,
 }
 
+/// How many clients there are at a time.
+pub const CLIENTS: usize = 2;
+
 impl Load {
-    /// Two clients at a time, to an echo, until the [`Load::guard`] goes; they leave something of the machine to other tests.
+    /// [`CLIENTS`] at a time, to an echo, until the [`Load::guard`] goes; they leave something of the machine to other tests.
     pub fn run<'a>(&'a self, scope: &'a Scope<'a, '_>, address: SocketAddr) {
-        for _ in 0..2 {
+        for _ in 0..CLIENTS {
             scope.spawn(move || {
                 while !self.is_over.load(SeqCst) {
                     match short_session(address) {
                         Ok(()) => self.served.fetch_add(1, SeqCst),
+                        Err(e) if e.kind() == ErrorKind::ConnectionReset => self.reset.fetch_add(1, SeqCst),
                         Err(e) => {
                             eprintln!("a client failed: {e}");
                             self.failed.fetch_add(1, SeqCst)
@@ -177,9 +183,16 @@ impl Load {
 
     /// Waits for some more clients, and fails the test if any was not served.
     pub fn check(&self) {
+        self.check_but(0);
+    }
+
+    /// The same where a process has died, with so many of their sessions at most; whoever came later was served.
+    pub fn check_but(&self, reset: usize) {
         let before = self.served.load(SeqCst);
         until("more clients are served", || self.served.load(SeqCst) > before + 4 || self.failed.load(SeqCst) > 0);
         assert_eq!(self.failed.load(SeqCst), 0, "of {}", self.served.load(SeqCst));
+        let found = self.reset.swap(0, SeqCst);
+        assert!(found <= reset, "{found} sessions were reset, {reset} may be");
     }
 
     /// Lets the clients go home when it is dropped, so that a test that fails ends.

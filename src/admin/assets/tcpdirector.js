@@ -7,7 +7,7 @@
   const pause = document.getElementById('pause');
   if (!main || !main.dataset.shape || !pause) return;
   const every = 1000 * (Number(main.dataset.every) || 5);
-  let paused = false;
+  let paused = main.dataset.every === '0';
   let failed = false;
 
   const say = (text) => { document.getElementById('spoken').textContent = text; };
@@ -96,10 +96,15 @@
   const message = document.getElementById('message');
   if (message) setTimeout(() => say(message.textContent), 300);
   pause.hidden = false;
+  const tellPause = () => {
+    pause.textContent = paused ? 'Go on' : 'Pause';
+    if (paused) tell('Paused');
+  };
+  tellPause();
   pause.addEventListener('click', () => {
     paused = !paused;
-    pause.textContent = paused ? 'Go on' : 'Pause';
-    if (paused) tell('Paused'); else refresh();
+    tellPause();
+    if (!paused) refresh();
   });
   document.addEventListener('visibilitychange', refresh);
   setTimeout(loop, every);

@@ -82,6 +82,7 @@ fn find_group<'a>(config: &'a mut Config, service: &str, name: &str) -> Result<&
 }
 
 fn find_host<'a>(config: &'a mut Config, service: &str, group: &str, key: &HostKey) -> Result<&'a mut HostConfig> {
-    let found = find_group(config, service, group)?.hosts.iter_mut().find(|host| key.fits(&host.name, &host.address));
-    found.ok_or_else(|| Refusal::NotFound(format!("there is no host `{key}` in group `{group}`")))
+    let hosts = &mut find_group(config, service, group)?.hosts;
+    let at = key.position(hosts.iter().map(|host| (host.name.as_str(), &host.address)));
+    at.and_then(|at| hosts.get_mut(at)).ok_or_else(|| Refusal::NotFound(format!("there is no host `{key}` in group `{group}`")))
 }
