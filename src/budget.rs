@@ -1,13 +1,14 @@
-//! What a configuration may cost at most: threads, descriptors, stacks, memory; and whether this machine can give it.
+//! What a configuration may cost at most: threads, descriptors, address space, memory; and whether this machine can give it.
 //!
 //! `main` prints it for `-t`; the daemon takes the pool's limits from it and refuses to start with a budget that cannot fit.
 
 use std::fmt;
 
 use crate::admin::{self, Cost};
-use crate::config::{Config, Place};
-use crate::relay::pool::{self, BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
+use crate::config::{Config, Place, PoolConfig};
+use crate::relay::pool::{self, BUFFER, HAND_BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK};
 use crate::system::limits::Limits;
+use crate::system::thread;
 use crate::traffic::{LISTENER_DESCRIPTORS, MOST_ADDRESSES, PROBES_AT_ONCE};
 
 /// Most threads of the pool where the configuration does not say. They never wait for a socket, so one for each processor is enough,
@@ -28,19 +29,25 @@ const THREAD: usize = 2 * BUFFER + 32 * 1024;
 const SESSION: usize = 2 * 1024 + 2 * LEAST;
 /// What the kernel needs for a pipe, without the bytes in it.
 const PIPE: usize = 16 * 1024;
+/// Memory to plan with where nobody says how much, and a control group may have a limit that cannot be seen.
+const LITTLE: u64 = 64 << 20;
+/// Address space of a thread beside its stack: guard pages, and the stack for its signals.
+const THREAD_SPACE: usize = 32 * 1024;
+/// Address space of our own: the large stacks of the manager, the resolver, a reload and what waits for its confirmation; sixteen
+/// look-ups of names with the libraries that they load; a file that is read.
+const OWN_SPACE: u64 = 20 << 20;
 
 /// The largest pipe that is of use: what the kernel allows to everybody.
 const LARGEST: usize = 1 << 20;
 
 /// The most that the program will use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     /// The limits that the pool will keep.
     pub pool: pool::Limits,
     listeners: usize,
-    has_admin: bool,
-    /// What one password check may take.
-    password: Cost,
+    /// What one password check may take; `None` without an admin side.
+    password: Option<Cost>,
     /// Bytes of memory for each session: more where clients are kept for replay.
     session: usize,
     /// Bytes of memory for all of it.
@@ -56,31 +63,43 @@ impl Budget {
         // a name may stand for an IPv4 and an IPv6 address
         let listeners = listens.map(|listen| if matches!(listen.place, Place::Name(_)) { 2 } else { 1 }).sum();
         let replay = config.services.iter().filter_map(|service| service.replay).max().map_or(0, usize::from);
-        let asked = config.pool;
-        let memory = asked.memory.map_or(machine.memory / 2, Into::into);
+        let asked = &config.pool;
+        let threads = asked.threads.map_or((machine.cores + 1).clamp(2, DEFAULT_THREADS), Into::into);
+        let password = config.admin.as_ref().map(|_| password(config, &machine));
+        let pool = pool::Limits { threads, pollers: 1, sessions: 0, queue: 0, pipes: 0, pipe_size: 0, held: 0 };
+        let mut budget = Budget { pool, listeners, password, session: SESSION + replay, memory: 0, machine };
+        budget.memory = asked.memory.map_or_else(|| budget.usual_memory(), Into::into);
+        budget.divide(asked);
+        let misfits = budget.misfits();
+        if misfits.is_empty() { Ok(budget) } else { Err(misfits.join("; ")) }
+    }
+
+    /// The memory to plan with where the configuration does not say: half of what there is, as far as the address space has room.
+    fn usual_memory(&self) -> u64 {
+        let half = self.machine.memory / 2;
+        let half = if self.machine.is_memory_hidden { half.min(LITTLE) } else { half };
+        half.min(self.machine.address_space.saturating_sub(self.fixed_space()) / 3 * 2)
+    }
+
+    /// Divides the memory among what the pool needs, as far as the configuration leaves that open.
+    fn divide(&mut self, asked: &PoolConfig) {
+        let (memory, machine) = (self.memory, &self.machine);
         // no more than a share of the memory or of the descriptors, and one at least
         let within = |most: usize, share: u64| most.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
-        let threads = within((machine.cores + 1).clamp(2, DEFAULT_THREADS), memory / 4 / THREAD as u64);
+        let threads = asked.threads.map_or_else(|| within(self.pool.threads, memory / 4 / THREAD as u64), Into::into);
         let pipes = within(DEFAULT_PIPES, (memory / 16 / (PIPE + PIPE_SIZE) as u64).min(machine.descriptors / 64));
-        let pipe_size = within(LARGEST, memory / 16 / pipes as u64).max(PIPE_SIZE);
-        let queue = within(DEFAULT_QUEUE, (memory / 16 / (SESSION + replay) as u64).min(machine.descriptors / 64));
-        let threads = asked.threads.map_or(threads, Into::into);
-        let pool = pool::Limits {
+        let queue = within(DEFAULT_QUEUE, (memory / 16 / self.session as u64).min(machine.descriptors / 64));
+        self.pool = pool::Limits {
             threads,
             pollers: machine.cores.clamp(1, MOST_POLLERS).min(threads.saturating_sub(1).max(1)),
             sessions: 0,
             queue: asked.queue.map_or(queue, Into::into),
             pipes,
-            pipe_size,
+            pipe_size: within(LARGEST, memory / 16 / pipes as u64).max(PIPE_SIZE),
             held: 0,
         };
-        let has_admin = config.admin.is_some();
-        let password = password(config, &machine);
-        let mut budget = Budget { pool, listeners, has_admin, password, session: SESSION + replay, memory, machine };
-        budget.pool.sessions = asked.sessions.map_or_else(|| budget.room_for_sessions(), Into::into);
-        budget.pool.held = usize::try_from(memory.saturating_sub(budget.needed())).unwrap_or(usize::MAX);
-        let misfits = budget.misfits();
-        if misfits.is_empty() { Ok(budget) } else { Err(misfits.join("; ")) }
+        self.pool.sessions = asked.sessions.map_or_else(|| self.room_for_sessions(), Into::into);
+        self.pool.held = usize::try_from(memory.saturating_sub(self.needed())).unwrap_or(usize::MAX);
     }
 
     /// As many sessions as the descriptors, and half of the memory, allow beside everything else; one at least. The other half is
@@ -95,7 +114,7 @@ impl Budget {
         let checks = [
             ("threads", self.threads(), self.machine.threads),
             ("descriptors", self.descriptors(), self.machine.descriptors),
-            ("bytes of address space for stacks", self.stack_bytes(), self.machine.address_space),
+            ("bytes of address space", self.space(), self.machine.address_space),
             ("bytes of memory", self.memory.max(self.needed()), self.machine.memory),
         ];
         let misfit = |(what, needed, allowed): &(&str, u64, u64)| {
@@ -108,15 +127,20 @@ impl Budget {
         misfits
     }
 
+    /// What could not be read or had, in words, and what is assumed instead.
+    pub fn doubts(&self) -> impl Iterator<Item = &str> {
+        self.machine.doubts.iter().map(String::as_str)
+    }
+
     /// Most threads of the process.
     pub fn threads(&self) -> u64 {
-        let admin = if self.has_admin { admin::THREADS } else { 0 };
+        let admin = if self.password.is_some() { admin::THREADS } else { 0 };
         (self.pool.threads + self.listeners + OWN_THREADS + admin) as u64
     }
 
     /// Most open descriptors: two for each session and each pipe, one for each client that waits or is being handed over, and ours.
     pub fn descriptors(&self) -> u64 {
-        let admin = if self.has_admin { admin::DESCRIPTORS } else { 0 };
+        let admin = if self.password.is_some() { admin::DESCRIPTORS } else { 0 };
         let ours = LISTENER_DESCRIPTORS * self.listeners
             + PROBES_AT_ONCE
             + MOST_ADDRESSES
@@ -127,9 +151,18 @@ impl Budget {
         2 * (self.pool.sessions as u64 + self.pool.pipes as u64) + self.pool.queue as u64 + ours as u64
     }
 
-    /// Address space for the pool's stacks.
-    pub fn stack_bytes(&self) -> u64 {
-        self.pool.threads as u64 * STACK as u64
+    /// Most bytes of address space. The allocator needs half as much again as is in use: what is freed out of turn leaves gaps.
+    pub fn space(&self) -> u64 {
+        self.fixed_space().saturating_add(self.memory.saturating_add(self.memory / 2))
+    }
+
+    /// Address space that does not depend on the memory for sessions.
+    fn fixed_space(&self) -> u64 {
+        let pool = self.pool.threads * (STACK + THREAD_SPACE);
+        let listeners = self.listeners * (HAND_BUFFER + thread::SMALL + THREAD_SPACE);
+        let admin = admin::SPACE + admin::THREADS * THREAD_SPACE;
+        let admin = self.password.map_or(0, |password| password.memory + admin as u64);
+        self.machine.image + OWN_SPACE + (pool + listeners) as u64 + admin
     }
 
     /// Memory for all sessions, the threads that carry them, and the pipes, without what may be held beyond the least.
@@ -147,18 +180,20 @@ impl fmt::Display for Budget {
         writeln!(f, "sessions     {} at once, {} waiting", self.pool.sessions, self.pool.queue)?;
         writeln!(f, "threads      {} ({})", self.threads(), allowed(self.machine.threads))?;
         writeln!(f, "descriptors  {} ({})", self.descriptors(), allowed(self.machine.descriptors))?;
-        writeln!(f, "stacks       {} bytes of address space, used as far as touched", self.stack_bytes())?;
+        writeln!(f, "space        {} bytes of address space at most ({})", self.space(), allowed(self.machine.address_space))?;
         writeln!(f, "memory       {} bytes at most ({})", self.memory, allowed(self.machine.memory))?;
         write!(f, "             {} for sessions and threads, {} for slow readers", self.needed(), self.pool.held)?;
-        if self.has_admin { write!(f, "\npasswords    {}", self.password) } else { Ok(()) }
+        self.password.iter().try_for_each(|password| write!(f, "\npasswords    {password}"))?;
+        self.doubts().try_for_each(|doubt| write!(f, "\ndoubt        {doubt}"))
     }
 }
 
 /// What one password check may take: half of the memory that is not for sessions, and a quarter of the address space, as far as
 /// [`Cost::limit`] goes.
 pub fn password(config: &Config, machine: &Limits) -> Cost {
-    let sessions = config.pool.memory.map_or(machine.memory / 2, Into::into);
-    Cost::limit((machine.memory.saturating_sub(sessions) / 2).min(machine.address_space / 4))
+    let memory = if machine.is_memory_hidden { machine.memory.min(2 * LITTLE) } else { machine.memory };
+    let sessions = config.pool.memory.map_or(memory / 2, Into::into);
+    Cost::limit((memory.saturating_sub(sessions) / 2).min(machine.address_space / 4))
 }
 
 /// The users whose hashes take more than that, and what: one line each.
@@ -174,7 +209,16 @@ mod tests {
     use super::*;
     use crate::config::read;
 
-    const BOX: Limits = Limits { descriptors: 20_000, threads: 10_000, memory: 8 << 30, address_space: u64::MAX, cores: 2 };
+    const BOX: Limits = Limits {
+        descriptors: 20_000,
+        threads: 10_000,
+        memory: 8 << 30,
+        is_memory_hidden: false,
+        address_space: u64::MAX,
+        image: 5 << 20,
+        cores: 2,
+        doubts: Vec::new(),
+    };
 
     fn budget(pool: &str, machine: Limits) -> Result<Budget, String> {
         let xml = format!(
@@ -212,12 +256,12 @@ mod tests {
             );
             read::parse(Path::new("a.xml"), xml.as_bytes()).unwrap()
         };
-        let small = Limits { memory: 64 << 20, ..BOX };
+        let small = || Limits { memory: 64 << 20, ..BOX };
         for (pool, machine, memory, refused) in [
             ("", BOX, 64 << 20, &["bob"][..]),
-            ("", small, 16 << 20, &["bob"]),
-            ("<pool memory='8M'/>", small, 28 << 20, &["bob"]),
-            ("<pool memory='60M'/>", small, 2 << 20, &["ann", "bob"]),
+            ("", small(), 16 << 20, &["bob"]),
+            ("<pool memory='8M'/>", small(), 28 << 20, &["bob"]),
+            ("<pool memory='60M'/>", small(), 2 << 20, &["ann", "bob"]),
             ("", Limits { address_space: 60 << 20, ..BOX }, 15 << 20, &["ann", "bob"]),
         ] {
             let config = config(pool);
@@ -226,6 +270,24 @@ mod tests {
             assert_eq!(lines.len(), refused.len(), "{lines:?}");
             assert!(lines.iter().zip(refused).all(|(line, user)| line.contains(&format!("user `{user}`"))), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_is_chosen_fits_an_address_space_that_is_limited_and_what_is_asked_for_is_refused_when_it_does_not() {
+        for kilobytes in [60_000, 100_000, 150_000] {
+            let machine = || Limits { address_space: kilobytes * 1024, ..BOX };
+            let given = budget("", machine()).unwrap();
+            assert!(given.space() <= kilobytes * 1024 && given.pool.sessions > 1000, "{given}");
+            assert!(budget("<pool memory='100M'/>", machine()).is_err_and(|e| e.contains("bytes of address space, and")));
+        }
+    }
+
+    #[test]
+    fn little_is_planned_with_where_a_limit_may_be_hidden_unless_more_is_asked_for() {
+        let machine = || Limits { is_memory_hidden: true, ..BOX };
+        assert_eq!(budget("", machine()).unwrap().memory, LITTLE);
+        assert_eq!(budget("<pool memory='1G'/>", machine()).unwrap().memory, 1 << 30);
+        assert_eq!(budget("", Limits { memory: 32 << 20, ..machine() }).unwrap().memory, 16 << 20);
     }
 
     #[test]

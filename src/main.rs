@@ -45,6 +45,8 @@ const CONFIG: u8 = 78;
 const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
+    process::ignore_file_size_signal();
+    limits::save_address_space();
     let cli = match Cli::parse(std::env::args_os().skip(1)) {
         Ok(cli) => cli,
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
@@ -224,7 +226,6 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
     if to_background {
         process::leave_session().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
-    limits::raise_descriptors().map_err(|e| cannot("cannot raise the limit of descriptors")(&e))?;
     let budget = budget(cli, config)?;
     let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
@@ -238,6 +239,7 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
         give_up_root(&identity, &sink, &bound)?;
     }
     log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
+    budget.doubts().for_each(|doubt| log::warn!("start reason={}", value(doubt)));
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
     let office = Office { file, source: source.into(), user: cli.user.clone(), log: Some(sink.clone()), target };

@@ -30,6 +30,7 @@
 //! * `replace_deaths`: who serves when one of the two programs dies meanwhile
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `service_manager`: what systemd gives and is told
+//! * `limits`: what becomes of the program where the system limits its address space, its files or what it can know
 //! * `many`: as many sessions at once as this machine allows
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes
@@ -63,6 +64,7 @@ mod far;
 mod invisible;
 mod layers;
 mod levers;
+mod limits;
 mod line;
 mod listener;
 mod log;

@@ -4,11 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
-use tcpdirector::system::limits::{Limits, raise_descriptors};
+use tcpdirector::system::limits::Limits;
 use tcpdirector::system::socket::listen;
 
 use crate::common::backend::Backend;
@@ -53,7 +52,6 @@ fn still_there(mut client: &TcpStream) -> bool {
 fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     let _turn = THOUSANDS.lock();
     let machine = Limits::read();
-    raise_descriptors().unwrap();
     // two descriptors for each session, here and in the program, and some to spare for the other tests of this process
     let sessions = (machine.descriptors.saturating_sub(1000) as usize / 2).min(9500);
     if sessions < 1000 {
@@ -94,12 +92,7 @@ fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
     // with 64 KiB held for each it would be 12 MB
     let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(program.address())).collect();
     until("all are connected", || flood.accepted() == READERS);
-    let mut last = 0;
-    until("nothing moves any more", || {
-        let ticks = std::mem::replace(&mut last, program.ticks());
-        thread::sleep(Duration::from_millis(300));
-        last > 0 && ticks == last
-    });
+    program.until_quiet();
     let grown = program.status("RssAnon") - before;
     assert!(grown <= 4096, "{READERS} readers that stop take {grown} kB");
     drop(readers);

@@ -77,7 +77,7 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
     let output = run(&["-t", sample]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "stacks ", "memory "] {
+    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "space ", "memory "] {
         assert!(said.contains(word), "no `{word}` in\n{said}");
     }
 }

@@ -12,6 +12,7 @@ use nix::poll::PollFlags;
 
 use super::penalty::source;
 use super::wire::{self, Head, Refused};
+use crate::system::memory;
 
 /// How long a client may take to send a request, to be served, and to take the answer: for each.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -162,7 +163,9 @@ impl Client {
         let ended = match self.stream.read(&mut space) {
             Ok(0) => true,
             Ok(count) => {
-                bytes.extend(space.iter().take(count));
+                if memory::append(bytes, space.get(..count).unwrap_or_default()).is_err() {
+                    return self.refuse(Refused(503, "this machine is short of memory"), now);
+                }
                 false
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,

@@ -11,6 +11,7 @@ use nix::poll::PollFlags;
 
 use super::client::PATIENCE;
 use super::wire;
+use crate::system::memory;
 
 /// The most bytes of one answer.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -76,7 +77,7 @@ impl Exchange {
         while wire::length_of_answer(&self.answer).is_none_or(|length| self.answer.len() < length) {
             match self.stream.read(&mut space)? {
                 0 => return Err(ErrorKind::UnexpectedEof.into()),
-                count => self.answer.extend(space.iter().take(count)),
+                count => memory::append(&mut self.answer, space.get(..count).unwrap_or_default())?,
             }
             if self.answer.len() > MAX_ANSWER {
                 return Err(io::Error::new(ErrorKind::InvalidData, "the answer is larger than 16 MiB"));

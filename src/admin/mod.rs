@@ -59,6 +59,9 @@ pub const DESCRIPTORS: usize = MAX_CLIENTS + 8;
 /// end soon).
 pub const THREADS: usize = 7;
 
+/// Address space: stacks, those of tiny_http as large as std makes them, and what a request and its answer take.
+pub const SPACE: usize = FRONT_STACK + STACK + 5 * thread::LARGE + serve::ROOM;
+
 /// The running admin side. Dropping it stops it.
 pub struct Admin {
     listeners: Vec<Listener>,

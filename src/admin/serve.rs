@@ -18,10 +18,13 @@ use super::http::{Handler, Method, Request, Response};
 use super::wire::{CLIENT, HEAD, MAX_BODY};
 use crate::system::local;
 use crate::system::logging::value;
+use crate::system::memory;
 
 /// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics where that has none. What would be
 /// woken by that has ended: who accepts ends with the one connection that there is, and who reads ends with that connection.
 type Undropped = ManuallyDrop<Server>;
+/// What a request and its answer may take together, lists of sessions aside. The program would end if it were not there.
+pub const ROOM: usize = 4 << 20;
 
 /// The servers, one after the other, as the front and `Admin` see them.
 #[derive(Default)]
@@ -117,12 +120,13 @@ impl Backend {
 }
 
 fn answer(mut request: tiny_http::Request, handler: &dyn Handler) {
-    let response = match read(&mut request) {
-        Ok(read) => catch_unwind(AssertUnwindSafe(|| handler.handle(&read))).unwrap_or_else(|_| {
+    let response = match memory::check(ROOM).is_ok().then(|| read(&mut request)) {
+        Some(Ok(read)) => catch_unwind(AssertUnwindSafe(|| handler.handle(&read))).unwrap_or_else(|_| {
             log::error!("admin state=recovered reason=\"a panic in its pages\"");
             Response::text(500, "NOT OK: this is a mistake in tcpdirector; what was asked for may be half done\n")
         }),
-        Err(why) => Response::text(400, format!("NOT OK: {why}\n")),
+        Some(Err(why)) => Response::text(400, format!("NOT OK: {why}\n")),
+        None => Response::text(503, "NOT OK: this machine is short of memory\n"),
     };
     // the only reader is the front, which knows by itself when an answer is cut off
     let _ = request.respond(translated(response));

@@ -8,7 +8,12 @@ use super::http::{Request, Response};
 use super::page::{EventsPage, Frame, Index, Message, Question, Running, SessionsPage};
 use super::{metrics as prometheus, text};
 use crate::state::Director;
-use crate::state::snapshot::{self, Snapshot};
+use crate::state::snapshot::{self, SessionView, Snapshot};
+use crate::system::memory;
+
+/// Bytes that a session takes in a list of them, on all its ways to the client together: as values, as text that grows, in the hands of
+/// tiny_http, of the front.
+const LISTED: usize = 2048;
 
 type Answer = Result<Response, Failure>;
 
@@ -129,11 +134,19 @@ pub fn sessions(visit: &Visit) -> Answer {
     if visit.kind == Kind::Json {
         return sessions_json(visit);
     }
-    html(200, &SessionsPage::new(visit.frame("/sessions"), snapshot::sessions(visit.director())))
+    html(200, &SessionsPage::new(visit.frame("/sessions"), listed(visit)?))
 }
 
 pub fn sessions_json(visit: &Visit) -> Answer {
-    json(&snapshot::sessions(visit.director()))
+    json(&listed(visit)?)
+}
+
+/// All sessions, if there is memory for so many.
+fn listed(visit: &Visit) -> Result<Vec<SessionView>, Failure> {
+    let director = visit.director();
+    let room = memory::check(director.roster.open().saturating_mul(LISTED));
+    room.map_err(|_| Failure::new(503, "this machine is short of memory for a list of all sessions"))?;
+    Ok(snapshot::sessions(director))
 }
 
 pub fn events(visit: &Visit) -> Answer {

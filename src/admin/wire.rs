@@ -245,6 +245,7 @@ pub fn relay_answer(mut raw: Vec<u8>, bodyless: bool) -> Option<Vec<u8>> {
     if bodyless || !has_body(&answer) {
         return Some(head);
     }
+    raw.try_reserve(head.len()).ok()?;
     raw.splice(..start, head);
     Some(raw)
 }

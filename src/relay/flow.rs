@@ -132,7 +132,8 @@ impl Flow<'_> {
         // also if the sink is lost: with nothing delivered, another one may get it
         let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
         if !rest.is_empty() {
-            progress.rest = Some(Box::new(Rest::Bytes(self.seat.keep(rest))));
+            let unsent = self.leave_if_short(self.seat.copy(rest))?;
+            progress.rest = Some(Box::new(Rest::Bytes(unsent)));
         }
         delivered
     }
@@ -286,8 +287,9 @@ impl Flow<'_> {
         }
     }
 
-    fn leave_if_short(&self, watched: io::Result<()>) -> Result<(), Over> {
-        watched.map_err(|_| {
+    /// A descriptor or memory that cannot be had ends both flows.
+    fn leave_if_short<T>(&self, had: io::Result<T>) -> Result<T, Over> {
+        had.map_err(|_| {
             self.relay.cut(End::Shortage);
             Over
         })

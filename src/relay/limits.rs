@@ -20,7 +20,7 @@ pub const LEAST: usize = 1024;
 
 /// The buffer of a thread that runs only the first steps of sessions: enough for what a client says first. With a
 /// quarter of it an upload of 10 KB took 1.07 times as long on the processor.
-pub(super) const HAND_BUFFER: usize = 16 * 1024;
+pub const HAND_BUFFER: usize = 16 * 1024;
 
 /// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
 pub type Space = Vec<u8>;

@@ -16,8 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
-use super::limits::HAND_BUFFER;
-pub use super::limits::{BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space};
+pub use super::limits::{BUFFER, HAND_BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space};
 use super::pipe::Pipes;
 pub use super::pipe::USUAL as PIPE_SIZE;
 use super::pollers::Pollers;

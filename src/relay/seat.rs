@@ -157,8 +157,13 @@ impl Seat {
         room.get_mut(..most).unwrap_or_default()
     }
 
-    /// Keeps bytes that were read and cannot be written yet.
-    pub fn keep(&self, bytes: &[u8]) -> Unsent {
+    /// Keeps a copy of bytes that were read and cannot be written yet.
+    pub fn copy(&self, bytes: &[u8]) -> io::Result<Unsent> {
+        self.place.purse().copy(bytes)
+    }
+
+    /// Keeps such bytes.
+    pub fn keep(&self, bytes: Vec<u8>) -> Unsent {
         self.place.purse().keep(bytes)
     }
 

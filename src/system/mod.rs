@@ -3,6 +3,7 @@
 pub mod bell;
 pub mod channel;
 pub mod connecting;
+mod control_group;
 pub mod date;
 pub mod fault;
 pub mod inherited;
@@ -12,6 +13,7 @@ pub mod limits;
 mod lines;
 pub mod local;
 pub mod logging;
+pub mod memory;
 pub mod notify;
 pub mod pidfile;
 pub mod process;

@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
 use super::raw;
-pub use super::raw::Code;
+pub use super::raw::{Code, ignore_file_size_signal};
 
 /// Where nobody tells which descriptors are open, those below this are looked at.
 const PLAUSIBLE: i32 = 1024;

@@ -144,6 +144,21 @@ impl Code {
     }
 }
 
+/// Has the allocator take all memory from one arena, where it knows arenas: glibc's does (mallopt(3)).
+pub fn use_one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt sets a number under the allocator's own lock
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// From now on a file that may not grow any more (RLIMIT_FSIZE) costs a write its success, and not the program its life; EFBIG says so.
+pub fn ignore_file_size_signal() {
+    // SAFETY: SIG_IGN runs none of our code
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// fork(2). Must be called while the process has one thread; both sides may then go on as usual.
 pub fn fork() -> io::Result<ForkResult> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count), 1);

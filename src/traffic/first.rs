@@ -11,7 +11,7 @@ use super::ticket::Ending;
 use crate::relay::End;
 use crate::relay::pool::Space;
 use crate::relay::seat::Side;
-use crate::system::socket;
+use crate::system::{memory, socket};
 
 /// What a client has sent so far, and how much of it the host of the moment has got.
 pub struct Kept {
@@ -73,7 +73,12 @@ impl Kept {
     }
 
     /// What has still to go to the host.
-    pub fn rest(&self) -> &[u8] {
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.sent.min(self.bytes.len()));
+        self.bytes
+    }
+
+    fn rest(&self) -> &[u8] {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
@@ -96,7 +101,7 @@ impl Kept {
     ) -> Result<Option<Outcome>, Ending> {
         loop {
             // before the host is judged by its end: a client that has just come may have spoken meanwhile
-            if self.has_heard_nothing() && self.receive(client, space).map_err(|_| Ending::ClientGone)? {
+            if self.has_heard_nothing() && self.receive(client, space)? {
                 self.last_byte = Instant::now();
             }
             match self.send(server) {
@@ -110,7 +115,7 @@ impl Kept {
                 return Ok(Some(Outcome::Answer(Vec::new())));
             }
             // also if nothing can be sent any more: what it said before stands
-            match self.hear(server, space) {
+            match self.hear(server, space)? {
                 Some(Outcome::Left(end)) if self.is_told && self.bytes.is_empty() => return Err(Ending::Relayed(end)),
                 Some(outcome) => return Ok(Some(outcome)),
                 None => {}
@@ -121,9 +126,9 @@ impl Kept {
                     continue;
                 }
                 Ok(false) => {}
-                Err(_) if self.has_heard_nothing() => return Err(Ending::ClientGone),
                 // what it said is for the host, be it the end alone
-                Err(_) => return Ok(Some(Outcome::ClientLost)),
+                Err(Ending::ClientGone) if !self.has_heard_nothing() => return Ok(Some(Outcome::ClientLost)),
+                Err(ending) => return Err(ending),
             }
             return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
                 Some(end) => Err(Ending::Relayed(end)),
@@ -134,20 +139,22 @@ impl Kept {
 
     /// What the host says; `None` while that is nothing. The kernel tells the error of a lost connection once, which may have
     /// been when something was to be sent.
-    fn hear(&self, server: &TcpStream, space: &mut Space) -> Option<Outcome> {
-        match again(|| socket::receive(server, space.spare_capacity_mut()).map(<[u8]>::to_vec)) {
+    fn hear(&self, server: &TcpStream, space: &mut Space) -> Result<Option<Outcome>, Ending> {
+        Ok(match again(|| memory::copy(socket::receive(server, space.spare_capacity_mut())?)) {
             Ok(answer) if !answer.is_empty() => Some(Outcome::Answer(answer)),
+            // what it said is lost
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => return Err(Ending::Shortage),
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(Outcome::Left),
             Err(e) => Some(Outcome::Left(End::by(Side::Server, &e))),
             Ok(_) if self.lost.is_some() => self.lost.map(Outcome::Left),
             // an end in good order, of one that has heard the client out or has nothing to hear, is an answer
             Ok(_) if self.is_told || self.bytes.is_empty() => Some(Outcome::Answer(Vec::new())),
             Ok(_) => Some(Outcome::Left(End::Closed)),
-        }
+        })
     }
 
     /// Reads from the client if it has said nothing yet.
-    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> io::Result<()> {
+    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), Ending> {
         if self.has_heard_nothing() { self.receive(client, space).map(drop) } else { Ok(()) }
     }
 
@@ -157,22 +164,23 @@ impl Kept {
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether
     /// anything came, be it the end.
-    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> io::Result<bool> {
+    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, Ending> {
         let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
         if length == 0 {
-            return if socket::is_gone(client) { Err(ErrorKind::ConnectionReset.into()) } else { Ok(false) };
+            return if socket::is_gone(client) { Err(Ending::ClientGone) } else { Ok(false) };
         }
         let room = space.spare_capacity_mut();
         let length = room.len().min(length);
         let room = room.get_mut(..length).unwrap_or_default();
-        match again(|| socket::receive(client, room).map(<[u8]>::to_vec)) {
-            Ok(bytes) => {
-                self.is_all = bytes.is_empty();
-                self.bytes.extend(bytes);
+        let before = self.bytes.len();
+        match again(|| memory::append(&mut self.bytes, socket::receive(client, room)?)) {
+            Ok(()) => {
+                self.is_all = self.bytes.len() == before;
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e),
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => Err(Ending::Shortage),
+            Err(_) => Err(Ending::ClientGone),
         }
     }
 

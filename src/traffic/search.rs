@@ -1,7 +1,7 @@
 //! A client that has no server yet: the search for one goes on until a host is connected; with `<replay>`, until one has answered.
 //! Runs on an accept thread or a pool thread, and never waits. Owns no lock: one thread at a time has it.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,7 +102,7 @@ impl Search {
 
     /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
     fn connect(&mut self, seat: &Seat, space: &mut Space) -> Result<Option<Connected>, Ending> {
-        self.listen(seat, space).map_err(|_| Ending::ClientGone)?;
+        self.listen(seat, space)?;
         let Search { traffic, ticket, hunt, unsent, kept, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
             let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
@@ -117,18 +117,18 @@ impl Search {
         }
     }
 
-    /// Reads from the client if it has said nothing yet; an error says that it has gone. Its end is read again by the relay.
-    fn listen(&mut self, seat: &Seat, space: &mut Space) -> io::Result<()> {
+    /// Reads from the client if it has said nothing yet. Its end is read again by the relay.
+    fn listen(&mut self, seat: &Seat, space: &mut Space) -> Result<(), Ending> {
         let Search { client, unsent, kept, .. } = self;
         match kept {
             Some(kept) => kept.listen(client, space),
             None if unsent.bytes.is_empty() => match socket::receive(client, seat.room(space)) {
                 Ok(bytes) => {
-                    *unsent = seat.keep(bytes);
+                    *unsent = seat.copy(bytes).map_err(|_| Ending::Shortage)?;
                     Ok(())
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
-                Err(e) => Err(e),
+                Err(_) => Err(Ending::ClientGone),
             },
             None => Ok(()),
         }

@@ -119,7 +119,8 @@ impl Running {
         let server_lost = server_lost.or(kept.as_ref().and_then(Kept::lost));
         match kept {
             Some(kept) => {
-                relay.take_over(kept.sent(), kept.is_told(), seat.keep(kept.rest()), seat.keep(&answer));
+                let (sent, is_told) = (kept.sent(), kept.is_told());
+                relay.take_over(sent, is_told, seat.keep(kept.into_rest()), seat.keep(answer));
             }
             None if unsent.bytes.is_empty() => {}
             None => {

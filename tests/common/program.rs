@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -167,6 +168,16 @@ impl Program {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<usize>().ok()).sum()
+    }
+
+    /// Waits until it has nothing more to do.
+    pub fn until_quiet(&self) {
+        let mut last = 0;
+        until("nothing moves any more", || {
+            let ticks = std::mem::replace(&mut last, self.ticks());
+            thread::sleep(Duration::from_millis(300));
+            last > 0 && ticks == last
+        });
     }
 
     /// A number from /proc/PID/status, such as `Threads`, or `RssAnon` in kilobytes: its own memory, without the pages of its file,
