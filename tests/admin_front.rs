@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
 use tcpdirector::system::inherited::Inherited;
 
+use crate::common::command::finish;
 use crate::common::program::{Folder, PROGRAM};
 use crate::common::{DEADLINE, connect, pattern, read_all, until};
 
@@ -325,7 +326,7 @@ fn passwd_prints_a_hash_of_the_line_it_reads() {
         command.arg("--passwd").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+        finish(&mut child)
     };
     let output = run("päss wörd\nmore".as_bytes());
     let hash = String::from_utf8(output.stdout).unwrap();

@@ -35,7 +35,7 @@ fn readers_that_rest_for_long_are_not_dead_and_get_every_byte() {
     }
     let backend = Backend::with(move |client| {
         let _ = tell.send(talk(&client, || {
-            let _ = may_go_on.recv();
+            let _ = may_go_on.recv_timeout(DEADLINE);
         }));
     });
     let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout dead=\"2s\"/>"));
