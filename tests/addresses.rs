@@ -12,7 +12,9 @@ use tcpdirector::system::interfaces;
 
 use crate::common::admin::{HASH, get};
 use crate::common::backend::Backend;
-use crate::common::program::{Folder, PROGRAM, Program, field, find};
+use crate::common::command::output;
+use crate::common::left_out::leave_out;
+use crate::common::program::{Folder, PROGRAM, Program, field, installed};
 use crate::common::replaceable::Replaceable;
 use crate::common::server::free_address;
 use crate::common::{TestDaemon, ask, config, connect, one_service, until};
@@ -33,7 +35,7 @@ fn mapped(address: SocketAddr) -> String {
 fn link_local() -> Option<SocketAddr> {
     let found = interfaces::addresses().into_iter().find(|address| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0));
     if found.is_none() {
-        eprintln!("skipped: this machine has no link-local address");
+        leave_out("this machine has no link-local address");
     }
     found
 }
@@ -111,7 +113,7 @@ fn a_link_local_address_without_its_interface_works_where_there_is_only_one() {
     let Some(address) = link_local() else { return };
     let scope = |address: &SocketAddr| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
     if interfaces::addresses().iter().any(|other| ![0, scope(&address)].contains(&scope(other))) {
-        return eprintln!("skipped: several interfaces of this machine have link-local addresses");
+        return leave_out("several interfaces of this machine have link-local addresses");
     }
     let backend = Backend::named_at(address, "near");
     let host = format!("[{}]:{}", address.ip(), backend.address().port());
@@ -173,7 +175,7 @@ fn a_zone_goes_through_the_admin_pages_as_it_is_written() {
     assert!(get(admin, "/delHost?service=web&group=main&ip=%5Bfe80::9%25nosuch0%5D:80").contains("302"));
     let refused = get(admin, "/addHost?service=web&group=main&name=m&ip=%5B::ffff:10.0.0.1%5D:80");
     assert!(refused.contains("409") && refused.contains("has the address [::ffff:10.0.0.1]:80 already"), "{refused}");
-    let twice = Command::new(PROGRAM).arg("--diff").arg(&file).arg(&file).output().unwrap();
+    let twice = output(Command::new(PROGRAM).arg("--diff").arg(&file).arg(&file));
     assert!(twice.stdout.is_empty() && twice.status.success());
 }
 
@@ -182,18 +184,23 @@ struct Network(String);
 
 impl Network {
     fn new() -> Option<Network> {
-        if !nix::unistd::geteuid().is_root() || find("ip").is_none() {
-            eprintln!("skipped: only root makes networks, by ip of iproute2");
+        if !installed("ip") {
+            return None;
+        }
+        if !nix::unistd::geteuid().is_root() {
+            leave_out("only root makes networks");
             return None;
         }
         let network = Network(format!("tcpdirector-{}", std::process::id()));
-        // not every machine lets root do it: a container, for example
-        network.ip(&["netns", "add", &network.0]).then_some(())?;
+        if !network.ip(&["netns", "add", &network.0]) {
+            leave_out("root may make no networks here");
+            return None;
+        }
         network.inside(&["link", "set", "lo", "up"]).then_some(network)
     }
 
     fn ip(&self, arguments: &[&str]) -> bool {
-        Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        output(Command::new("ip").args(arguments)).status.success()
     }
 
     fn inside(&self, arguments: &[&str]) -> bool {
@@ -235,8 +242,8 @@ fn a_host_comes_back_with_its_interface() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &xml);
     let file = file.to_str().unwrap();
-    let client = network.command(&["--diff", file, "--admin", &format!("http://a:b@127.0.0.1:{port}")]).output();
-    assert!(client.is_ok_and(|output| !output.status.success()));
+    let client = output(&mut network.command(&["--diff", file, "--admin", &format!("http://a:b@127.0.0.1:{port}")]));
+    assert!(!client.status.success());
     program.wait_for("state=down reason=\"its network interface is missing or not named\"");
     assert!(network.inside(&["link", "add", "tcpd0", "type", "veth", "peer", "name", "tcpd1"]));
     assert!(network.inside(&["addr", "add", "fe80::7/64", "dev", "tcpd0", "nodad"]));
@@ -271,12 +278,12 @@ fn a_host_that_is_the_program_itself_is_refused_whatever_brings_it() {
 fn an_address_of_this_machine_is_the_program_itself_where_it_listens_on_all() {
     let is_other = |address: &SocketAddr| !address.ip().is_loopback() && address.is_ipv4();
     let Some(mut address) = interfaces::addresses().into_iter().find(is_other) else {
-        return eprintln!("skipped: this machine has only loopback addresses");
+        return leave_out("this machine has only loopback addresses");
     };
     address.set_port(free_address().port());
     let folder = Folder::new();
     let file = folder.write("td.xml", &service(&format!("*:{}", address.port()), &address.to_string()));
-    let output = Command::new(PROGRAM).arg("--test").arg(file).output().unwrap();
+    let output = output(Command::new(PROGRAM).arg("--test").arg(file));
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(":1:") && said.contains("(line 1): this machine has that address"), "{said}");

@@ -18,6 +18,7 @@ use tcpdirector::system::socket::is_gone;
 
 use crate::common::admin::{HASH, Who};
 use crate::common::backend::Backend;
+use crate::common::left_out::leave_out;
 use crate::common::program::{Folder, PROGRAM, Program, field};
 use crate::common::{ask, connect, ends_by_reset, is_turned_away, pattern, until};
 use crate::many::{THOUSANDS, echo_for};
@@ -542,7 +543,7 @@ fn an_attack_on_the_admin_address_fails_no_session_and_delays_no_good_request() 
     let _turn = THOUSANDS.lock();
     let machine = Limits::read();
     if machine.descriptors < 3 * SESSIONS as u64 + 1000 {
-        return eprintln!("skipped: this machine allows {} descriptors", machine.descriptors);
+        return leave_out(&format!("this machine allows {} descriptors", machine.descriptors));
     }
     let balancer = Balancer::with(Program::start(&xml(&[], &[])));
     balancer.change(&format!("/addHost?service=web&group=main&name=echo&ip={}", echo_for(SESSIONS)));

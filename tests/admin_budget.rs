@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 
 use crate::admin_front::{connect_from, status};
 use crate::common::admin::{HASH, get};
-use crate::common::program::{Folder, PROGRAM, Program, field, run, text};
+use crate::common::command::text;
+use crate::common::program::{Folder, PROGRAM, Program, field, run};
 use crate::common::read_all;
 
 /// It needs 256 MiB for a check.
@@ -53,7 +54,7 @@ fn the_check_of_a_file_prints_what_a_password_may_cost_and_refuses_a_hash_beyond
     let folder = Folder::new();
     let said = |xml: &str| {
         let output = run(&["-t", folder.write("a.xml", xml).to_str().unwrap()]);
-        (output.status.code(), text(&output.stdout[..]), text(&output.stderr[..]))
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     let (status, printed, _) = said(&xml(""));
     assert!(

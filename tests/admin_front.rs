@@ -16,6 +16,8 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
 use tcpdirector::system::inherited::Inherited;
 
+use crate::common::command::finish;
+use crate::common::left_out::leave_out;
 use crate::common::program::{Folder, PROGRAM, Program, field};
 use crate::common::{DEADLINE, connect, pattern, read_all};
 
@@ -350,7 +352,7 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
         command
     };
     if !hidden("").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: this user may not hide folders in a namespace");
+        return leave_out("this user may not hide folders in a namespace");
     }
     // neither by its path, which may be hidden
     let mut command = hidden("exec /proc/self/fd/3 \"$@\"");
@@ -369,7 +371,7 @@ fn passwd_prints_a_hash_of_the_line_it_reads() {
         command.arg("--passwd").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+        finish(&mut child)
     };
     let output = run("päss wörd\nmore".as_bytes());
     let hash = String::from_utf8(output.stdout).unwrap();

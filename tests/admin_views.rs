@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tcpdirector::admin::http::Request;
 
 use crate::common::admin::{Desk, Who, body, request};
+use crate::common::command::finish;
 use crate::common::server::{have, tool};
 
 /// Names that would break a page, a line or a label; control characters cannot come in.
@@ -130,7 +131,7 @@ fn prometheus_finds_nothing_wrong_with_the_metrics() {
     check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = check.spawn().unwrap();
     child.stdin.take().unwrap().write_all(hostile().read("/metrics").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = finish(&mut child);
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }

@@ -12,7 +12,7 @@ use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
 use tcpdirector::relay::seat::{Carried, For, Next, Seat};
 use tcpdirector::relay::{Direction, Meter, Relay, Timeouts};
 
-use crate::common::{DEADLINE, until};
+use crate::common::{DEADLINE, accept, until};
 use crate::pool::BadEnd;
 
 /// A thread that sleeps would look for work by itself only after ten seconds: what comes sooner has woken it.
@@ -116,7 +116,7 @@ impl Carried for Telling {
 fn what_a_client_says_beyond_a_first_message_is_left_to_the_pool() {
     const SIZE: usize = 60_000;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connect = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
+    let connect = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), accept(&listener));
     let ((mut client, near_client), (near_server, _server)) = (connect(), connect());
     client.write_all(&[7; SIZE]).unwrap();
     until("all of it is there", || near_client.peek(&mut [0; SIZE]).unwrap() == SIZE);

@@ -11,7 +11,9 @@ use tcpdirector::relay::{Meter, Relay, Timeouts};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, connect, one_service, pattern, read_all, read_out, reset, until, until_acknowledged};
+use crate::common::{
+    DEADLINE, TestDaemon, accept, connect, one_service, pattern, read_all, read_out, reset, until, until_acknowledged,
+};
 
 /// More than the kernel holds for a client that does not read, and less than it holds for both sides
 /// of the program.
@@ -220,7 +222,7 @@ fn bytes_that_came_while_the_machine_slept_are_no_silence() {
 #[test]
 fn bytes_that_wait_to_be_read_are_no_rest_that_a_drain_or_a_stop_may_end() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let pair = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
+    let pair = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), accept(&listener));
     let ((client, inside), (mut host, there)) = (pair(), pair());
     // its flows do not run
     let relay = Relay::new(inside, there, Timeouts::idle(DEADLINE), Arc::new(Meter::default()));

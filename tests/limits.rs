@@ -13,10 +13,12 @@ use tcpdirector::system::limits::Limits;
 use tcpdirector::system::socket::listen;
 
 use crate::common::backend::Backend;
+use crate::common::command::{output, text};
+use crate::common::left_out::{leave_out, may_open};
 use crate::common::net::Network;
-use crate::common::program::{Folder, PROGRAM, Program, installed, text};
+use crate::common::program::{Folder, PROGRAM, Program, installed};
 use crate::common::server::free_address;
-use crate::common::{ask, connect, one_service, until};
+use crate::common::{accept, ask, connect, one_service, until};
 use crate::many::THOUSANDS;
 
 /// What a host says to each client: more than the kernel holds for one that does not read.
@@ -29,7 +31,7 @@ fn speaking_to(clients: usize) -> SocketAddr {
     thread::spawn(move || {
         let mut open: Vec<(TcpStream, usize)> = Vec::new();
         while open.len() < clients {
-            let client = listener.accept().unwrap().0;
+            let client = accept(&listener);
             client.set_nonblocking(true).unwrap();
             open.push((client, SPEECH));
         }
@@ -95,9 +97,8 @@ fn hears_all(mut client: &TcpStream) -> bool {
 fn in_a_small_address_space_readers_that_stop_cost_nobody_a_byte() {
     const READERS: usize = 800;
     let _turn = THOUSANDS.lock();
-    let descriptors = Limits::read().descriptors;
-    if descriptors < 4 * READERS as u64 {
-        return eprintln!("skipped: this machine allows {descriptors} descriptors");
+    if !may_open(2 * READERS as u64) {
+        return;
     }
     let Some(network) = narrow() else { return };
     network.run(|| {
@@ -144,8 +145,8 @@ fn memory_that_cannot_be_had_any_more_costs_the_sessions_that_need_it_and_not_th
 fn a_file_that_would_take_more_memory_than_there_is_cannot_be_read() {
     let folder = Folder::new();
     let xml = format!("<pdconfig>{}</pdconfig>", "<x/>".repeat(250_000));
-    let output = shell(&folder, &xml, "ulimit -v 60000; exec \"$PROGRAM\" -t \"$FILE\"").output().unwrap();
-    let said = text(&output.stderr[..]);
+    let output = output(&mut shell(&folder, &xml, "ulimit -v 60000; exec \"$PROGRAM\" -t \"$FILE\""));
+    let said = text(&output.stderr);
     assert!(output.status.code() == Some(78) && said.contains("td.xml: cannot be read: out of memory"), "{said}");
 }
 
@@ -171,10 +172,10 @@ fn a_log_that_may_not_grow_any_more_loses_lines_and_nothing_else() {
 fn with_proc(command: &str) -> Option<Output> {
     let (folder, xml) = (Folder::new(), one_service("random", &[], ""));
     let line = format!("unshare -m sh -c '{command} || exit 77; exec \"$PROGRAM\" -t \"$FILE\"'");
-    let output = shell(&folder, &xml, &line).output().unwrap();
+    let output = output(&mut shell(&folder, &xml, &line));
     let is_allowed = nix::unistd::geteuid().is_root() && output.status.code() != Some(77);
     if !is_allowed {
-        eprintln!("skipped: only root may mount something else over /proc");
+        leave_out("only root may mount something else over /proc");
     }
     is_allowed.then_some(output)
 }
@@ -183,7 +184,7 @@ fn with_proc(command: &str) -> Option<Output> {
 #[test]
 fn without_proc_little_is_planned_with_and_what_is_not_known_is_named() {
     let Some(output) = with_proc("mount -t tmpfs none /proc") else { return };
-    let said = text(&output.stdout[..]);
+    let said = text(&output.stdout);
     let memory: u64 = said.split("memory ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap();
     assert!(output.status.success() && memory <= 64 << 20, "{said}");
     for doubt in ["pid_max cannot be read: 32768 is assumed", "the limit of memory of the control groups cannot be read"] {
@@ -194,7 +195,7 @@ fn without_proc_little_is_planned_with_and_what_is_not_known_is_named() {
 #[test]
 fn where_proc_has_processes_alone_the_memory_is_that_of_the_machine() {
     let Some(output) = with_proc("mount -t proc -o subset=pid proc /proc") else { return };
-    let said = text(&output.stdout[..]);
+    let said = text(&output.stdout);
     let machine = Limits::read();
     assert!(said.contains(&format!(" bytes at most ({} allowed)", machine.memory)), "{said}");
     assert!(said.contains("doubt        /proc/sys/kernel/pid_max cannot be read"), "{said}");
@@ -228,7 +229,7 @@ fn a_limit_of_descriptors_that_may_not_be_raised_is_a_warning() {
     let program = Program::spawn(command, folder);
     until("it listens, or there are no such filters", || program.has("state=open") || !program.is_running());
     if !program.has("start ") && !program.is_running() {
-        return eprintln!("skipped: this machine has no filters of system calls");
+        return leave_out("this machine has no filters of system calls");
     }
     program.wait_for("warn start reason=\"the limit of descriptors stays as it is");
     assert_eq!(ask(program.address()), "good");

@@ -11,8 +11,9 @@ use tcpdirector::system::limits::Limits;
 use tcpdirector::system::socket::listen;
 
 use crate::common::backend::Backend;
+use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::Program;
-use crate::common::{connect, one_service, until};
+use crate::common::{accept, connect, one_service, until};
 
 /// Held by a test that takes thousands of the descriptors of this process: there are not enough for two.
 pub static THOUSANDS: Mutex<()> = Mutex::new(());
@@ -24,7 +25,7 @@ pub fn echo_for(sessions: usize) -> std::net::SocketAddr {
     thread::spawn(move || {
         let mut clients: Vec<TcpStream> = Vec::new();
         while clients.len() < sessions {
-            let (client, _) = listener.accept().unwrap();
+            let client = accept(&listener);
             client.set_nonblocking(true).unwrap();
             clients.push(client);
         }
@@ -55,7 +56,7 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     // two descriptors for each session, here and in the program, and some to spare for the other tests of this process
     let sessions = (machine.descriptors.saturating_sub(1000) as usize / 2).min(9500);
     if sessions < 1000 {
-        return eprintln!("skipped: this machine allows {} descriptors", machine.descriptors);
+        return leave_out(&format!("this machine allows {} descriptors", machine.descriptors));
     }
     let program = Program::start(&one_service("leastconns", &[echo_for(sessions)], "<timeout idle=\"100s\"/>"));
     let before = program.status("RssAnon");
@@ -84,6 +85,9 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
 
 #[test]
 fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
+    if !may_open(400) {
+        return;
+    }
     const READERS: usize = 200;
     let flood = Backend::with(|mut client| while client.write_all(&[7; 100_000]).is_ok() {});
     let pool = "<pool memory=\"4M\"/></pdconfig>";

@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, send};
 use tcpdirector::relay::pool::Limits;
 
 use crate::common::backend::Backend;
+use crate::common::left_out::may_open;
 use crate::common::{TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, until};
 
 fn with_threads(threads: usize, xml: &str) -> TestDaemon {
@@ -28,6 +29,9 @@ fn and_other(xml: &str, backend: &Backend) -> String {
 
 #[test]
 fn clients_of_a_black_hole_hold_no_thread() {
+    if !may_open(150) {
+        return;
+    }
     let (hole, echo) = (Backend::black_hole(), Backend::echo());
     let daemon = with_threads(1, &and_other(&one_service("random", &[hole.address()], ""), &echo));
     let addresses = daemon.daemon.addresses();
@@ -58,6 +62,9 @@ fn a_black_hole_is_left_after_the_connect_time() {
 
 #[test]
 fn with_replay_a_host_that_says_nothing_holds_no_thread() {
+    if !may_open(200) {
+        return;
+    }
     let (silent, echo) = (Backend::silent(), Backend::echo());
     let daemon = with_threads(1, &and_other(&one_service("random", &[silent.address()], "<replay bytes=\"100\"/>"), &echo));
     let addresses = daemon.daemon.addresses();
@@ -116,6 +123,9 @@ fn transfers_that_never_pause_leave_the_only_thread_to_others_now_and_then() {
 
 #[test]
 fn a_stop_reaches_parked_sessions() {
+    if !may_open(400) {
+        return;
+    }
     let backend = Backend::echo();
     let daemon = with_threads(2, &one_service("random", &[backend.address()], ""));
     let clients: Vec<TcpStream> = (0..100).map(|_| daemon.connect()).collect();

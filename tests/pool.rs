@@ -219,7 +219,7 @@ fn occupy(pool: &Pool) -> Sender<()> {
     let (running, is_running) = bounded(1);
     act(pool, move |_, _| {
         running.send(()).unwrap();
-        let _ = held.recv();
+        let _ = held.recv_timeout(DEADLINE);
         Next::Over
     });
     is_running.recv_timeout(DEADLINE).unwrap();

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::common::left_out::leave_out;
 use crate::common::net::Network;
 use crate::common::program::{Folder, PROGRAM, Program, installed, run};
 use crate::common::{DEADLINE, one_service, until};
@@ -24,7 +25,7 @@ fn status(pid: i32, key: &str) -> Vec<u32> {
 #[test]
 fn root_is_given_up_for_a_number_that_no_user_has() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can give up root");
+        return leave_out("only root can give up root");
     }
     for (user, uid, gid) in [("12345", 12345, 12345), ("12345:23456", 12345, 23456), ("nobody:23456", 65534, 23456)] {
         let program = Program::start_with(&one_service("random", &[], ""), &["-u", user]);
@@ -118,8 +119,11 @@ fn term_is_heard_while_names_are_looked_up_at_the_start() {
 /// Each check that somebody runs in the container leaves one.
 #[test]
 fn as_process_1_it_leaves_no_dead_orphans_and_hears_term() {
-    if !installed("unshare") || !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can make a process 1");
+    if !installed("unshare") {
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return leave_out("only root can make a process 1");
     }
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[], ""));

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::common::backend::Backend;
+use crate::common::command::finish;
+use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, Program, field, run};
 use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, is_turned_away, one_service, until};
 
@@ -73,6 +75,10 @@ fn a_file_that_cannot_be_read_is_named_with_status_78() {
 
 #[test]
 fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
+    // the sample needs a thousand
+    if !may_open(600) {
+        return;
+    }
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.xml");
     let output = run(&["-t", sample]);
     let said = text(&output.stdout);
@@ -85,13 +91,17 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
 /// It ended with a panic and status 101.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+    // the sample needs a thousand
+    if !may_open(600) {
+        return;
+    }
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.xml");
     let folder = Folder::new();
     let other = folder.write("other.xml", &one_service("random", &[SocketAddr::from(([127, 0, 0, 1], 9))], ""));
     let differ = &["--diff", other.to_str().unwrap(), sample];
     for (arguments, usual, failed) in [(&["-h"][..], 0, 1), (&["-V"], 0, 1), (&["-t", sample], 0, 1), (differ, 1, 69)] {
         let end = |place: Stdio| {
-            let output = Command::new(PROGRAM).args(arguments).stdout(place).stderr(Stdio::piped()).output().unwrap();
+            let output = finish(&mut Command::new(PROGRAM).args(arguments).stdout(place).stderr(Stdio::piped()).spawn().unwrap());
             (output.status.code(), text(&output.stderr))
         };
         let (reader, writer) = nix::unistd::pipe().unwrap();
@@ -100,8 +110,8 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
         let (status, said) = end(fs::File::create("/dev/full").unwrap().into());
         assert!(status == Some(failed) && said.contains("No space left") && said.lines().count() == 1, "{arguments:?}: {said}");
     }
-    let nobody_hears = Command::new(PROGRAM).arg("-x").stderr(fs::File::create("/dev/full").unwrap()).status();
-    assert_eq!(nobody_hears.unwrap().code(), Some(64));
+    let nobody_hears = Command::new(PROGRAM).arg("-x").stderr(fs::File::create("/dev/full").unwrap()).spawn();
+    assert_eq!(finish(&mut nobody_hears.unwrap()).status.code(), Some(64));
 }
 
 #[test]
@@ -417,8 +427,11 @@ fn the_demo_serves_and_says_how_to_try_it() {
     let mut demo = Killed(
         Command::new(PROGRAM).arg("--demo").args(["-l", "/dev/null"]).stdout(Stdio::piped()).spawn().expect("it was built"),
     );
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.0.stdout.take().unwrap()));
-    let line = lines.by_ref().map_while(Result::ok).find(|line| line.trim_start().starts_with("curl http://")).unwrap();
+    let (tell, told) = crossbeam::channel::unbounded();
+    let stdout = std::io::BufReader::new(demo.0.stdout.take().unwrap());
+    std::thread::spawn(move || std::io::BufRead::lines(stdout).map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    let mut lines = std::iter::from_fn(|| told.recv_timeout(DEADLINE).ok());
+    let line = lines.find(|line| line.trim_start().starts_with("curl http://")).unwrap();
     let address: std::net::SocketAddr = line.trim().trim_start_matches("curl http://").trim_end_matches('/').parse().unwrap();
     until("it listens", || std::net::TcpStream::connect(address).is_ok());
     // the attempts above took turns as well
@@ -427,7 +440,7 @@ fn the_demo_serves_and_says_how_to_try_it() {
         assert!(answers.iter().any(|answer| answer.ends_with(&format!("hello from {name}\n"))), "{answers:?}");
     }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(demo.0.id() as i32), SIGINT).unwrap();
-    assert!(demo.0.wait().unwrap().success());
+    assert!(finish(&mut demo.0).status.success());
 }
 
 /// A child that does not outlive its test.
@@ -455,7 +468,7 @@ fn a_pid_file_that_is_a_symbolic_link_is_refused_and_what_it_leads_to_stays_as_i
 #[test]
 fn root_gives_nothing_away_that_a_symbolic_link_leads_to() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can give up root");
+        return leave_out("only root can give up root");
     }
     use std::os::unix::fs::MetadataExt;
     let folder = Folder::new();
@@ -472,7 +485,7 @@ fn root_gives_nothing_away_that_a_symbolic_link_leads_to() {
 #[test]
 fn root_is_given_up_with_the_groups_of_the_user() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can give up root");
+        return leave_out("only root can give up root");
     }
     let folder = Folder::new();
     let log = folder.path("td.log");

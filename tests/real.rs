@@ -12,6 +12,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use nix::sys::statvfs::statvfs;
 
+use crate::common::left_out::missing;
 use crate::common::program::{Folder, Program, field};
 use crate::common::server::{Server, balance, curl, curl_within, free_address, have, run, tool, until_at_rest};
 use crate::common::{connect, until};
@@ -127,9 +128,7 @@ fn a_server_that_speaks_first_shows_its_own_key() {
     }
     // a folder that the Debian package's service makes, and that sshd asks for when it runs as root
     if nix::unistd::geteuid().is_root() && !Path::new("/run/sshd").is_dir() {
-        assert!(std::env::var_os("TCPDIRECTOR_CI").is_none(), "/run/sshd is missing, and CI makes it");
-        eprintln!("skipped: sshd does not run as root without /run/sshd");
-        return;
+        return missing("/run/sshd");
     }
     let (folder, address) = (Folder::new(), free_address());
     let key = folder.path("key");
@@ -148,7 +147,14 @@ fn a_server_that_speaks_first_shows_its_own_key() {
     let mut command = tool("ssh-keyscan");
     command.args(["-T", "20", "-t", "ed25519", "-p"]).arg(program.address().port().to_string()).arg("127.0.0.1");
     let scanned = run(command);
-    assert_eq!(scanned.split_once(' ').map(|(_, key)| key.trim()), Some(shown.trim()));
+    // what comes before it, and where that goes, differs from one OpenSSH to the next
+    let keys: Vec<&str> = scanned
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, key)| key)
+        .collect();
+    assert_eq!(keys, [shown.trim()]);
 }
 
 #[test]

@@ -5,13 +5,14 @@
 //! acted on them, so only a service with `<replay>` sends them to another one. These tests tell apart what must not fail and what may.
 
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::program::{Program, field, text};
+use crate::common::command::finish;
+use crate::common::program::{Program, field};
 use crate::common::server::{Server, balance, balance_with, curl, free_address, have, tool, until_at_rest};
 use crate::common::until;
 
@@ -58,8 +59,9 @@ impl Load {
     /// Waits for its end.
     fn score(mut self) -> Score {
         assert!(self.0.try_wait().unwrap().is_none(), "the load was over too soon to prove anything");
-        let report = text(self.0.stdout.take().expect("piped"));
-        assert!(self.0.wait().unwrap().success(), "{report}");
+        let Output { status, stdout, .. } = finish(&mut self.0);
+        let report = String::from_utf8_lossy(&stdout);
+        assert!(status.success(), "{report}");
         let figure = |label: &str| -> usize {
             let text = report.split_once(label).map_or("0", |(_, rest)| rest.trim_start());
             text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().expect("a number")

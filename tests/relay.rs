@@ -202,7 +202,7 @@ fn a_half_closed_session_ends_after_the_idle_time_too() {
     let backend = Backend::with(move |client: TcpStream| {
         // does not end its side although the client has ended
         let _ = (&client).read(&mut [0]);
-        receive.recv().unwrap();
+        receive.recv_timeout(DEADLINE).unwrap();
     });
     let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"200ms\"/>"));
     let client = daemon.connect();
@@ -356,7 +356,7 @@ fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
     client.shutdown(Shutdown::Write).unwrap();
     is_told.recv_timeout(DEADLINE).expect("the server has been told");
     reset(client);
-    assert!(receive.recv().unwrap(), "the server never heard of it");
+    assert!(receive.recv_timeout(DEADLINE).unwrap(), "the server never heard of it");
     daemon.settle();
 }
 
@@ -365,7 +365,7 @@ fn what_a_client_was_told_had_arrived_reaches_a_server_that_reads_late() {
     let (go_on, may_go_on) = crossbeam::channel::bounded::<()>(1);
     let (tell, told) = crossbeam::channel::bounded(1);
     let backend = Backend::with(move |mut client| {
-        let _ = may_go_on.recv();
+        let _ = may_go_on.recv_timeout(DEADLINE);
         let (mut bytes, mut space) = (0, vec![0; 65_536]);
         let is_reset = loop {
             match client.read(&mut space) {

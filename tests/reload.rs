@@ -10,6 +10,7 @@ use nix::sys::signal::Signal::SIGHUP;
 
 use crate::common::admin::{HASH, get};
 use crate::common::backend::Backend;
+use crate::common::command::output;
 use crate::common::program::{Folder, PROGRAM, Program, field};
 use crate::common::server::free_address;
 use crate::common::{ask, connect, until};
@@ -64,7 +65,7 @@ impl Reloaded {
     }
 
     fn diff(&self, more: &[&str]) -> Output {
-        Command::new(PROGRAM).arg("--diff").arg(&self.file).args(more).output().unwrap()
+        output(Command::new(PROGRAM).arg("--diff").arg(&self.file).args(more))
     }
 }
 
@@ -398,7 +399,7 @@ fn diff_of_two_files_says_78_when_one_is_wrong() {
     let (folder, web) = (Folder::new(), free_address());
     let good = folder.write("good.xml", &format!("<pdconfig>{}</pdconfig>", service("web", web, &[])));
     let bad = folder.write("bad.xml", "<pdconfig/>");
-    let diff = |old, new| Command::new(PROGRAM).arg("--diff").args([old, new]).output().unwrap();
+    let diff = |old, new| output(Command::new(PROGRAM).arg("--diff").args([old, new]));
     assert_eq!(diff(&good, &good).status.code(), Some(0));
     for (old, new) in [(&good, &bad), (&bad, &good)] {
         let output = diff(old, new);

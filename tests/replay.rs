@@ -7,14 +7,14 @@ use nix::sys::signal::Signal::SIGINT;
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, connect, is_turned_away, one_service, read_all, read_out, reset, until};
+use crate::common::{DEADLINE, TestDaemon, accept, connect, is_turned_away, one_service, read_all, read_out, reset, until};
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
 const QUESTION: &[u8] = b"the question";
 
 /// A host that has taken one client and heard its question, and then takes no other: connecting to it is refused.
 fn busy(listener: TcpListener) -> TcpStream {
-    let (mut host, _) = listener.accept().unwrap();
+    let mut host = accept(&listener);
     let address = listener.local_addr().unwrap();
     drop(listener);
     // a program that another test is starting has the socket, too, until it runs

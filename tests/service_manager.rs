@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR2};
 
 use crate::common::backend::Backend;
+use crate::common::command::output;
 use crate::common::program::{Folder, PROGRAM, Program, run};
 use crate::common::replaceable::{Replaceable, runs};
 use crate::common::server::free_address;
@@ -292,8 +293,8 @@ fn a_successor_whose_standard_input_is_no_predecessor_does_not_start() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
     let mut command = Command::new(PROGRAM);
-    command.arg("-c").arg(&file).env("TCPDIRECTOR_HANDOVER", std::process::id().to_string()).stdin(Stdio::null());
-    let output = command.output().unwrap();
+    command.arg("-c").arg(&file).env("TCPDIRECTOR_HANDOVER", std::process::id().to_string());
+    let output = output(&mut command);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("the predecessor cannot be reached"));
     assert!(run(&["-V"]).status.success());

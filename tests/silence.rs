@@ -10,7 +10,9 @@ use tcpdirector::relay::{End, Relay};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, is_closed, one_service, pattern, until, until_acknowledged};
+use crate::common::{
+    DEADLINE, TestDaemon, accept, connect, ends_by_reset, is_closed, one_service, pattern, until, until_acknowledged,
+};
 
 /// The relay of the only session.
 fn relay(daemon: &TestDaemon) -> Option<std::sync::Arc<Relay>> {
@@ -35,7 +37,7 @@ fn readers_that_rest_for_long_are_not_dead_and_get_every_byte() {
     }
     let backend = Backend::with(move |client| {
         let _ = tell.send(talk(&client, || {
-            let _ = may_go_on.recv();
+            let _ = may_go_on.recv_timeout(DEADLINE);
         }));
     });
     let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout dead=\"2s\"/>"));
@@ -145,7 +147,7 @@ fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_reads_no
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let daemon = TestDaemon::start(&one_service("leastconns", &[listener.local_addr().unwrap()], ""));
     let mut client = daemon.connect();
-    let (mut host, _) = listener.accept().unwrap();
+    let mut host = accept(&listener);
     until("it is relayed", || relay(&daemon).is_some());
     let relay = relay(&daemon).unwrap();
     let mut sent = 0;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::backend::Backend;
 use crate::common::net::Network;
 use crate::common::program::{Program, field};
-use crate::common::{connect, one_service, pattern, read_out, until};
+use crate::common::{DEADLINE, connect, one_service, pattern, read_out, until};
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -82,7 +82,7 @@ fn a_client_that_vanishes_is_found_dead_and_its_host_is_reset() {
         let host = here.run(|| {
             Backend::with(move |mut client| {
                 echo_once(&mut client);
-                has_vanished.recv().unwrap();
+                has_vanished.recv_timeout(DEADLINE).unwrap();
                 if in_flight {
                     client.write_all(b"is anybody there?").unwrap();
                 }
@@ -96,7 +96,7 @@ fn a_client_that_vanishes_is_found_dead_and_its_host_is_reset() {
         let began = Instant::now();
         vanished.send(()).unwrap();
         assert_eq!(ending(&program, began), "client-dead");
-        assert!(told.recv().unwrap().1, "a cut upload looked complete");
+        assert!(told.recv_timeout(DEADLINE).unwrap().1, "a cut upload looked complete");
     }
 }
 

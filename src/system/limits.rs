@@ -55,7 +55,8 @@ impl Limits {
     }
 }
 
-fn raise_descriptors() -> io::Result<()> {
+/// Raises the limit of open descriptors to the hard limit.
+pub fn raise_descriptors() -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

@@ -166,7 +166,7 @@ pub fn fork() -> io::Result<ForkResult> {
     Ok(unsafe { nix::unistd::fork() }?)
 }
 
-/// The most descriptors that [`receive_packet`] takes in; the kernel's own limit is 253 (unix(7)).
+/// The most descriptors that `receive_packet` takes in; the kernel's own limit is 253 (unix(7)).
 pub const MAX_DESCRIPTORS: usize = 64;
 
 /// recvmsg(2): one packet with the descriptors that came with it, up to [`MAX_DESCRIPTORS`], and the process that has sent it, where

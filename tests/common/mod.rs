@@ -4,6 +4,8 @@
 
 pub mod admin;
 pub mod backend;
+pub mod command;
+pub mod left_out;
 pub mod machine;
 pub mod net;
 pub mod program;
@@ -12,11 +14,13 @@ pub mod server;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::Limits;
@@ -27,12 +31,28 @@ use tcpdirector::system::tcp_info::{State, TcpInfo};
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until something is so; fails the test, saying what, when it never is.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(comes_true(DEADLINE, is_so), "never came true: {what}");
+}
+
+/// Waits until something is so, for a time; whether it has come true.
+pub fn comes_true(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
     while !is_so() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
+        if Instant::now() > deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
+}
+
+/// The client that comes to a listening socket next.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    let count = poll(&mut polled, PollTimeout::try_from(DEADLINE).expect("it is short"));
+    assert_eq!(count, Ok(1), "nobody came");
+    listener.accept().expect("somebody has come").0
 }
 
 /// The Rust files below a folder.

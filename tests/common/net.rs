@@ -16,6 +16,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::command::output;
+use super::left_out::leave_out;
 use super::program::{find, installed};
 use super::until;
 
@@ -40,7 +42,7 @@ impl Network {
                 Some(network)
             }
             Err(Errno::EPERM) => {
-                eprintln!("skipped: networks of its own are for root");
+                leave_out("only root makes networks");
                 None
             }
             Err(e) => panic!("no network of its own: {e}"),
@@ -66,7 +68,7 @@ impl Network {
     /// Runs ip(8) in it.
     pub fn ip(&self, arguments: &str) {
         let program = find("ip").expect("it is installed");
-        let output = self.run(|| Command::new(&program).args(arguments.split(' ')).output().expect("it runs"));
+        let output = self.run(|| output(Command::new(&program).args(arguments.split(' '))));
         assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 

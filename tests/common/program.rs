@@ -1,7 +1,7 @@
 //! The built program, started as a user would, with its log read line by line.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::command::output;
+use super::left_out::missing;
 use super::until;
 
 /// The program under test.
@@ -53,7 +55,7 @@ impl Drop for Folder {
 
 /// Runs the program to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program was built")
+    output(Command::new(PROGRAM).args(arguments))
 }
 
 /// A running program. Its standard error is collected; a test that fails prints it.
@@ -211,19 +213,11 @@ pub fn find(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Whether a program is installed; when it is not, says that the test is skipped, or fails where CI has installed it.
+/// Whether a program is installed; a test that needs one that is not is left out.
 pub fn installed(program: &str) -> bool {
     let is_there = find(program).is_some();
     if !is_there {
-        assert!(std::env::var_os("TCPDIRECTOR_CI").is_none(), "{program} is missing, and CI installs it");
-        eprintln!("skipped: {program} is not installed");
+        missing(program);
     }
     is_there
-}
-
-/// Reads a whole pipe.
-pub fn text(mut pipe: impl Read) -> String {
-    let mut text = String::new();
-    let _ = pipe.read_to_string(&mut text);
-    text
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::command::output;
 use super::program::{Folder, PROGRAM, Program, field};
 use super::{DEADLINE, until};
 
@@ -67,7 +68,7 @@ impl Replaceable {
 
     /// Asks with `--replace`.
     pub fn ask(&self) -> Output {
-        Command::new(PROGRAM).arg("--replace").arg("-p").arg(self.path("td.pid")).output().unwrap()
+        output(Command::new(PROGRAM).arg("--replace").arg("-p").arg(self.path("td.pid")))
     }
 
     /// Replaces it, which must succeed; tells the new process id.

@@ -5,12 +5,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::command::output;
 use super::program::{Folder, Program, find, installed};
 use super::{one_service, until};
 
@@ -100,7 +101,7 @@ pub fn tool(program: &str) -> Command {
 
 /// Runs a command line to its end, which must be a good one, and gives what it printed.
 pub fn run(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("it is installed");
+    let output = output(&mut command);
     let (printed, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{printed}\n{complaints}", output.status);
     printed.into_owned()
