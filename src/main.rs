@@ -1,48 +1,32 @@
 //! The program: flags, configuration, start. What follows the start is in `stay`, everything that lasts in the library.
 
+mod commands;
 mod demo;
 mod diff;
+mod report;
 mod stay;
 
-use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::{Level, LevelFilter};
 
-use tcpdirector::admin;
-use tcpdirector::budget::{self, Budget};
-use tcpdirector::cli::{self, Cli};
-use tcpdirector::config::{self, Change, Config};
-use tcpdirector::daemon::{self, Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::cli::Cli;
+use tcpdirector::config::{self, Config};
+use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
 use tcpdirector::system::inherited::Inherited;
-use tcpdirector::system::journal;
-use tcpdirector::system::limits::{self, Limits};
+use tcpdirector::system::limits;
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::process::{self, Code, Identity, Parent};
 use tcpdirector::system::sink::{Sink, Target};
-use tcpdirector::system::successor::{self, Origin};
-use tcpdirector::system::terminal;
+use tcpdirector::system::successor::Origin;
 
+use commands::{answer, budget, check};
+use report::{CANNOT_START, CONFIG, Failure, USAGE, cannot, complain, fail, say};
 use stay::{Signals, Stay};
-
-/// The program could not start.
-const CANNOT_START: u8 = 1;
-/// With `--diff`, 1 says that there are changes; that nobody could be asked is EX_UNAVAILABLE of sysexits(3).
-const NO_ANSWER: u8 = 69;
-/// EX_USAGE of sysexits(3).
-const USAGE: u8 = 64;
-/// EX_CONFIG of sysexits(3).
-const CONFIG: u8 = 78;
-
-/// How long `--replace` waits: longer than the program that it asks waits for the new one.
-const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
     process::ignore_file_size_signal();
@@ -79,84 +63,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// The exit status of what ends without balancing anything; `None` when that is not what is asked for.
-fn answer(cli: &Cli) -> Option<Result<u8, Failure>> {
-    let said = match cli {
-        Cli { help: true, .. } => say(cli::help().trim_end()),
-        Cli { version: true, .. } => say(format_args!("tcpdirector {}", env!("CARGO_PKG_VERSION"))),
-        Cli { passwd: true, .. } => passwd(),
-        Cli { diff: true, .. } => return Some(differ(cli)),
-        Cli { replace: true, .. } => replace(cli),
-        _ => return None,
-    };
-    Some(said.map(|()| 0))
-}
-
-/// Writes a line, or more, to standard output. Whoever reads there may have seen enough.
-fn say(text: impl Display) -> Result<(), Failure> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot("cannot write to standard output")(&e)),
-        _ => Ok(()),
-    }
-}
-
-/// `--replace`: the new process id goes to standard output.
-fn replace(cli: &Cli) -> Result<(), Failure> {
-    let missing = || Failure(USAGE, "--replace needs -p: it finds the program by its pid file".to_owned());
-    let pidfile = cli.pidfile.as_ref().ok_or_else(missing)?;
-    let pid = successor::ask(pidfile, REPLACE_PATIENCE).map_err(|e| Failure(CANNOT_START, e.to_string()))?;
-    // a failure would mean that the old program goes on
-    let _ = say(pid);
-    Ok(())
-}
-
-/// `--passwd`: the hash goes to standard output, and nothing else does.
-fn passwd() -> Result<(), Failure> {
-    let hash = terminal::read_new_password().and_then(|password| admin::hash(&password));
-    say(hash.map_err(|e| cannot("no hash was made")(&e))?)
-}
-
-/// `--diff`: the changes go to standard output; 1 says that there are some.
-fn differ(cli: &Cli) -> Result<u8, Failure> {
-    let load = |file: &Path| config::read::load(file).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()));
-    let first = load(&cli.file())?;
-    let (old, new) = match (&cli.other, &cli.admin) {
-        (Some(other), _) => (first, load(other)?),
-        (None, Some(url)) => {
-            let place = diff::Place::parse(url).map_err(|why| Failure(USAGE, why))?;
-            (place.running().map_err(|why| Failure(NO_ANSWER, why))?, first)
-        }
-        (None, None) => return Err(Failure(USAGE, "--diff compares two files, or one with --admin".to_owned())),
-    };
-    let changes = Change::between(&old, &new);
-    for change in &changes {
-        say(change).map_err(|Failure(_, message)| Failure(NO_ANSWER, message))?;
-    }
-    Ok(u8::from(!changes.is_empty()))
-}
-
-/// The one place that reports why the program ends with a status other than 0.
-fn fail(status: u8, message: impl Display) -> ExitCode {
-    // where nobody can be told, the status says it
-    complain(Level::Error, message);
-    ExitCode::from(status)
-}
-
-/// Writes a message to standard error, past the log.
-fn complain(level: Level, message: impl Display) {
-    let prefix = if journal::is_stderr() { journal::prefix(level) } else { String::new() };
-    for line in message.to_string().lines() {
-        let _ = writeln!(io::stderr(), "{prefix}tcpdirector: {line}");
-    }
-}
-
-/// An exit status and what to say.
-struct Failure(u8, String);
-
-fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
-    move |why| Failure(CANNOT_START, format!("{what}: {why}"))
-}
-
 /// Starts what is asked for; nothing is left to stay for after `-t`.
 fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
@@ -170,42 +76,6 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
         return check(cli, &config).map(|()| None);
     }
     serve(cli, &config, source, birth).map(Some)
-}
-
-/// `-t`: what the file means, and what it costs.
-fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
-    let budget = budget(cli, config)?;
-    let refused = budget::refused_hashes(config, &Limits::read());
-    if !refused.is_empty() {
-        let lines: Vec<String> = refused.iter().map(|why| format!("{}: {why}", cli.file().display())).collect();
-        return Err(Failure(CONFIG, lines.join("\n")));
-    }
-    say(format_args!("{}: no mistakes", cli.file().display()))?;
-    for service in &config.services {
-        for listen in &service.listens {
-            say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
-        }
-    }
-    say(budget)?;
-    cli.user.as_deref().map_or(Ok(()), |user| check_user(cli, user))
-}
-
-/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program. From here on, this process is
-/// that user.
-fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
-    let identity = Identity::find(user).map_err(|e| cannot("-u")(&e))?;
-    let file = std::path::absolute(cli.file()).unwrap_or_else(|_| cli.file());
-    match identity.assume() {
-        Ok(()) => daemon::obstacles(&file).iter().for_each(|(path, why)| {
-            complain(Level::Warn, format_args!("{}: as user {user}, {why}", path.display()));
-        }),
-        Err(e) => complain(Level::Warn, format_args!("whether user {user} can use the file was not checked: {e}")),
-    }
-    Ok(())
-}
-
-fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
-    Budget::new(config, Limits::read()).map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
 }
 
 /// What this process was born with: its code, the way to be started again, and what others have opened for it.

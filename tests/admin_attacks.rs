@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use tcpdirector::admin::{self, Listener, Request};
 use tcpdirector::system::inherited::Inherited;
 
-use crate::admin_front::{GET, SECOND, answers_within_a_second, ask, pages, status};
+use crate::admin_front::{GET, SECOND, answers_soon, ask, pages, status};
 use crate::common::left_out::may_open;
 use crate::common::program::Folder;
 use crate::common::server::free_address;
@@ -86,7 +86,7 @@ impl Victim {
 
     /// It has not suffered: it answers, has its few threads, and no more memory than given.
     fn is_well(&mut self, before: usize, more: usize) {
-        answers_within_a_second(self.address);
+        answers_soon(self.address);
         let (threads, memory) = (self.status("Threads:"), self.status("VmRSS:"));
         eprintln!("{} threads, {memory} kB, {before} kB before", threads);
         assert!(threads < 16, "{threads} threads");
@@ -199,7 +199,7 @@ fn silent_and_slow_clients_make_room_for_others() {
     let mut slowest = Duration::ZERO;
     for byte in GET.iter().cycle().take(40) {
         slow.iter_mut().for_each(|stream| drop(stream.write_all(&[*byte])));
-        slowest = slowest.max(answers_within_a_second(victim.address));
+        slowest = slowest.max(answers_soon(victim.address));
         thread::sleep(Duration::from_millis(50));
     }
     eprintln!("slowest answer beside 200 silent and 50 slow clients: {slowest:?}");
@@ -253,7 +253,7 @@ fn a_flood_of_garbage_beside_silent_and_slow_clients_delays_no_good_request() {
         let mut slowest = Duration::ZERO;
         for byte in GET.iter().cycle().take(60) {
             slow.iter_mut().for_each(|stream| drop(stream.write_all(&[*byte])));
-            slowest = slowest.max(answers_within_a_second(target));
+            slowest = slowest.max(answers_soon(target));
         }
         eprintln!("slowest answer in a flood of {} clients: {slowest:?}", count.load(SeqCst));
     });
@@ -281,7 +281,7 @@ fn a_shortage_of_descriptors_passes() {
         victim.descriptors() < 100
     });
     until("it serves again", || victim.serves());
-    answers_within_a_second(victim.address);
+    answers_soon(victim.address);
 }
 
 // a word of 32 bits cannot hold the number

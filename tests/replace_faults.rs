@@ -1,12 +1,15 @@
 //! A replacement that goes wrong at any step: the old program goes on, no client notices, and the log has the reason.
 
-use std::fs;
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal::SIGTERM;
 
 use crate::common::backend::Backend;
-use crate::common::program::installed;
+use crate::common::command::text;
+use crate::common::program::{Folder, installed, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::{connect, exchange, one_service, until};
 
@@ -166,14 +169,29 @@ fn term_calls_a_replacement_off() {
 
 #[test]
 fn asking_with_a_pid_file_that_nobody_holds_is_an_error() {
-    let folder = crate::common::program::Folder::new();
-    for (text, reason) in [(None, "No such file"), (Some("1\n"), "no running process")] {
+    let folder = Folder::new();
+    for (written, reason) in [(None, "No such file"), (Some("1\n"), "no running process")] {
         let file = folder.path("pid");
-        if let Some(text) = text {
-            fs::write(&file, text).unwrap();
+        if let Some(written) = written {
+            fs::write(&file, written).unwrap();
         }
-        let output = crate::common::program::run(&["--replace", "-p", file.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let output = run(&["--replace", "-p", file.to_str().unwrap()]);
+        let said = text(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains(reason), "{said}");
     }
+}
+
+/// The user of the program may write to the file, and root reads it.
+#[test]
+fn a_process_that_is_named_by_a_pid_file_and_does_not_hold_it_is_not_signalled() {
+    let folder = Folder::new();
+    let mut bystander = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+    let file = folder.write("pid", &format!("{}\n", bystander.id()));
+    let _held = Flock::lock(File::open(&file).unwrap(), FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+    let output = run(&["--replace", "-p", file.to_str().unwrap()]);
+    let is_untouched = bystander.try_wait().unwrap().is_none();
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    let said = text(&output.stderr);
+    assert!(is_untouched && output.status.code() == Some(1) && said.contains("another one holds it"), "{said}");
 }

@@ -57,7 +57,8 @@ impl Channel {
         if getsockopt(&end, sockopt::SockType)? != SockType::SeqPacket {
             return Err(io::Error::new(ErrorKind::InvalidInput, "standard input is not the socket of a predecessor"));
         }
-        unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        let null = std::fs::File::open("/dev/null").map_err(|e| io::Error::new(e.kind(), format!("/dev/null: {e}")))?;
+        unistd::dup2_stdin(null)?;
         Channel::new(end)
     }
 

@@ -14,6 +14,7 @@ mod lines;
 pub mod local;
 pub mod logging;
 pub mod memory;
+mod nofollow;
 pub mod notify;
 pub mod pidfile;
 pub mod process;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::nofollow;
 use super::raw;
 
 /// A pid file with its lock. Dropping it removes the file if it is this process's own.
@@ -20,13 +21,17 @@ pub struct PidFile {
 
 impl PidFile {
     /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process, and when
-    /// the path is a symbolic link: root might write where whoever laid it wants.
+    /// the path is a link: root might write where whoever laid it wants.
     pub fn create(path: &Path) -> io::Result<PidFile> {
         let path = std::path::absolute(path)?;
         loop {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
-            let file = locked(options.open(&path)?)?;
+            options.read(true).write(true).create(true).truncate(false).mode(0o644);
+            let file = nofollow::open(&options, libc::O_NONBLOCK | libc::O_NOCTTY, &path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::new(ErrorKind::InvalidInput, "it is no plain file"));
+            }
+            let file = locked(file)?;
             // its last owner may have removed it between our open and our lock
             if is_at(&file, &path) {
                 let mut pidfile = PidFile { path, file, is_ours: false };
@@ -114,7 +119,21 @@ impl Held {
         }
     }
 
-    /// The process that holds it, and when that was last written.
+    /// Whether this process holds it, by what the kernel tells of its open files (proc_pid_fdinfo(5)). What is written in the file is
+    /// only what its writer says.
+    pub fn is_held_by(&self, pid: i32) -> io::Result<bool> {
+        let of = |what: &str| format!("/proc/{pid}/{what}");
+        let ours = self.0.metadata()?;
+        let open = fs::read_dir(of("fd")).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", of("fd"))))?;
+        let holds = |number: &str| {
+            let is_it =
+                fs::metadata(of(&format!("fd/{number}"))).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
+            is_it && fs::read_to_string(of(&format!("fdinfo/{number}"))).is_ok_and(|text| text.contains("FLOCK"))
+        };
+        Ok(open.flatten().filter_map(|entry| entry.file_name().into_string().ok()).any(|number| holds(&number)))
+    }
+
+    /// The process that is said to hold it, and when that was last written.
     pub fn holder(&mut self) -> io::Result<(i32, (i64, i64))> {
         let written = self.0.metadata().map(|data| (data.mtime(), data.mtime_nsec()))?;
         Ok((read(&mut self.0)?, written))

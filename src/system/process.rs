@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
@@ -72,7 +73,8 @@ pub fn leave_session() -> io::Result<()> {
 
 /// Lets go of the terminal.
 pub fn leave_terminal() -> io::Result<()> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|e| io::Error::new(e.kind(), format!("/dev/null: {e}")))?;
     unistd::dup2_stdin(null.as_fd())?;
     unistd::dup2_stdout(null.as_fd())?;
     Ok(unistd::dup2_stderr(null.as_fd())?)
@@ -137,8 +139,10 @@ impl Identity {
         Ok(unistd::fchownat(AT_FDCWD, path, Some(self.uid), Some(self.gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
-    /// Becomes this user for good, with the user's supplementary groups.
+    /// Becomes this user for good, with the user's supplementary groups. Other processes of this user cannot look into this one: the
+    /// kernel sees to that when root is given up, and not for a successor, which is this user from the start.
     pub fn assume(&self) -> io::Result<()> {
+        prctl::set_dumpable(false)?;
         if unistd::geteuid() == self.uid && unistd::getegid() == self.gid {
             return Ok(());
         }

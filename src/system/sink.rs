@@ -17,15 +17,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use log::{Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::geteuid;
 use parking_lot::RwLock;
 
 use super::date::Clock;
 use super::journal;
 use super::lines::Lines;
+use super::nofollow;
 use super::syslog::{self, Syslog};
 
 /// How long a line waits for a reader of standard error that is slow. One that is gone costs each thread this much once.
 const PATIENCE_MILLIS: u16 = 2000;
+/// Links to what a process has open.
+const OWN: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
 
 /// What the user named as the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,10 +192,7 @@ impl Output {
                 Output::Stderr { is_journal: journal::is_stderr(), is_file, is_stuck, lines }
             }
             Target::File(path) => {
-                let mut options = OpenOptions::new();
-                // a FIFO that nobody reads must not hold up whoever opens it, nor a session; it means nothing to a regular file
-                options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-                let file = options.open(path)?;
+                let file = open_file(path)?;
                 let lines = Lines::after(&file, path);
                 Output::File(file, lines)
             }
@@ -221,6 +222,17 @@ impl Output {
             Output::Syslog(Err(e)) => Err(e.kind().into()),
         }
     }
+}
+
+/// As root, no link is followed: the folder may be that of the user that the program becomes. What leads to a file that this process has
+/// open already gives nobody anything.
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640);
+    // a FIFO that nobody reads must not hold up whoever opens it, nor a session; it means nothing to a regular file
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let is_ours = OWN.iter().any(|place| path.starts_with(place));
+    if geteuid().is_root() && !is_ours { nofollow::open(&options, flags, path) } else { options.custom_flags(flags).open(path) }
 }
 
 /// Whether nobody reads standard error: a pipe that is full, or a stopped terminal, must not hold up a session for long.

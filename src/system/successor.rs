@@ -174,6 +174,9 @@ pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
     let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
     let mut held = Held::open(pidfile).map_err(cannot)?;
     let (old, written) = held.holder().map_err(cannot)?;
+    if !held.is_held_by(old).map_err(cannot)? {
+        return Err(format!("{}: it names process {old}, and another one holds it", pidfile.display()));
+    }
     kill(Pid::from_raw(old), Signal::SIGUSR2).map_err(|e| format!("process {old} cannot be told: {}", io::Error::from(e)))?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {

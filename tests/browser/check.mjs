@@ -93,6 +93,14 @@ const use = async (browser, { at, ports }, hosts, javaScriptEnabled) => {
   await headline('All is well');
   step('saw it come back');
 
+  if (javaScriptEnabled) {
+    await page.goto(`${at}/running?refresh=0`);
+    await page.locator('#fresh', { hasText: 'Paused' }).waitFor();
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.locator('#fresh', { hasText: 'Live' }).waitFor();
+    step('asked for a page that keeps still, and let it go on');
+  }
+
   // from here on the page must not be loaded again while it is typed in
   await page.goto(`${at}/running`);
   await open('Change group main');

@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::command::output;
+use super::command::{output, text};
 use super::left_out::leave_out;
 use super::program::{Folder, PROGRAM, Program, installed};
 use super::until;
@@ -93,24 +93,24 @@ impl Machine {
     /// The same, which must succeed.
     pub fn must(&self, arguments: &[&str]) {
         let output = self.systemctl(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.journal());
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", text(&output.stderr), self.journal());
     }
 
     /// A property of the service, such as `MainPID`.
     pub fn show(&self, property: &str) -> String {
         let output = self.systemctl(&["show", "--value", "--property", property, "tcpdirector.service"]);
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        text(&output.stdout).trim().to_owned()
     }
 
     /// What the journal has of the service.
     pub fn journal(&self) -> String {
         let output = self.run(&["journalctl", "--no-pager", "--unit", "tcpdirector.service"]);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        text(&output.stdout)
     }
 
     /// What the log of the service says.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&self.run(&["cat", "/var/log/tcpdirector/log"]).stdout).into_owned()
+        text(&self.run(&["cat", "/var/log/tcpdirector/log"]).stdout)
     }
 
     /// Makes this text the configuration of the service.

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::command::output;
+use super::command::{output, text};
 use super::left_out::leave_out;
 use super::program::{find, installed};
 use super::until;
@@ -69,7 +69,7 @@ impl Network {
     pub fn ip(&self, arguments: &str) {
         let program = find("ip").expect("it is installed");
         let output = self.run(|| output(Command::new(&program).args(arguments.split(' '))));
-        assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "ip {arguments}: {}", text(&output.stderr));
     }
 
     /// Lays a line to another one: the ends are called `name` in both, and have these addresses. A packet that is sent too early is

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::command::output;
+use super::command::{output, text};
 use super::program::{Folder, PROGRAM, Program, field};
 use super::{DEADLINE, until};
 
@@ -30,7 +30,8 @@ impl Replaceable {
         Replaceable::start_with(xml, "", &[])
     }
 
-    /// The same with words of the shell in front of the command (`$$` is its process id) and more variables.
+    /// The same with words of the shell in front of the command (`$$` is its process id) and more variables; `FLAGS` is for
+    /// more arguments.
     pub fn start_with(xml: &str, prefix: &str, variables: &[(&str, &str)]) -> Replaceable {
         let folder = Folder::new();
         let place = folder.path("");
@@ -38,7 +39,7 @@ impl Replaceable {
         folder.write("td.xml", xml);
         let mut command = Command::new("sh");
         command.current_dir(&place).env("BINARY", folder.path("tcpdirector"));
-        command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c td.xml -p td.pid"));
+        command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c td.xml -p td.pid $FLAGS"));
         command.envs(variables.iter().copied());
         let program = Program::spawn_with(command, Stdio::null(), folder);
         let replaceable = Replaceable { program, folder: place };
@@ -75,8 +76,8 @@ impl Replaceable {
     pub fn replace(&self) -> i32 {
         let before = self.pid();
         let output = self.ask();
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = text(&output.stdout).trim().to_owned();
+        assert!(output.status.success(), "{}", text(&output.stderr));
         let pid = said.parse().expect("a process id");
         assert!(pid != before && pid == self.pid(), "{before} {pid} {}", self.pid());
         pid
@@ -87,8 +88,8 @@ impl Replaceable {
         loop {
             let (before, refusals) = (self.pid(), self.program.count("replace state=refused"));
             let output = self.ask();
-            assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-            assert!(String::from_utf8_lossy(&output.stderr).contains("log says why"));
+            assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+            assert!(text(&output.stderr).contains("log says why"));
             assert_eq!(self.pid(), before);
             until("the reason is in the log", || self.program.count("replace state=refused") > refusals);
             let reason = self.program.lines("replace state=refused").pop().unwrap();

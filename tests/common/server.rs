@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::command::output;
+use super::command::{output, text};
 use super::program::{Folder, Program, find, installed};
 use super::{one_service, until};
 
@@ -102,9 +102,9 @@ pub fn tool(program: &str) -> Command {
 /// Runs a command line to its end, which must be a good one, and gives what it printed.
 pub fn run(mut command: Command) -> String {
     let output = output(&mut command);
-    let (printed, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (printed, complaints) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{printed}\n{complaints}", output.status);
-    printed.into_owned()
+    printed
 }
 
 /// Whether all of these are installed.
