@@ -16,7 +16,8 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | `main`, `stay`, `demo`, `diff` | flags, start; signals, exit status; the demo; what differs between two files |
+//! | 7 | `main`, `stay` | flags, start; signals, stop, exit status |
+//! | 7 | `commands`, `demo`, `diff`, `report` | flags that do one thing and end; the demo; what differs from what runs; what is said at an end |
 //! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop, leave it to a successor |
 //! | 5 | [`budget`] | what a configuration may cost |
 //! | 4 | [`traffic`] | the way of a connection: listener, session, search, connect; the manager and the resolver |
