@@ -66,7 +66,7 @@
 //! # Where this differs from the plan
 //!
 //! * Pool threads never block in a read, a write or a connect. Sockets are registered with a poller once or twice,
-//!   edge-triggered, and the state of a flow says what becomes of an event ([`relay::seat`]), so that parking costs no call: a flow
+//!   edge-triggered, and the state of a flow says what becomes of an event ([`relay::flow_state`]), so that parking costs no call: a flow
 //!   that waited in `read` first would save one wait and hold a thread for it.
 //! * An accept thread does not only hand a session to the pool but runs its first steps: pick, connect, pass on what the client has
 //!   sent. Nobody has to be woken for that: a tenth more connections with a fifth less processor time. Two accept threads for an

@@ -151,7 +151,7 @@ impl Flow<'_> {
                 None if is_wide => break,
                 // room that comes after the next try will be told of
                 None => {
-                    self.seat.widen(self.direction);
+                    self.seat.state(self.direction).widen();
                     is_wide = true;
                 }
             }
@@ -274,7 +274,7 @@ impl Flow<'_> {
         self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
         // what comes after the next call will be told of
-        self.seat.widen(self.direction);
+        self.seat.state(self.direction).widen();
         match socket::discard(&self.sink.stream, SHARE) {
             Ok(0) => Ok(Next::Wait(For::Anything)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Next::Wait(For::Anything)),

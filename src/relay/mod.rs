@@ -23,6 +23,7 @@ mod clock;
 mod crew;
 mod end;
 mod flow;
+pub mod flow_state;
 mod limits;
 mod liveness;
 mod load;

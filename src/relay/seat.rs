@@ -1,10 +1,5 @@
-//! The place of one session in the pool: what it is, which of its two halves run, which wait and for what.
-//!
-//! Each half is at any time in one of the states below, in an atomic of its own. Only the thread that has brought a half to `RUNS`
-//! runs it, so a half is never run by two threads. News for a half that runs are not lost: they make it `RUNS_ON`, and when it
-//! wants to wait it is told to go on instead. So nothing depends on whether an event comes before or after the decision to wait.
-//! A half that runs hears of its source only; one that may come to wait for something else has to be `RUNS_WIDE` before it looks
-//! whether it must.
+//! The place of one session in the pool: what it is, which of its two flows run, which wait and for what ([`super::flow_state`]), and
+//! which pollers watch its sockets.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,6 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Direction;
+pub use super::flow_state::For;
+use super::flow_state::{FlowState, Trigger};
 use super::poller::News;
 use super::pool::{BUFFER, LEAST, Place, Space};
 use super::purse::Unsent;
@@ -41,17 +38,6 @@ pub enum Next {
     Over,
 }
 
-/// What a half waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum For {
-    /// Something to read from its source.
-    Source,
-    /// Room in its sink; or the failure of its source. See [`Seat::widen`].
-    Sink,
-    /// Whatever happens to one of the two sockets.
-    Anything,
-}
-
 /// One of the two sockets of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -64,20 +50,10 @@ pub enum Side {
 /// No poller watches the socket.
 const NOWHERE: u8 = 0;
 
-const ASLEEP: u8 = 0;
-const WAITS_FOR_SOURCE: u8 = 1;
-const WAITS_FOR_SINK: u8 = 2;
-const WAITS_FOR_ANYTHING: u8 = 3;
-const RUNS: u8 = 4;
-const RUNS_WIDE: u8 = 5;
-const RUNS_ON: u8 = 6;
-const OVER: u8 = 7;
-const BEGINS: u8 = 8;
-
 /// A session that has its place in the pool. Dropping it drops the session first, then gives the place back.
 pub struct Seat {
     pub(super) carried: Box<dyn Carried>,
-    halves: [AtomicU8; 2],
+    states: [FlowState; 2],
     /// The poller that watches each socket, counted from one; zero while none does.
     pollers: [AtomicU8; 2],
     is_room_watched: [AtomicBool; 2],
@@ -92,9 +68,9 @@ pub struct Seat {
 
 impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
-        let halves = [AtomicU8::new(RUNS_WIDE), AtomicU8::new(ASLEEP)];
+        let states = [FlowState::running(), FlowState::not_started()];
         let [is_room_watched, is_odd, is_hung] = Default::default();
-        Seat { carried, halves, pollers: Default::default(), is_room_watched, moving: Mutex::default(), is_odd, is_hung, place }
+        Seat { carried, states, pollers: Default::default(), is_room_watched, moving: Mutex::default(), is_odd, is_hung, place }
     }
 
     /// Has a poller watch a socket of the session, if none does yet. A half must do so each time before it waits for the socket: it
@@ -182,7 +158,7 @@ impl Seat {
 
     /// Makes the first half look again, if it waits, on a thread of the pool.
     pub fn wake(self: &Arc<Self>) {
-        if self.rouse_half(Direction::ToServer) {
+        if self.rouse(Direction::ToServer) {
             self.place.run_soon(self, Direction::ToServer);
         }
     }
@@ -208,12 +184,12 @@ impl Seat {
 
     /// The second half begins: it has its first turn when the first one pauses, or when there are news for it.
     pub fn begin_other(&self) {
-        let _ = self.half(Direction::ToClient).compare_exchange(ASLEEP, BEGINS, SeqCst, SeqCst);
+        self.state(Direction::ToClient).start();
     }
 
     /// Whether the second half has begun and nobody has run it yet; then the caller must run it now.
     pub(super) fn other_begins(&self) -> bool {
-        self.half(Direction::ToClient).compare_exchange(BEGINS, RUNS_WIDE, SeqCst, SeqCst).is_ok()
+        self.state(Direction::ToClient).take_first_turn()
     }
 
     /// Something has happened to a socket: notes it, and tells which halves the caller must run now.
@@ -233,78 +209,32 @@ impl Seat {
         };
         let can_read = is_odd || news.contains(News::EPOLLIN);
         let can_write = is_hung || news.contains(News::EPOLLOUT);
-        let reads = self.rouse(reader, |state| match state {
-            WAITS_FOR_SOURCE => can_read,
-            WAITS_FOR_SINK => is_odd,
-            _ => true,
-        });
-        let writes = self.rouse(reader.other(), |state| match state {
-            WAITS_FOR_SOURCE | RUNS => false,
-            WAITS_FOR_SINK => can_write,
-            _ => true,
-        });
+        let reads = self.state(reader).on(Trigger::Source { can_read, is_odd });
+        let writes = self.state(reader.other()).on(Trigger::Sink { can_write });
         [reads.then_some(reader), writes.then_some(reader.other())]
     }
 
     /// Both halves, as far as they wait: the caller must run them now.
     pub(super) fn rouse_all(&self) -> [Option<Direction>; 2] {
-        [Direction::ToServer, Direction::ToClient].map(|half| self.rouse_half(half).then_some(half))
+        [Direction::ToServer, Direction::ToClient].map(|half| self.rouse(half).then_some(half))
     }
 
-    /// Makes a half look again; tells whether the caller must run it now.
-    pub(super) fn rouse_half(&self, half: Direction) -> bool {
-        self.rouse(half, |_| true)
+    /// Makes a flow look again; returns whether the caller must run it now.
+    pub(super) fn rouse(&self, half: Direction) -> bool {
+        self.state(half).on(Trigger::Wake)
     }
 
-    /// From now on the half hears of everything that happens, and may wait for its sink if it then finds it full.
-    pub fn widen(&self, half: Direction) {
-        // RUNS_ON is wider still
-        let _ = self.half(half).compare_exchange(RUNS, RUNS_WIDE, SeqCst, SeqCst);
-    }
-
-    /// Makes a half run, or go on when it runs, if its state says that this concerns it; tells whether the caller has to run it.
-    fn rouse(&self, half: Direction, concerns: impl Fn(u8) -> bool) -> bool {
-        let state = self.half(half);
-        let mut now = state.load(SeqCst);
-        loop {
-            let then = match now {
-                RUNS | RUNS_WIDE if concerns(now) => RUNS_ON,
-                WAITS_FOR_SOURCE | WAITS_FOR_SINK if concerns(now) => RUNS,
-                WAITS_FOR_ANYTHING | BEGINS => RUNS_WIDE,
-                _ => return false,
-            };
-            match state.compare_exchange(now, then, SeqCst, SeqCst) {
-                Ok(_) => return then != RUNS_ON,
-                Err(other) => now = other,
-            }
-        }
-    }
-
-    /// A half that runs wants to wait; tells whether it does, and not whether something has happened meanwhile.
-    pub(super) fn wait(&self, half: Direction, what: For) -> bool {
-        let waits = match what {
-            For::Source => WAITS_FOR_SOURCE,
-            For::Sink => WAITS_FOR_SINK,
-            For::Anything => WAITS_FOR_ANYTHING,
-        };
-        let state = self.half(half);
-        let does = [RUNS, RUNS_WIDE].into_iter().any(|runs| state.compare_exchange(runs, waits, SeqCst, SeqCst).is_ok());
-        if !does {
-            state.store(RUNS_WIDE, SeqCst);
-        }
-        does
-    }
-
-    /// A half is over; tells whether the session is.
-    pub(super) fn finish(&self, half: Direction) -> bool {
-        self.half(half).store(OVER, SeqCst);
-        matches!(self.half(half.other()).load(SeqCst), OVER | ASLEEP)
-    }
-
-    fn half(&self, half: Direction) -> &AtomicU8 {
-        match (half, &self.halves) {
+    /// The state of a flow.
+    pub fn state(&self, half: Direction) -> &FlowState {
+        match (half, &self.states) {
             (Direction::ToServer, [state, _]) | (Direction::ToClient, [_, state]) => state,
         }
+    }
+
+    /// A flow is done; returns whether the session is over.
+    pub(super) fn finish(&self, half: Direction) -> bool {
+        self.state(half).finish();
+        self.state(half.other()).is_over()
     }
 }
 

@@ -66,7 +66,7 @@ impl Flow<'_> {
                 None if is_wide => return Ok(false),
                 // room that comes after the next try will be told of
                 None => {
-                    self.seat.widen(self.direction);
+                    self.seat.state(self.direction).widen();
                     is_wide = true;
                 }
             }

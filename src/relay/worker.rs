@@ -149,11 +149,11 @@ impl Worker {
             let gone_on = AssertUnwindSafe(|| seat.carried.go(half, seat, &mut self.space));
             // a panic ends the session, which has seen to that; the panic hook has logged it
             match catch_unwind(gone_on).unwrap_or(Next::Over) {
-                Next::Wait(what) if !seat.wait(half, what) => continue,
+                Next::Wait(what) if !seat.state(half).wait(what) => continue,
                 Next::Wait(_) => {}
                 Next::Yield => self.put_off(seat, half),
                 Next::Over if seat.finish(half) => return self.pool.seats.rise(seat),
-                Next::Over if seat.rouse_half(half.other()) => {
+                Next::Over if seat.rouse(half.other()) => {
                     half = half.other();
                     continue;
                 }
