@@ -96,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::any;
+    use crate::config::{GroupConfig, HostConfig, ServiceConfig, any};
     use crate::relay::Timeouts;
 
     /// What the admin side makes of a URL.
@@ -110,6 +110,23 @@ mod tests {
 
     fn apply(director: &Director, changes: &[Change]) -> Result<Vec<String>> {
         Ok(director.apply(director.preview(changes)?, &Names::new()))
+    }
+
+    /// The services of the configuration, put together from what runs.
+    fn described(director: &Director) -> Vec<ServiceConfig> {
+        let host = |host: &Arc<Host>| HostConfig { name: host.name().to_owned(), address: host.address().clone() };
+        let group = |group: &Arc<Group>| {
+            let hosts = group.hosts().iter().map(host).collect();
+            GroupConfig { name: group.name().to_owned(), rule: group.rule(), hosts }
+        };
+        let service = |service: &Arc<Service>| {
+            let terms = director.config().services.into_iter().find(|config| config.name == service.name());
+            let groups = service.groups().iter().map(group).collect();
+            let (listens, enabled) = (service.listens(), service.enabled().name().to_owned());
+            let (connect, replay) = (service.connect_limit(), service.replay_limit());
+            ServiceConfig { listens, groups, enabled, connect, replay, ..terms.expect("it is in the configuration") }
+        };
+        director.services().iter().map(service).collect()
     }
 
     fn hosts(director: &Director) -> Vec<(String, String, String, Arc<Host>)> {
@@ -127,6 +144,7 @@ mod tests {
             let director = Director::new(&old);
             let applied = apply(&director, &Change::between(&old, &new));
             prop_assert!(applied.is_ok(), "{:?}", applied);
+            prop_assert_eq!(described(&director), new.services.clone());
             prop_assert_eq!(director.config(), new.clone());
             prop_assert_eq!(director.differs_from_file(), old != new);
         }

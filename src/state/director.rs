@@ -22,8 +22,8 @@ pub type Names = HashMap<String, Vec<SocketAddr>>;
 /// The root of the running state.
 pub struct Director {
     services: RwLock<Vec<Arc<Service>>>,
-    /// Everything of the configuration but the services.
-    settings: RwLock<Config>,
+    /// What describes it as it is now; what the operator and the checks say of hosts is not in it.
+    config: RwLock<Config>,
     /// What the configuration file said when it was last read or written.
     saved: RwLock<Config>,
     /// What was there when the last edit by hand began: after a start, a reload, a roll-back or saving.
@@ -48,7 +48,7 @@ impl Director {
     pub fn new(config: &Config) -> Director {
         let director = Director {
             services: RwLock::default(),
-            settings: RwLock::new(config.clone()),
+            config: RwLock::new(config.clone()),
             saved: RwLock::new(config.clone()),
             unedited: RwLock::new(config.clone()),
             events: Events::default(),
@@ -76,7 +76,7 @@ impl Director {
         };
         let services = config.services.iter().map(service).collect();
         *self.services.write() = services;
-        *self.settings.write() = Config { services: Vec::new(), ..config.clone() };
+        *self.config.write() = config.clone();
     }
 
     /// Its services, in configuration order.
@@ -91,22 +91,22 @@ impl Director {
 
     /// Who may use the admin pages.
     pub fn users(&self) -> Vec<UserConfig> {
-        self.settings.read().admin.as_ref().map(|admin| admin.users.clone()).unwrap_or_default()
+        self.config.read().admin.as_ref().map(|admin| admin.users.clone()).unwrap_or_default()
     }
 
     /// Whether there are admin pages.
     pub fn has_admin(&self) -> bool {
-        self.settings.read().admin.is_some()
+        self.config.read().admin.is_some()
     }
 
     /// How long a failed host rests before it is tried again.
     pub fn checktime(&self) -> Duration {
-        self.settings.read().checktime
+        self.config.read().checktime
     }
 
     /// How long sessions may go on after TERM.
     pub fn grace(&self) -> Duration {
-        self.settings.read().grace
+        self.config.read().grace
     }
 
     /// How long it has been running, and the wall clock at the start.
@@ -132,8 +132,7 @@ impl Director {
 
     /// The configuration that describes the state as it is now; what the operator and the checks say of hosts is not in it.
     pub fn config(&self) -> Config {
-        let services = self.services().iter().map(|service| service.config()).collect();
-        Config { services, ..self.settings.read().clone() }
+        self.config.read().clone()
     }
 
     /// The configuration file says this: it was read or written just now.
@@ -159,7 +158,7 @@ impl Director {
 
     /// Whether the running state is another than what the configuration file said when it was last read or written.
     pub fn differs_from_file(&self) -> bool {
-        *self.saved.read() != self.config()
+        *self.saved.read() != *self.config.read()
     }
 
     /// A successor has taken over: what is left here are the running sessions.

@@ -110,12 +110,6 @@ impl Group {
         (now != before && (before, now) != (Standing::NoHost, Standing::Down)).then_some(now)
     }
 
-    /// The configuration that describes it as it is now.
-    pub fn config(&self) -> GroupConfig {
-        let hosts = self.hosts().iter().map(|host| host.config()).collect();
-        GroupConfig { name: self.name.clone(), rule: self.rule(), hosts }
-    }
-
     /// The rule that picks its hosts.
     pub fn rule(&self) -> Rule {
         self.members.lock().scheduler.rule()

@@ -193,11 +193,6 @@ impl Host {
         is_so
     }
 
-    /// The configuration that describes it.
-    pub fn config(&self) -> HostConfig {
-        HostConfig { name: self.name.clone(), address: self.address.clone() }
-    }
-
     /// An attempt that began at `began` has failed. Tells whether that took the host down: an attempt that is older than the
     /// host's return proves nothing, and a host that is down only has its reason renewed.
     pub fn failed(&self, reason: Reason, began: Instant) -> bool {

@@ -18,7 +18,9 @@ use crate::scheduler::Rule;
 #[derive(Debug)]
 pub struct Service {
     name: String,
-    terms: RwLock<Terms>,
+    config: RwLock<ServiceConfig>,
+    /// What follows from it for a session.
+    timeouts: RwLock<Arc<Timeouts>>,
     groups: RwLock<Groups>,
     served: AtomicCell<u64>,
     unserved: AtomicCell<u64>,
@@ -26,25 +28,10 @@ pub struct Service {
     pub history: History,
 }
 
-/// What a session finds when it comes.
-#[derive(Debug)]
-struct Terms {
-    listens: Vec<Address>,
-    connect: Duration,
-    idle: Duration,
-    half: Option<Duration>,
-    dead: Option<Duration>,
-    /// What follows from them for a session.
-    timeouts: Arc<Timeouts>,
-    replay: Option<NonZeroUsize>,
-}
-
-impl Terms {
-    fn new(config: &ServiceConfig) -> Terms {
-        let ServiceConfig { connect, idle, half, dead, replay, .. } = *config;
-        let timeouts = Arc::new(Timeouts { idle, half: half.map_or(idle, |half| half.min(idle)), dead });
-        Terms { listens: config.listens.clone(), connect, idle, half, dead, timeouts, replay }
-    }
+/// How long a session may wait for what.
+fn timeouts(config: &ServiceConfig) -> Arc<Timeouts> {
+    let ServiceConfig { idle, half, dead, .. } = *config;
+    Arc::new(Timeouts { idle, half: half.map_or(idle, |half| half.min(idle)), dead })
 }
 
 #[derive(Debug)]
@@ -85,7 +72,8 @@ impl Service {
     pub fn new(config: &ServiceConfig, names: &Names) -> Service {
         Service {
             name: config.name.clone(),
-            terms: RwLock::new(Terms::new(config)),
+            config: RwLock::new(config.clone()),
+            timeouts: RwLock::new(timeouts(config)),
             groups: RwLock::new(Groups::new(config, &[], names)),
             served: AtomicCell::new(0),
             unserved: AtomicCell::new(0),
@@ -95,19 +83,10 @@ impl Service {
 
     /// Becomes what the configuration describes, from the next session on.
     pub(super) fn follow(&self, config: &ServiceConfig, names: &Names) {
-        *self.terms.write() = Terms::new(config);
+        *self.config.write() = config.clone();
+        *self.timeouts.write() = timeouts(config);
         let groups = Groups::new(config, &self.groups(), names);
         *self.groups.write() = groups;
-    }
-
-    /// The configuration that describes it as it is now.
-    pub fn config(&self) -> ServiceConfig {
-        let groups = self.groups().iter().map(|group| group.config()).collect();
-        let enabled = self.enabled().name().to_owned();
-        let terms = self.terms.read();
-        let Terms { connect, idle, half, dead, replay, .. } = *terms;
-        let (name, listens) = (self.name.clone(), terms.listens.clone());
-        ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay }
     }
 
     /// Its name, unique in the configuration.
@@ -117,7 +96,7 @@ impl Service {
 
     /// Its listen addresses, as configured.
     pub fn listens(&self) -> Vec<Address> {
-        self.terms.read().listens.clone()
+        self.config.read().listens.clone()
     }
 
     /// Its groups, in configuration order.
@@ -142,17 +121,17 @@ impl Service {
 
     /// The limit for one connect attempt.
     pub fn connect_limit(&self) -> Duration {
-        self.terms.read().connect
+        self.config.read().connect
     }
 
     /// How long a session of it may wait for what.
     pub fn timeouts(&self) -> Arc<Timeouts> {
-        self.terms.read().timeouts.clone()
+        self.timeouts.read().clone()
     }
 
     /// How much of what a client sends is kept until a host answers.
     pub fn replay_limit(&self) -> Option<NonZeroUsize> {
-        self.terms.read().replay
+        self.config.read().replay
     }
 
     /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved each way.
