@@ -1,11 +1,13 @@
 //! A replacement that goes wrong at any step: the old program goes on, no client notices, and the log has the reason.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal::SIGTERM;
+use nix::sys::stat::Mode;
 
 use crate::common::backend::Backend;
 use crate::common::command::text;
@@ -194,4 +196,39 @@ fn a_process_that_is_named_by_a_pid_file_and_does_not_hold_it_is_not_signalled()
     bystander.wait().unwrap();
     let said = text(&output.stderr);
     assert!(is_untouched && output.status.code() == Some(1) && said.contains("another one holds it"), "{said}");
+}
+
+/// Whoever may write to the folder of the pid file could have any program signalled that locks its own, cron for one.
+#[test]
+fn a_pid_file_that_is_a_link_to_that_of_another_program_has_nobody_signalled() {
+    let folder = Folder::new();
+    let held = File::create(folder.path("held")).unwrap();
+    let _lock = Flock::lock(held.try_clone().unwrap(), FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+    // it holds the lock as an own descriptor of the same open file
+    let mut bystander = Command::new("sleep").arg("60").stdin(held).spawn().unwrap();
+    folder.write("held", &format!("{}\n", bystander.id()));
+    let (soft, hard) = (folder.path("soft"), folder.path("hard"));
+    std::os::unix::fs::symlink(folder.path("held"), &soft).unwrap();
+    let ask = |file: &Path| run(&["--replace", "-p", file.to_str().unwrap()]);
+    let by_symlink = ask(&soft);
+    fs::hard_link(folder.path("held"), &hard).unwrap();
+    let by_hard_link = ask(&hard);
+    let is_untouched = bystander.try_wait().unwrap().is_none();
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    for (output, reason) in [(by_symlink, "symbolic link"), (by_hard_link, "hard link")] {
+        let said = text(&output.stderr);
+        assert!(is_untouched && output.status.code() == Some(1) && said.contains(reason), "{said}");
+    }
+}
+
+/// Opening it waited for a writer.
+#[test]
+fn a_pid_file_that_is_a_pipe_is_held_by_nobody() {
+    let folder = Folder::new();
+    let pipe = folder.path("pid");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let output = run(&["--replace", "-p", pipe.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("no running process holds it"), "{said}");
 }

@@ -3,16 +3,17 @@
 //!
 //! Called by `admin`. What is made in the file system is removed when it is dropped.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr};
+use nix::sys::stat::{Mode, fchmod};
 
 /// A listening socket at a path, with the mode 0600; the file goes when this is dropped, if it is still ours.
 pub struct LocalListener {
@@ -26,16 +27,16 @@ impl LocalListener {
     /// Opens it. A socket that nobody listens on any more is replaced; anything else that is there stays, and is an error.
     pub fn open(path: &Path) -> io::Result<LocalListener> {
         make_way(path)?;
-        // under a name of its own until it is ready: it takes the place of the old one in one step, and nobody can connect
-        // before the mode is set, because nobody listens before
+        // under a name of its own until it is ready: it takes the place of the old one in one step
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}", std::process::id()));
         let draft = PathBuf::from(draft);
         let _ = fs::remove_file(&draft);
         let descriptor = open(SockFlag::SOCK_CLOEXEC)?;
+        // the file is made with the mode of the socket: whoever may write to the folder cannot have another one's changed
+        fchmod(&descriptor, Mode::S_IRUSR | Mode::S_IWUSR)?;
         socket::bind(descriptor.as_raw_fd(), &UnixAddr::new(&draft)?)?;
         let prepare = || -> io::Result<u64> {
-            fs::set_permissions(&draft, Permissions::from_mode(0o600))?;
             socket::listen(&descriptor, Backlog::MAXALLOWABLE)?;
             let inode = fs::symlink_metadata(&draft)?.ino();
             fs::rename(&draft, path)?;

@@ -27,13 +27,13 @@ impl PidFile {
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644);
-            let file = nofollow::open(&options, libc::O_NONBLOCK | libc::O_NOCTTY, &path)?;
+            let file = nofollow::open(&options, &path)?;
             if !file.metadata()?.is_file() {
                 return Err(io::Error::new(ErrorKind::InvalidInput, "it is no plain file"));
             }
             let file = locked(file)?;
             // its last owner may have removed it between our open and our lock
-            if is_at(&file, &path) {
+            if nofollow::at(&file, &path).is_some() {
                 let mut pidfile = PidFile { path, file, is_ours: false };
                 pidfile.name()?;
                 return Ok(pidfile);
@@ -70,11 +70,6 @@ impl PidFile {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    let same = |there: fs::Metadata| file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
-    fs::symlink_metadata(path).is_ok_and(same)
-}
-
 /// The file with our lock on it, until it and all copies of its descriptor are closed.
 fn locked(mut file: File) -> io::Result<File> {
     match raw::lock(&file, true) {
@@ -99,7 +94,7 @@ fn read(file: &mut File) -> io::Result<i32> {
 impl Drop for PidFile {
     fn drop(&mut self) {
         // without the right to remove it (root was given up), at least no stale number stays; another one's file is left alone
-        if self.is_ours && (!is_at(&self.file, &self.path) || fs::remove_file(&self.path).is_err()) {
+        if self.is_ours && (nofollow::at(&self.file, &self.path).is_none() || fs::remove_file(&self.path).is_err()) {
             let _ = self.file.set_len(0);
         }
     }
@@ -109,9 +104,10 @@ impl Drop for PidFile {
 pub struct Held(File);
 
 impl Held {
-    /// Opens a file that a process holds; one that is not locked names nobody who lives.
+    /// Opens a file that a process holds; one that is not locked names nobody who lives. Fails for a link, which may lead to the file of
+    /// another program: that holds it, and would be signalled.
     pub fn open(path: &Path) -> io::Result<Held> {
-        let file = File::open(path)?;
+        let file = nofollow::open(OpenOptions::new().read(true), path)?;
         match raw::lock(&file, false) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Held(file)),
             Err(e) => Err(e),

@@ -3,20 +3,20 @@
 //! hears of signals.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
-use super::raw;
 pub use super::raw::{Code, ignore_file_size_signal};
+use super::{nofollow, raw};
 
 /// Where nobody tells which descriptors are open, those below this are looked at.
 const PLAUSIBLE: i32 = 1024;
@@ -123,40 +123,75 @@ impl Identity {
         Ok(Identity { name, uid, gid })
     }
 
-    /// Gives the open file at a path to this user, so that it can still be opened after root is gone. A device stays whose it is,
-    /// and so does what a symbolic link has led to: whoever may write to the folder could have laid the link.
+    /// Gives the open file at a path to this user, so that it can still be opened after root is gone. A device stays whose it is, and
+    /// so does what has another name, too, or has been moved: whoever may write to the folder could have laid a link.
     pub fn own(&self, file: &File, path: &Path) -> io::Result<()> {
-        let (open, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-        if !there.is_file() || (open.dev(), open.ino()) != (there.dev(), there.ino()) {
-            return Ok(());
+        let is_meant = |there: &Metadata| (there.is_file() || there.file_type().is_socket()) && there.nlink() == 1;
+        match nofollow::at(file, path).filter(is_meant) {
+            Some(_) => Ok(unistd::fchownat(file, "", Some(self.uid), Some(self.gid), AtFlags::AT_EMPTY_PATH)?),
+            None => Ok(()),
         }
-        Ok(unistd::fchown(file, Some(self.uid), Some(self.gid))?)
     }
 
-    /// Gives a path to this user: a socket in the file system cannot be given away through its descriptor. A symbolic link is given
-    /// away itself, not what it leads to.
+    /// The same for a socket in the file system, whose descriptor is not that of its file.
     pub fn own_path(&self, path: &Path) -> io::Result<()> {
-        Ok(unistd::fchownat(AT_FDCWD, path, Some(self.uid), Some(self.gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+        let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        self.own(&place, path)
     }
 
-    /// Becomes this user for good, with the user's supplementary groups. Other processes of this user cannot look into this one: the
-    /// kernel sees to that when root is given up, and not for a successor, which is this user from the start.
+    /// Becomes this user for good, with the user's supplementary groups. Other processes of this user cannot look into this one, nor into a
+    /// successor, which is this user from the start.
     pub fn assume(&self) -> io::Result<()> {
-        prctl::set_dumpable(false)?;
-        if unistd::geteuid() == self.uid && unistd::getegid() == self.gid {
-            return Ok(());
+        if unistd::geteuid() != self.uid || unistd::getegid() != self.gid {
+            match &self.name {
+                Some(name) => unistd::initgroups(name, self.gid)?,
+                None => unistd::setgroups(&[self.gid])?,
+            }
+            unistd::setresgid(self.gid, self.gid, self.gid)?;
+            unistd::setresuid(self.uid, self.uid, self.uid)?;
         }
-        match &self.name {
-            Some(name) => unistd::initgroups(name, self.gid)?,
-            None => unistd::setgroups(&[self.gid])?,
-        }
-        unistd::setresgid(self.gid, self.gid, self.gid)?;
-        unistd::setresuid(self.uid, self.uid, self.uid)?;
-        Ok(())
+        // behind the change of user, at which the kernel sets this to what fs.suid_dumpable says (proc_sys_fs(5))
+        Ok(prctl::set_dumpable(false)?)
     }
 }
 
 /// A number of a user or a group; not the one that stands for none (setresuid(2)), which would leave root what it is.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn what_has_another_name_or_is_not_there_any_more_is_not_given_away() {
+        if !unistd::geteuid().is_root() {
+            return eprintln!("skipped: only root can give a file away");
+        }
+        let folder = std::env::temp_dir().join(format!("tcpdirector-own-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let [lone, second, moved, socket] = ["lone", "second", "moved", "socket"].map(|name| folder.join(name));
+        let (file, identity) = (File::create(&lone).unwrap(), Identity::find("12345:12345").unwrap());
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        fs::hard_link(&lone, &second).unwrap();
+        identity.own(&file, &lone).unwrap();
+        assert_eq!(owner(&lone), 0);
+        fs::rename(&second, &moved).unwrap();
+        fs::remove_file(&lone).unwrap();
+        identity.own(&file, &moved).unwrap();
+        assert_eq!(owner(&moved), 12345);
+        std::os::unix::fs::symlink("/dev/null", &lone).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        fs::hard_link(&socket, &second).unwrap();
+        identity.own_path(&socket).unwrap();
+        identity.own_path(&lone).unwrap();
+        assert_eq!([&socket, &lone].map(|path| owner(path)), [0, 0]);
+        fs::remove_file(&second).unwrap();
+        identity.own_path(&socket).unwrap();
+        assert_eq!(owner(&socket), 12345);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

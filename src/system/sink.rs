@@ -229,10 +229,12 @@ impl Output {
 fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
-    // a FIFO that nobody reads must not hold up whoever opens it, nor a session; it means nothing to a regular file
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let is_ours = OWN.iter().any(|place| path.starts_with(place));
-    if geteuid().is_root() && !is_ours { nofollow::open(&options, flags, path) } else { options.custom_flags(flags).open(path) }
+    if geteuid().is_root() && !is_ours {
+        nofollow::open(&options, path)
+    } else {
+        options.custom_flags(nofollow::FLAGS).open(path)
+    }
 }
 
 /// Whether nobody reads standard error: a pipe that is full, or a stopped terminal, must not hold up a session for long.
