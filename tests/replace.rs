@@ -260,6 +260,20 @@ fn no_process_of_its_user_may_look_into_a_program_that_has_replaced_another() {
     assert_eq!(owner(balancer.replace()), 0);
 }
 
+/// Root was in its own home when it started the program. That could not be replaced ever after.
+#[test]
+fn a_program_whose_user_may_not_enter_the_folder_of_its_start_is_replaced_in_another_one() {
+    if !nix::unistd::geteuid().is_root() {
+        return leave_out("only root can give up root");
+    }
+    let prefix = "chmod 777 .; mkdir -m 700 home; cd home;";
+    let balancer = Replaceable::start_with(&one_service("random", &[], ""), prefix, &[("FLAGS", "-u nobody")]);
+    let folder = || fs::read_link(format!("/proc/{}/cwd", balancer.pid())).unwrap();
+    assert_eq!(folder(), balancer.path("home"));
+    balancer.replace();
+    assert_eq!(folder().as_os_str(), "/");
+}
+
 #[test]
 fn a_daemon_is_replaced_where_it_is() {
     let backend = Backend::named("web");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{AccessFlags, Pid, access, getppid};
 
 use super::channel::Channel;
 use super::notify;
@@ -63,13 +63,19 @@ impl Origin {
         (is_of_systemd && !notify::is_wanted()).then_some("systemd would take this for the end of the service: use Type=notify")
     }
 
+    /// Where the successor starts. The user that this program has become need not be let into the folder that root was in.
+    fn place(&self) -> &Path {
+        let is_open = access(&self.folder, AccessFlags::X_OK).is_ok();
+        if is_open { &self.folder } else { Path::new("/") }
+    }
+
     /// Starts the program that is there now, in a process group of its own: it forks, and both of its processes must be found. It has
     /// what `first` says to it even if this process ends in the next moment.
     pub fn start(&self, first: impl FnOnce(&Channel) -> io::Result<()>) -> io::Result<Successor> {
         let (channel, theirs) = Channel::pair()?;
         first(&channel)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).current_dir(&self.folder).stdin(theirs).process_group(0);
+        command.args(&self.arguments).current_dir(self.place()).stdin(theirs).process_group(0);
         command.env(VARIABLE, std::process::id().to_string());
         for only_ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(only_ours);

@@ -38,8 +38,8 @@ impl Replaceable {
         put_program(&folder.path("tcpdirector"));
         folder.write("td.xml", xml);
         let mut command = Command::new("sh");
-        command.current_dir(&place).env("BINARY", folder.path("tcpdirector"));
-        command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c td.xml -p td.pid $FLAGS"));
+        command.current_dir(&place).env("PLACE", &place).env("BINARY", folder.path("tcpdirector"));
+        command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c \"$PLACE/td.xml\" -p \"$PLACE/td.pid\" $FLAGS"));
         command.envs(variables.iter().copied());
         let program = Program::spawn_with(command, Stdio::null(), folder);
         let replaceable = Replaceable { program, folder: place };
