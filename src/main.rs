@@ -15,6 +15,7 @@ use log::{Level, LevelFilter};
 use tcpdirector::cli::Cli;
 use tcpdirector::config::{self, Config};
 use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::system::fault;
 use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::limits;
 use tcpdirector::system::logging::{self, value};
@@ -175,6 +176,7 @@ fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), F
 /// What the predecessor had in the file system is this program's own now. Nothing here is worth an interruption.
 fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     daemon.own();
+    fault::point("new: owns the admin socket");
     let named = pidfile.map_or(Ok(()), PidFile::name);
     let left = if cli.daemon { process::leave_folder() } else { Ok(()) };
     for e in [named, left].into_iter().filter_map(Result::err) {

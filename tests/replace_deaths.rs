@@ -1,5 +1,6 @@
-//! One of the two programs is killed in the middle of a replacement, at each of the places that the source names: the other one
-//! serves, clients wait for it rather than being refused, and only those whose session was in the dead one notice.
+//! One of the two programs, or the process between them, is killed in the middle of a replacement, at each of the places that the
+//! source names: the other one serves, clients wait for it rather than being refused, and only those whose session was in the dead
+//! one notice.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,7 @@ use crate::common::program::Folder;
 use crate::common::replaceable::{CLIENTS, Load, Replaceable, runs};
 use crate::common::{one_service, sources, until};
 
-/// The names of all places of that kind: `old: ...` and `new: ...`.
+/// The names of all places of that kind: `old: ...`, `new: ...`, and `between: ...`, which nobody misses.
 fn faults() -> BTreeSet<String> {
     let source = |file| fs::read_to_string(file).unwrap();
     let texts = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).into_iter().map(source);
@@ -27,8 +28,8 @@ fn whichever_dies_at_whichever_step_the_other_one_serves() {
         return eprintln!("skipped: a release build has no places to die at");
     }
     let (backend, folder, faults) = (Backend::echo(), Folder::new(), faults());
-    for who in ["old", "new"] {
-        assert!(faults.iter().filter(|fault| fault.starts_with(who)).count() > 8, "this test has lost its eyes: {faults:?}");
+    for (who, count) in [("old", 10), ("new", 11), ("between", 1)] {
+        assert!(faults.iter().filter(|fault| fault.starts_with(who)).count() >= count, "this test has lost its eyes: {faults:?}");
     }
     let order = folder.path("fault");
     let variables = [("TCPDIRECTOR_FAULT", order.to_str().unwrap())];
@@ -45,14 +46,14 @@ fn whichever_dies_at_whichever_step_the_other_one_serves() {
             let output = balancer.ask();
             assert!(!order.exists(), "nobody came to {fault}");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if fault.starts_with("old") {
-                assert!(output.status.success(), "{said}");
-                until("the old one is dead", || !runs(old));
-                assert_ne!(balancer.pid(), old);
-            } else {
+            if fault.starts_with("new") {
                 assert!(output.status.code() == Some(1) && said.contains("goes on"), "{said}");
                 assert_eq!(balancer.pid(), old);
                 assert_eq!(balancer.children(), "", "a process was left behind");
+            } else {
+                assert!(output.status.success(), "{said}");
+                until("the old one is dead", || !runs(old));
+                assert_ne!(balancer.pid(), old);
             }
             assert!(runs(balancer.pid()));
             load.check_but(CLIENTS);

@@ -1,6 +1,7 @@
 //! Places where a test has this process end at once (SIGKILL), to see who goes on. In a release build there are none.
 //!
-//! Called by `main` and `daemon` at each step of a replacement, with a name that begins with whose step it is: `old` or `new`.
+//! Called by `main` and `daemon` at each step of a replacement, with a name that begins with whose step it is: `old`, `new`,
+//! or `between` for the process that the old one has started and that the new one was forked from.
 //! `tests/replace_deaths.rs` finds the names in the source and walks them all.
 
 /// Ends this process if the file that `TCPDIRECTOR_FAULT` names has the name of this place in it. The file is removed first, so that

@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 
 pub use super::raw::{Code, ignore_file_size_signal};
-use super::{nofollow, raw};
+use super::{fault, nofollow, raw};
 
 /// Where nobody tells which descriptors are open, those below this are looked at.
 const PLAUSIBLE: i32 = 1024;
@@ -34,6 +34,7 @@ impl Parent {
         match raw::fork()? {
             ForkResult::Child => Ok(Parent { ready: File::from(ready) }),
             ForkResult::Parent { child } => {
+                fault::point("between: has forked");
                 drop(ready);
                 // it does nothing that a signal could harm
                 let _ = SigSet::all().thread_unblock();
