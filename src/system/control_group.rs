@@ -16,13 +16,20 @@ pub fn least(root: &Path, controller: &str, files: &[&str]) -> Result<Option<u64
         groups => groups?,
     };
     let mounts = read(&root.join("proc/self/mountinfo"))?;
-    let groups: Vec<Group> = groups.lines().filter_map(Group::read).filter(|group| group.has(controller)).collect();
-    let folders: Vec<PathBuf> =
-        mounts.lines().filter_map(Mount::read).flat_map(|mount| mount.folders(root, controller, &groups)).collect();
-    if folders.is_empty() && !groups.is_empty() {
-        return Err(format!("no file system of the control groups with `{controller}` is mounted"));
+    // a controller of version 1 is none of version 2
+    let Some(group) = groups.lines().filter_map(Group::read).filter(|group| group.has(controller)).min_by_key(Group::is_unified)
+    else {
+        return Ok(None);
+    };
+    let seen = mounts.lines().filter_map(Mount::read).filter(|mount| mount.has(controller, &group));
+    let seen = seen.map(|mount| (mount.root, mount.folders(root, &group))).filter(|(_, folders)| !folders.is_empty());
+    // a container may see its own group at the top, by a path that is not true inside
+    let (own, other): (Vec<_>, Vec<_>) = seen.partition(|(top, _)| group.path.starts_with(top));
+    let seen = if own.is_empty() { other } else { own };
+    if seen.is_empty() {
+        return Err(format!("no file system of the control groups with `{controller}` can be seen"));
     }
-    let limits = folders.iter().flat_map(|folder| {
+    let limits = seen.iter().flat_map(|(_, folders)| folders).flat_map(|folder| {
         let named = files.iter().filter_map(|file| number(&fs::read_to_string(folder.join(file)).ok()?));
         named.chain(above(folder))
     });
@@ -89,14 +96,20 @@ impl<'a> Mount<'a> {
         Some(Mount { root: Path::new(root), point: point.replace("\\040", " "), is_unified, options: system.nth(1)? })
     }
 
-    /// The folder of this process's group, and those of all around it.
-    fn folders(&self, root: &Path, controller: &str, groups: &[Group]) -> Vec<PathBuf> {
+    /// Whether it shows groups that have the controller, this process's among them. One from outside of a cgroup namespace begins with
+    /// `/..`, and where in it the own group is cannot be known (cgroup_namespaces(7)).
+    fn has(&self, controller: &str, group: &Group) -> bool {
         let has = self.is_unified || self.options.split(',').any(|option| option == controller);
-        let Some(group) = groups.iter().find(|group| has && group.is_unified() == self.is_unified) else { return Vec::new() };
+        has && self.is_unified == group.is_unified() && !self.root.starts_with("/..")
+    }
+
+    /// The folder of this process's group, and those of all around it, as far as something else is not mounted over them.
+    fn folders(&self, root: &Path, group: &Group) -> Vec<PathBuf> {
         let top = root.join(self.point.trim_start_matches('/'));
-        // a container may see its own group at the top, by a path that is not true inside
         let own = top.join(group.path.strip_prefix(self.root).unwrap_or(Path::new("")));
-        own.ancestors().take_while(|folder| folder.starts_with(&top)).map(Path::to_owned).collect()
+        let around = own.ancestors().take_while(|folder| folder.starts_with(&top));
+        // each group of either version has that file
+        around.filter(|folder| folder.join("cgroup.procs").exists()).map(Path::to_owned).collect()
     }
 }
 
@@ -120,7 +133,9 @@ mod tests {
             let machine = Machine(std::env::temp_dir().join(name));
             for (file, text) in [("proc/self/cgroup", groups), ("proc/self/mountinfo", mounts)].iter().chain(limits) {
                 let file = machine.0.join(file);
-                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                let folder = file.parent().unwrap();
+                fs::create_dir_all(folder).unwrap();
+                fs::write(folder.join("cgroup.procs"), "1\n").unwrap();
                 fs::write(file, format!("{text}\n")).unwrap();
             }
             machine
@@ -164,10 +179,25 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_is_mounted_elsewhere_and_is_not_ours_does_not_count() {
+        let mounts = format!("{VERSION_1}\n36 31 0:31 /b /mnt rw - cgroup cgroup rw,memory");
+        let limits = [("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "700"), ("mnt/memory.limit_in_bytes", "600")];
+        assert_eq!(Machine::new("4:memory:/a", &mounts, &limits).memory(), Ok(Some(700)));
+    }
+
+    #[test]
     fn groups_that_cannot_be_seen_are_told_from_groups_that_are_not_there() {
         assert_eq!(Machine::new("", VERSION_1, &[]).memory(), Ok(None));
-        let nowhere = Machine::new("0::/", "", &[]).memory().unwrap_err();
-        assert!(nowhere.contains("no file system"), "{nowhere}");
+        for (groups, mounts) in [("0::/", ""), ("4:memory:/a\n0::/", VERSION_2)] {
+            let nowhere = Machine::new(groups, mounts, &[]).memory().unwrap_err();
+            assert!(nowhere.contains("no file system"), "{nowhere}");
+        }
+        let from_outside = VERSION_2.replace("0:26 / ", "0:26 /../.. ");
+        let outside = Machine::new("0::/", &from_outside, &[("sys/fs/cgroup/memory.max", "700")]).memory().unwrap_err();
+        assert!(outside.contains("can be seen"), "{outside}");
+        // something is mounted over it
+        let hidden = Machine::new("4:memory:/a", VERSION_1, &[]).memory().unwrap_err();
+        assert!(hidden.contains("can be seen"), "{hidden}");
         let machine = Machine::new("", "", &[]);
         fs::remove_file(machine.0.join("proc/self/cgroup")).unwrap();
         assert_eq!(machine.memory(), Ok(None));
