@@ -64,19 +64,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts what is asked for; nothing is left to stay for after `-t`.
+/// Starts what is asked for; nothing is left to stay for after `-t`, or an early end.
 fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         say(demo.introduction())?;
-        return serve(cli, &demo.config(), Vec::new(), birth).map(Some);
+        return serve(cli, &demo.config(), Vec::new(), birth);
     }
     let loaded = config::read::load_with_source(&cli.file());
     let (config, source) = loaded.map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
     if cli.test {
         return check(cli, &config).map(|()| None);
     }
-    serve(cli, &config, source, birth).map(Some)
+    serve(cli, &config, source, birth)
 }
 
 /// What this process was born with: its code, the way to be started again, and what others have opened for it.
@@ -87,8 +87,9 @@ struct Birth<'a> {
     predecessor: Option<&'a Predecessor>,
 }
 
-/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that says `config`.
-fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Stay, Failure> {
+/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that says `config`. `None` when it was told to
+/// end before anything was open.
+fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Option<Stay>, Failure> {
     let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its successor there, too
     let to_background = cli.daemon && predecessor.is_none();
@@ -105,7 +106,8 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
     let estate = predecessor.map_or(Ok(Estate::from(inherited)), Predecessor::estate);
     let mut estate = estate.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
     let mut pidfile = pidfile(cli, estate.pidfile.take())?;
-    let bound = Bound::bind(config, &mut estate.inherited).map_err(|e| cannot("cannot start")(&e))?;
+    let bound = Bound::bind_unless(config, &mut estate.inherited, &mut || signals.ask_to_stop());
+    let Some(bound) = bound.map_err(|e| cannot("cannot start")(&e))? else { return Ok(None) };
     if let Some(identity) = identity {
         give_up_root(&identity, &sink, &bound)?;
     }
@@ -129,7 +131,7 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<St
     let origin = (!cli.demo).then_some(origin);
     // as a kernel does with its own: a fifth of what is resident was of use to the start alone
     code.give_back();
-    Ok(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false })
+    Ok(Some(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false }))
 }
 
 /// From here on clients are served, by the predecessor or by this program: when this returns, by this one.

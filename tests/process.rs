@@ -88,18 +88,16 @@ fn signals_that_come_while_the_file_is_read_wait() {
     program.wait_for("stop state=done reason=TERM");
 }
 
-/// It was not heard for up to five seconds.
-#[test]
-fn term_is_heard_while_names_are_looked_up_at_the_start() {
+/// The program in a network whose name server takes the question for this file's one name, and no more, is told to end; returns when it
+/// has, in good order and in time.
+fn ends_in_spite_of_a_silent_name_server(xml: &str) -> Option<Program> {
     if !installed("unshare") {
-        return;
+        return None;
     }
-    let Some(network) = Network::new() else { return };
+    let network = Network::new()?;
     let folder = Folder::new();
     let resolver = folder.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30\n");
-    let xml = one_service("random", &[], "").replace("</group>", "<host name=\"h\" ip=\"host.example:1\"/></group>");
-    let file = folder.write("td.xml", &xml);
-    // it takes the questions, and no more
+    let file = folder.write("td.xml", xml);
     let silent = network.run(|| UdpSocket::bind("127.0.0.1:53")).unwrap();
     silent.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut command = Command::new("unshare");
@@ -113,7 +111,22 @@ fn term_is_heard_while_names_are_looked_up_at_the_start() {
     eprintln!("it ended after {:?}", began.elapsed());
     // 100 ms where nothing else runs
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    Some(program)
+}
+
+/// It was not heard for up to five seconds.
+#[test]
+fn term_is_heard_while_names_are_looked_up_at_the_start() {
+    let xml = one_service("random", &[], "").replace("</group>", "<host name=\"h\" ip=\"host.example:1\"/></group>");
+    let Some(program) = ends_in_spite_of_a_silent_name_server(&xml) else { return };
     program.wait_for("stop state=done reason=TERM");
+}
+
+/// It was not heard before the name server was given up.
+#[test]
+fn term_is_heard_while_the_name_of_a_listen_address_is_looked_up() {
+    let xml = one_service("random", &[], "").replace("127.0.0.1:0", "here.example:1");
+    ends_in_spite_of_a_silent_name_server(&xml);
 }
 
 /// Each check that somebody runs in the container leaves one.

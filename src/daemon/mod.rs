@@ -1,6 +1,7 @@
 //! The running balancer: bind everything, then start everything; stop it again, or leave it to a successor. Called by `main`, the
 //! demo and the tests.
 
+mod aside;
 mod carry;
 mod control;
 mod message;
@@ -26,9 +27,9 @@ use crate::relay::End;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
-use crate::system::thread;
 use crate::traffic::{self, Listener, Traffic};
 
+use aside::{LOOK, aside};
 use control::Levers;
 pub use control::{Office, Targeting};
 pub use succeed::{Estate, Predecessor};
@@ -36,8 +37,6 @@ pub use warnings::obstacles;
 
 /// How long a start waits for the first addresses of host names.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a wait looks whether it is called off.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the balancer could not start. Nothing of it is left running.
 #[derive(Debug)]
@@ -102,6 +101,21 @@ impl Bound {
         }
         inherited.close_unwanted().into_iter().for_each(carry::warn_of_lent);
         Ok(Bound { director, sockets, admin, lent })
+    }
+
+    /// The same where the start may be told to end meanwhile: the name of an address may take long to be looked up. `is_called_off` is
+    /// asked now and then, and `None` tells that it said so.
+    pub fn bind_unless(
+        config: &Config,
+        inherited: &mut Inherited,
+        is_called_off: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Bound>, StartError> {
+        let (config, mut theirs) = (config.clone(), std::mem::take(inherited));
+        let bind = move || (Bound::bind(&config, &mut theirs), theirs);
+        let done = aside("bind", bind, is_called_off).map_err(|error| StartError::Thread { name: "bind", error })?;
+        let Some((bound, left)) = done else { return Ok(None) };
+        *inherited = left;
+        bound.map(Some)
     }
 
     /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program becomes.
@@ -241,24 +255,19 @@ impl Daemon {
     /// does it, because files and host names may take their time. `is_called_off` is asked now and then: if it says so, nobody waits
     /// any more, and the reload opens no new address. Tells whether it is over.
     pub fn reload(&self, by: &'static str, is_called_off: &mut dyn FnMut() -> bool) -> bool {
-        let (levers, (going_on, over)) = (self.levers.clone(), bounded::<()>(0));
-        let reload = move || {
-            // the log has the outcome already
-            let _ = levers.reload_file(by, None);
-            drop(going_on);
-        };
-        if let Err(e) = thread::start("reload", thread::LARGE, reload) {
-            self.levers.note_refused(by, &format!("cannot start the thread `reload`: {e}"));
-            return true;
+        let levers = self.levers.clone();
+        // the log has the outcome already
+        let reload = move || drop(levers.reload_file(by, None));
+        let done = aside("reload", reload, is_called_off);
+        if let Err(e) = &done {
+            self.levers.note_refused(by, &format!("the thread `reload`: {e}"));
         }
-        while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-            if is_called_off() {
-                // what it has not opened by now stays closed
-                self.levers.is_closed.store(true, SeqCst);
-                return false;
-            }
+        let is_over = !matches!(done, Ok(None));
+        if !is_over {
+            // what it has not opened by now stays closed
+            self.levers.is_closed.store(true, SeqCst);
         }
-        true
+        is_over
     }
 
     /// Takes no new clients; running and waiting sessions go on.

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use super::Daemon;
+use super::aside::LOOK;
 use super::message::{New, Old, PROTOCOL, hear, say};
-use super::{Daemon, LOOK};
 use crate::admin::{self, Admin};
 use crate::system::channel::{self, Channel, MAX_DESCRIPTORS};
 use crate::system::fault;
