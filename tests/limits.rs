@@ -16,7 +16,7 @@ use crate::common::backend::Backend;
 use crate::common::command::{output, text};
 use crate::common::left_out::{leave_out, may_open};
 use crate::common::net::Network;
-use crate::common::program::{Folder, PROGRAM, Program, installed};
+use crate::common::program::{Folder, PROGRAM, Program, can_unshare, installed};
 use crate::common::server::free_address;
 use crate::common::{accept, ask, connect, one_service, until};
 use crate::many::THOUSANDS;
@@ -170,12 +170,15 @@ fn a_log_that_may_not_grow_any_more_loses_lines_and_nothing_else() {
 
 /// What `-t` says where /proc is as this command of the shell makes it; `None` where it may not.
 fn with_proc(command: &str) -> Option<Output> {
+    if !can_unshare(&["--mount"]) {
+        return None;
+    }
     let (folder, xml) = (Folder::new(), one_service("random", &[], ""));
     let line = format!("unshare -m sh -c '{command} || exit 77; exec \"$PROGRAM\" -t \"$FILE\"'");
     let output = output(&mut shell(&folder, &xml, &line));
-    let is_allowed = nix::unistd::geteuid().is_root() && output.status.code() != Some(77);
+    let is_allowed = output.status.code() != Some(77);
     if !is_allowed {
-        leave_out("only root may mount something else over /proc");
+        leave_out("something else may not be mounted over /proc");
     }
     is_allowed.then_some(output)
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::common::left_out::leave_out;
 use crate::common::net::Network;
-use crate::common::program::{Folder, PROGRAM, Program, installed, run};
+use crate::common::program::{Folder, PROGRAM, Program, can_unshare, run};
 use crate::common::{DEADLINE, one_service, until};
 
 fn status(pid: i32, key: &str) -> Vec<u32> {
@@ -91,7 +91,7 @@ fn signals_that_come_while_the_file_is_read_wait() {
 /// It was not heard for up to five seconds.
 #[test]
 fn term_is_heard_while_names_are_looked_up_at_the_start() {
-    if !installed("unshare") {
+    if !can_unshare(&["--mount"]) {
         return;
     }
     let Some(network) = Network::new() else { return };
@@ -119,18 +119,16 @@ fn term_is_heard_while_names_are_looked_up_at_the_start() {
 /// Each check that somebody runs in the container leaves one.
 #[test]
 fn as_process_1_it_leaves_no_dead_orphans_and_hears_term() {
-    if !installed("unshare") {
+    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !can_unshare(&apart) {
         return;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return leave_out("only root can make a process 1");
     }
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
     let mut command = Command::new("unshare");
     // the shell is process 1 before the program is, and so has a child when that begins
     let script = "(sleep 0.5 & sleep 1 & :); exec \"$0\" -c \"$1\"";
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script, PROGRAM]).arg(file);
+    command.args(apart).args(["sh", "-c", script, PROGRAM]).arg(file);
     let mut program = Program::spawn_with(command, Stdio::null(), folder);
     program.wait_for("listen service=web");
     let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::command::output;
-use super::left_out::missing;
+use super::command::{output, text};
+use super::left_out::{leave_out, missing};
 use super::until;
 
 /// The program under test.
@@ -220,4 +220,16 @@ pub fn installed(program: &str) -> bool {
         missing(program);
     }
     is_there
+}
+
+/// Whether unshare(1) can do this here; a test that needs it is left out where it cannot. In a chroot, nobody can mount apart.
+pub fn can_unshare(options: &[&str]) -> bool {
+    if !installed("unshare") {
+        return false;
+    }
+    let tried = output(Command::new("unshare").args(options).arg("true"));
+    if !tried.status.success() {
+        leave_out(text(&tried.stderr).trim());
+    }
+    tried.status.success()
 }
