@@ -20,7 +20,7 @@ use crate::common::admin::{HASH, Who};
 use crate::common::backend::Backend;
 use crate::common::left_out::leave_out;
 use crate::common::program::{Folder, PROGRAM, Program, field};
-use crate::common::{ask, connect, ends_by_reset, is_turned_away, pattern, until};
+use crate::common::{ask, connect, connect_unix, ends_by_reset, is_turned_away, pattern, until};
 use crate::many::{THOUSANDS, echo_for};
 
 /// What came back.
@@ -411,7 +411,7 @@ fn a_unix_socket_is_an_admin_address_and_the_log_is_reopened_over_it() {
     until("it listens", || UnixStream::connect(&socket).is_ok());
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let change = |url| {
-        let answer = talk(UnixStream::connect(&socket).unwrap(), &request("POST", Who::Full, url));
+        let answer = talk(connect_unix(&socket), &request("POST", Who::Full, url));
         assert_eq!((answer.status, answer.body.as_str()), (302, "OK"), "{url}");
     };
     fs::rename(&log, &moved).unwrap();

@@ -129,7 +129,7 @@ fn memory_that_cannot_be_had_any_more_costs_the_sessions_that_need_it_and_not_th
         let mut readers: Vec<TcpStream> = (0..200).map(|_| connect(program.address())).collect();
         until("all are connected", || host.accepted() == readers.len());
         let space = format!("--as={}", (program.status("VmSize") + 3000) * 1024);
-        assert!(Command::new("prlimit").args(["--pid", &program.pid().to_string(), &space]).status().unwrap().success());
+        assert!(output(Command::new("prlimit").args(["--pid", &program.pid().to_string(), &space])).status.success());
         readers.iter_mut().for_each(|reader| reader.write_all(&[1]).unwrap());
         program.wait_for("end=shortage");
         let whole = readers.iter().filter(|reader| hears_all(reader)).count();

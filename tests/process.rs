@@ -10,6 +10,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::common::command::finish;
 use crate::common::left_out::leave_out;
 use crate::common::net::Network;
 use crate::common::program::{Folder, PROGRAM, Program, can_unshare, run};
@@ -57,9 +58,9 @@ fn a_daemon_lets_go_of_what_it_has_inherited() {
     let mut command = Command::new("sh");
     command.env("PROGRAM", PROGRAM).current_dir(folder.path("")).stdin(writer).arg("-c");
     command.arg("exec 7>&0 </dev/null; exec \"$PROGRAM\" -d -p pid -l log td.xml");
-    let started = command.status();
+    let started = finish(&mut command.spawn().unwrap());
     drop(command);
-    assert!(started.unwrap().success());
+    assert!(started.status.success());
     let pid: i32 = fs::read_to_string(folder.path("pid")).unwrap().trim().parse().unwrap();
     let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&reader), nix::poll::PollFlags::POLLIN)];
     let is_over = nix::poll::poll(&mut polled, nix::poll::PollTimeout::try_from(DEADLINE).unwrap()) == Ok(1);
