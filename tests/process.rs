@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::common::command::finish;
+use crate::common::command::{finish, null};
 use crate::common::left_out::leave_out;
 use crate::common::net::Network;
 use crate::common::program::{Folder, PROGRAM, Program, can_unshare, run};
@@ -130,7 +130,7 @@ fn as_process_1_it_leaves_no_dead_orphans_and_hears_term() {
     // the shell is process 1 before the program is, and so has a child when that begins
     let script = "(sleep 0.5 & sleep 1 & :); exec \"$0\" -c \"$1\"";
     command.args(apart).args(["sh", "-c", script, PROGRAM]).arg(file);
-    let mut program = Program::spawn_with(command, Stdio::null(), folder);
+    let mut program = Program::spawn_with(command, null(), folder);
     program.wait_for("listen service=web");
     let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let first: i32 = children(program.pid()).trim().parse().expect("one child, which is process 1 in there");

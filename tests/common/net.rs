@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::command::{output, text};
+use super::command::{of_file, output, text};
 use super::left_out::leave_out;
 use super::program::{find, installed};
 use super::until;
@@ -152,7 +152,7 @@ fn carry(ends: &[File; 2], delay: Duration, is_over: &AtomicBool, lose: &AtomicU
 /// A network device whose packets are read from and written to a file, which never waits.
 fn tun(name: &str) -> File {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
-    let file = file.expect("the kernel has tun devices");
+    let file = of_file("/dev/net/tun", file);
     let mut request = [0_u8; 40];
     request[..name.len()].copy_from_slice(name.as_bytes());
     request[16..18].copy_from_slice(&((libc::IFF_TUN | libc::IFF_NO_PI) as u16).to_ne_bytes());
