@@ -302,6 +302,7 @@ pub fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
     socket::connect(socket.as_raw_fd(), &to.to_string().parse::<SockaddrIn>().unwrap()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 

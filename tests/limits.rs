@@ -204,11 +204,11 @@ fn where_proc_has_processes_alone_the_memory_is_that_of_the_machine() {
     assert!(said.contains("doubt        /proc/sys/kernel/pid_max cannot be read"), "{said}");
 }
 
-/// Runs a program of its arguments under a filter that denies prlimit(2) where it would change something, as `SystemCallFilter=` of
-/// systemd does.
+/// Runs a program of its arguments under a filter that denies prlimit(2), whose number is the first of them, where it would change
+/// something, as `SystemCallFilter=` of systemd does.
 const DENYING: &str = "
-import ctypes, os, platform, resource, struct, sys
-number = {'x86_64': 302, 'aarch64': 261}.get(platform.machine()) or sys.exit(77)
+import ctypes, os, resource, struct, sys
+number = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 LOAD, IS, RETURN = 0x20, 0x15, 0x06
 code = [(LOAD, 0, 0, 0), (IS, 0, 3, number), (LOAD, 0, 0, 32), (IS, 1, 0, 0), (RETURN, 0, 0, 0x50001), (RETURN, 0, 0, 0x7fff0000)]
@@ -216,7 +216,7 @@ filter = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for lin
 program = struct.pack('HxxxxxxP', len(code), ctypes.addressof(filter))
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program): sys.exit(77)
-os.execv(sys.argv[1], sys.argv[1:])
+os.execv(sys.argv[2], sys.argv[2:])
 ";
 
 /// It did not start.
@@ -228,7 +228,7 @@ fn a_limit_of_descriptors_that_may_not_be_raised_is_a_warning() {
     let (backend, folder) = (Backend::named("good"), Folder::new());
     let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
     let mut command = Command::new("python3");
-    command.args(["-c", DENYING, PROGRAM, "-c"]).arg(file);
+    command.args(["-c", DENYING, &libc::SYS_prlimit64.to_string(), PROGRAM, "-c"]).arg(file);
     let program = Program::spawn(command, folder);
     until("it listens, or there are no such filters", || program.has("state=open") || !program.is_running());
     if !program.has("start ") && !program.is_running() {
