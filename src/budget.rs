@@ -158,11 +158,12 @@ impl Budget {
 
     /// Address space that does not depend on the memory for sessions.
     fn fixed_space(&self) -> u64 {
-        let pool = self.pool.threads * (STACK + THREAD_SPACE);
-        let listeners = self.listeners * (HAND_BUFFER + thread::SMALL + THREAD_SPACE);
+        // what is asked for may be more than 32 bits can count
+        let pool = self.pool.threads as u64 * (STACK + THREAD_SPACE) as u64;
+        let listeners = self.listeners as u64 * (HAND_BUFFER + thread::SMALL + THREAD_SPACE) as u64;
         let admin = admin::SPACE + admin::THREADS * THREAD_SPACE;
         let admin = self.password.map_or(0, |password| password.memory + admin as u64);
-        self.machine.image + OWN_SPACE + (pool + listeners) as u64 + admin
+        self.machine.image + OWN_SPACE + pool + listeners + admin
     }
 
     /// Memory for all sessions, the threads that carry them, and the pipes, without what may be held beyond the least.

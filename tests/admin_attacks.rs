@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -18,6 +18,7 @@ use tcpdirector::admin::{self, Listener, Request};
 use tcpdirector::system::inherited::Inherited;
 
 use crate::admin_front::{GET, SECOND, answers_soon, ask, pages, status};
+use crate::common::command::null;
 use crate::common::left_out::may_open;
 use crate::common::program::Folder;
 use crate::common::server::free_address;
@@ -50,7 +51,7 @@ impl Victim {
         let address = free_address();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", &format!("admin_attacks::{test}"), "--ignored", "--nocapture"]).env(VICTIM, address.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.path("stderr")).unwrap());
+        command.stdin(null()).stdout(null()).stderr(File::create(folder.path("stderr")).unwrap());
         let victim = Victim { child: command.spawn().unwrap(), address, folder };
         until("the victim serves", || victim.serves());
         victim

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -16,10 +16,10 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
 use tcpdirector::system::inherited::Inherited;
 
-use crate::common::command::finish;
+use crate::common::command::{finish, output};
 use crate::common::left_out::leave_out;
 use crate::common::program::{Folder, PROGRAM, Program, field};
-use crate::common::{DEADLINE, connect, pattern, read_all};
+use crate::common::{DEADLINE, connect, connect_unix, pattern, read_all};
 
 pub const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -263,7 +263,7 @@ fn a_unix_socket_serves_its_owner_only_and_is_removed() {
     let listen = format!("unix:{}", path.display()).parse().unwrap();
     let mut admin = admin::start(Listener::open(&listen, &mut Inherited::default()).unwrap(), Arc::new(pages)).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-    let mut stream = UnixStream::connect(&path).unwrap();
+    let mut stream = connect_unix(&path);
     stream.write_all(GET).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -302,6 +302,7 @@ pub fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
     socket::connect(socket.as_raw_fd(), &to.to_string().parse::<SockaddrIn>().unwrap()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 
@@ -352,7 +353,7 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &(hide.to_owned() + script), "sh", PROGRAM]);
         command
     };
-    if !hidden("").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+    if !output(&mut hidden("")).status.success() {
         return leave_out("this user may not hide folders in a namespace");
     }
     // neither by its path, which may be hidden

@@ -19,7 +19,7 @@ const SIZE: usize = 500_000;
 /// Two networks with a line of 50 ms between them; `None` where that is not allowed.
 fn two() -> Option<(Network, Network, SlowLine)> {
     let (here, there) = (Network::new()?, Network::new()?);
-    let line = SlowLine::new([(&here, "10.99.1.1/24"), (&there, "10.99.1.2/24")], Duration::from_millis(50));
+    let line = SlowLine::new([(&here, "10.99.1.1/24"), (&there, "10.99.1.2/24")], Duration::from_millis(50))?;
     Some((here, there, line))
 }
 

@@ -158,7 +158,7 @@ fn a_piece_of_a_line_that_another_run_has_left_is_ended_before_the_next() {
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(&file).arg("-l").arg(&log);
     let _program = Program::spawn(command, folder);
-    until("it listens", || TcpStream::connect(web).is_ok());
+    until("it listens", || fs::read_to_string(&log).unwrap().contains("state=open"));
     let text = fs::read_to_string(&log).unwrap();
     let second = text.lines().nth(1).unwrap();
     assert!(text.lines().next().unwrap().ends_with(" ser") && second.contains(" info start version="), "{text}");

@@ -58,7 +58,9 @@ fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     if sessions < 1000 {
         return leave_out(&format!("this machine allows {} descriptors", machine.descriptors));
     }
-    let program = Program::start(&one_service("leastconns", &[echo_for(sessions)], "<timeout idle=\"100s\"/>"));
+    let xml = one_service("leastconns", &[echo_for(sessions)], "<timeout idle=\"100s\"/>");
+    // less is planned with where the limit of memory cannot be read
+    let program = Program::start(&xml.replace("</pdconfig>", "<pool memory=\"128M\"/></pdconfig>"));
     let before = program.status("RssAnon");
     let mut clients: Vec<TcpStream> = (0..sessions).map(|_| connect(program.address())).collect();
     for round in 0..2 {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::admin::{Desk, HASH, Who, get_as};
+use crate::common::command::of_file;
 use crate::common::program::{Folder, PROGRAM, Program, field};
 
 #[test]
@@ -134,7 +135,7 @@ fn file(host: &str) -> String {
 fn run(source: &[u8]) -> (Program, PathBuf, SocketAddr) {
     let folder = Folder::new();
     let path = folder.path("tcpdirector.xml");
-    fs::write(&path, source).expect("the temporary folder is ours");
+    of_file(&path, fs::write(&path, source));
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(&path);
     let program = Program::spawn(command, folder);

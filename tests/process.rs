@@ -3,16 +3,17 @@
 use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::common::command::{finish, null};
 use crate::common::left_out::leave_out;
 use crate::common::net::Network;
-use crate::common::program::{Folder, PROGRAM, Program, installed, run};
+use crate::common::program::{Folder, PROGRAM, Program, can_unshare, run};
 use crate::common::{DEADLINE, one_service, until};
 
 fn status(pid: i32, key: &str) -> Vec<u32> {
@@ -57,9 +58,9 @@ fn a_daemon_lets_go_of_what_it_has_inherited() {
     let mut command = Command::new("sh");
     command.env("PROGRAM", PROGRAM).current_dir(folder.path("")).stdin(writer).arg("-c");
     command.arg("exec 7>&0 </dev/null; exec \"$PROGRAM\" -d -p pid -l log td.xml");
-    let started = command.status();
+    let started = finish(&mut command.spawn().unwrap());
     drop(command);
-    assert!(started.unwrap().success());
+    assert!(started.status.success());
     let pid: i32 = fs::read_to_string(folder.path("pid")).unwrap().trim().parse().unwrap();
     let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&reader), nix::poll::PollFlags::POLLIN)];
     let is_over = nix::poll::poll(&mut polled, nix::poll::PollTimeout::try_from(DEADLINE).unwrap()) == Ok(1);
@@ -91,7 +92,7 @@ fn signals_that_come_while_the_file_is_read_wait() {
 /// The program in a network whose name server takes the question for this file's one name, and no more, is told to end; returns when it
 /// has, in good order and in time.
 fn ends_in_spite_of_a_silent_name_server(xml: &str) -> Option<Program> {
-    if !installed("unshare") {
+    if !can_unshare(&["--mount"]) {
         return None;
     }
     let network = Network::new()?;
@@ -132,19 +133,17 @@ fn term_is_heard_while_the_name_of_a_listen_address_is_looked_up() {
 /// Each check that somebody runs in the container leaves one.
 #[test]
 fn as_process_1_it_leaves_no_dead_orphans_and_hears_term() {
-    if !installed("unshare") {
+    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !can_unshare(&apart) {
         return;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return leave_out("only root can make a process 1");
     }
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
     let mut command = Command::new("unshare");
     // the shell is process 1 before the program is, and so has a child when that begins
     let script = "(sleep 0.5 & sleep 1 & :); exec \"$0\" -c \"$1\"";
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script, PROGRAM]).arg(file);
-    let mut program = Program::spawn_with(command, Stdio::null(), folder);
+    command.args(apart).args(["sh", "-c", script, PROGRAM]).arg(file);
+    let mut program = Program::spawn_with(command, null(), folder);
     program.wait_for("listen service=web");
     let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let first: i32 = children(program.pid()).trim().parse().expect("one child, which is process 1 in there");

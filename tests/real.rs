@@ -12,6 +12,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use nix::sys::statvfs::statvfs;
 
+use crate::common::command::of_file;
 use crate::common::left_out::missing;
 use crate::common::program::{Folder, Program, field};
 use crate::common::server::{Server, balance, curl, curl_within, free_address, have, run, tool, until_at_rest};
@@ -26,8 +27,8 @@ fn compare(one: &Path, other: &Path) {
 
 /// Makes a file of so many random bytes.
 fn random_file(path: &Path, bytes: u64) {
-    let mut random = File::open("/dev/urandom").expect("the kernel has it").take(bytes);
-    io::copy(&mut random, &mut File::create(path).expect("the folder is ours")).expect("there is room");
+    let mut random = of_file("/dev/urandom", File::open("/dev/urandom")).take(bytes);
+    of_file(path, File::create(path).and_then(|mut file| io::copy(&mut random, &mut file)));
 }
 
 /// How many sessions of the program have gone to a host.

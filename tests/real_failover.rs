@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::command::finish;
+use crate::common::command::{finish, null};
 use crate::common::program::{Program, field};
 use crate::common::server::{Server, balance, balance_with, curl, free_address, have, tool, until_at_rest};
 use crate::common::until;
@@ -47,7 +47,7 @@ impl Load {
         let mut ab = tool("ab");
         // -r: counts what fails and goes on
         ab.args(["-q", "-r", "-n", &REQUESTS.to_string(), "-c", &AT_ONCE.to_string(), &format!("http://{}/", program.address())]);
-        let load = Load(ab.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it is installed"));
+        let load = Load(ab.stdin(null()).stdout(Stdio::piped()).spawn().expect("it is installed"));
         program.wait_for(&format!("session id={} ", REQUESTS / 5));
         load
     }

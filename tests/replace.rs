@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -17,7 +16,7 @@ use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, field, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::server::free_address;
-use crate::common::{ask, connect, ends_by_reset, exchange, one_service, pattern, until};
+use crate::common::{ask, connect, connect_unix, ends_by_reset, exchange, one_service, pattern, until};
 
 fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
@@ -98,7 +97,7 @@ fn the_pid_file_is_locked_and_names_a_living_process_at_every_moment() {
 
 /// The page of an admin side at a Unix socket.
 fn get(path: &std::path::Path, url: &str) -> String {
-    let mut stream = UnixStream::connect(path).unwrap();
+    let mut stream = connect_unix(path);
     write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZnVsbDpzZWNyZXQ=\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal::SIGTERM;
 use nix::sys::stat::Mode;
 
 use crate::common::backend::Backend;
-use crate::common::command::text;
+use crate::common::command::{null, text};
 use crate::common::program::{Folder, installed, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::{connect, exchange, one_service, until};
@@ -187,7 +187,7 @@ fn asking_with_a_pid_file_that_nobody_holds_is_an_error() {
 #[test]
 fn a_process_that_is_named_by_a_pid_file_and_does_not_hold_it_is_not_signalled() {
     let folder = Folder::new();
-    let mut bystander = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+    let mut bystander = Command::new("sleep").arg("60").stdin(null()).spawn().unwrap();
     let file = folder.write("pid", &format!("{}\n", bystander.id()));
     let _held = Flock::lock(File::open(&file).unwrap(), FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
     let output = run(&["--replace", "-p", file.to_str().unwrap()]);

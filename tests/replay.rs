@@ -7,7 +7,7 @@ use nix::sys::signal::Signal::SIGINT;
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{DEADLINE, TestDaemon, accept, connect, is_turned_away, one_service, read_all, read_out, reset, until};
+use crate::common::{TestDaemon, accept, connect, is_turned_away, one_service, read_all, read_out, reset, until};
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
 const QUESTION: &[u8] = b"the question";
@@ -19,7 +19,6 @@ fn busy(listener: TcpListener) -> TcpStream {
     drop(listener);
     // a program that another test is starting has the socket, too, until it runs
     until("nobody is listening", || TcpStream::connect(address).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused));
-    host.set_read_timeout(Some(DEADLINE)).unwrap();
     host.read_exact(&mut [0; QUESTION.len()]).unwrap();
     host
 }

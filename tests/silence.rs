@@ -26,10 +26,10 @@ fn readers_that_rest_for_long_are_not_dead_and_get_every_byte() {
     let (tell, told) = bounded(1);
     /// Sends all, and reads all when it may.
     fn talk(mut stream: &TcpStream, rest: impl FnOnce()) -> bool {
-        let payload = pattern(SIZE);
+        let (mut sending, payload) = (stream, pattern(SIZE));
         let mut got = vec![0; SIZE];
         thread::scope(|scope| {
-            scope.spawn(|| (&*stream).write_all(&payload).unwrap());
+            scope.spawn(|| sending.write_all(&payload).unwrap());
             rest();
             stream.read_exact(&mut got).unwrap();
         });

@@ -25,11 +25,11 @@ fn with_pipes(pipes: usize, backend: &Backend, inside: &str) -> TestDaemon {
 }
 
 /// Sends so much and reads it back, both at once.
-fn echo_of(client: &TcpStream, payload: &[u8]) -> Vec<u8> {
-    let mut answer = vec![0; payload.len()];
+fn echo_of(mut client: &TcpStream, payload: &[u8]) -> Vec<u8> {
+    let (mut sending, mut answer) = (client, vec![0; payload.len()]);
     thread::scope(|scope| {
-        scope.spawn(|| (&*client).write_all(payload).unwrap());
-        (&*client).read_exact(&mut answer).unwrap();
+        scope.spawn(|| sending.write_all(payload).unwrap());
+        client.read_exact(&mut answer).unwrap();
     });
     answer
 }

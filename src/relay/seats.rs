@@ -41,7 +41,7 @@ impl Seats {
 
     /// The mark of a socket at the poller.
     pub fn mark(number: usize, side: Side) -> usize {
-        number << 1 | usize::from(side == Side::Server)
+        (number << 1) | usize::from(side == Side::Server)
     }
 
     /// What a mark means.

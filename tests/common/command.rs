@@ -1,6 +1,8 @@
 //! Programs that run to their end, within a time.
 
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -11,9 +13,20 @@ use super::{DEADLINE, comes_true};
 /// a gigabyte takes its time.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What was wanted of a file; if it failed, the test fails with the name of the file.
+pub fn of_file<T>(path: impl AsRef<Path>, result: io::Result<T>) -> T {
+    result.unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+/// Input and output of a program that is to have none. What the library does for that does not tell a missing device from a missing
+/// program.
+pub fn null() -> Stdio {
+    of_file("/dev/null", OpenOptions::new().read(true).write(true).open("/dev/null")).into()
+}
+
 /// Runs a program to its end without input, and gives what it has printed.
 pub fn output(command: &mut Command) -> Output {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = command.stdin(null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(&mut command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
 }
 

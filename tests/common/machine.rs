@@ -5,13 +5,13 @@
 //! another one, such as debootstrap(8) makes.
 
 use std::fs::{self, File};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::command::{output, text};
+use super::command::{null, of_file, output, text};
 use super::left_out::leave_out;
 use super::program::{Folder, PROGRAM, Program, installed};
 use super::until;
@@ -36,7 +36,8 @@ impl Machine {
             return None;
         }
         // the control groups of two of them would be the same ones
-        let lock = File::create(std::env::temp_dir().join("tcpdirector-test-machine.lock")).unwrap();
+        let lock = std::env::temp_dir().join("tcpdirector-test-machine.lock");
+        let lock = of_file(&lock, File::create(&lock));
         let alone = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
         let folder = Folder::new();
         for name in ["root", "units"] {
@@ -59,7 +60,7 @@ impl Machine {
         command.arg(format!("--bind-ro={PROGRAM}:/usr/local/sbin/tcpdirector"));
         command.arg(format!("--bind-ro={}:/etc/systemd/system", folder.path("units").display()));
         command.args(["--boot", "--", "systemd.unit=test.target"]);
-        let nspawn = Program::spawn_with(command, Stdio::null(), Folder::new());
+        let nspawn = Program::spawn_with(command, null(), Folder::new());
         let mut machine = Machine { nspawn, init: 0, _folder: folder, _alone: alone };
         until("the machine has booted", || {
             machine.init = machine.find_init().unwrap_or(0);

@@ -16,6 +16,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,10 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let count = poll(&mut polled, PollTimeout::try_from(DEADLINE).expect("it is short"));
     assert_eq!(count, Ok(1), "nobody came");
-    listener.accept().expect("somebody has come").0
+    let stream = listener.accept().expect("somebody has come").0;
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
 }
 
 /// The Rust files below a folder.
@@ -131,6 +135,14 @@ pub fn apply(director: &Director, change: &Change) -> Result<String, Refusal> {
 /// A client whose reads and writes fail rather than hang.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the balancer accepts");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// The same at a path.
+pub fn connect_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).expect("the program accepts");
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -16,10 +17,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::command::{output, text};
+use super::command::{of_file, output, text};
 use super::left_out::leave_out;
 use super::program::{find, installed};
 use super::until;
+
+/// What makes devices whose other end is a program.
+const TUN: &str = "/dev/net/tun";
 
 /// A network namespace. It goes with the last socket and thread in it.
 pub struct Network(File);
@@ -97,8 +101,13 @@ pub struct SlowLine {
 }
 
 impl SlowLine {
-    /// With these addresses at its ends, which are called `slow` in both networks; every packet takes so long.
-    pub fn new(ends: [(&Network, &str); 2], delay: Duration) -> SlowLine {
+    /// With these addresses at its ends, which are called `slow` in both networks; every packet takes so long. `None` on a machine
+    /// without such devices, a chroot for example, and then the test is skipped.
+    pub fn new(ends: [(&Network, &str); 2], delay: Duration) -> Option<SlowLine> {
+        if !Path::new(TUN).exists() {
+            leave_out(&format!("there is no {TUN}"));
+            return None;
+        }
         let ends = ends.map(|(network, address)| {
             let tun = network.run(|| tun("slow"));
             network.ip(&format!("addr add {address} dev slow"));
@@ -108,7 +117,7 @@ impl SlowLine {
         let (end, lose) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (is_over, to_lose) = (end.clone(), lose.clone());
         let thread = thread::spawn(move || carry(&ends, delay, &is_over, &to_lose));
-        SlowLine { end, lose, thread: Some(thread) }
+        Some(SlowLine { end, lose, thread: Some(thread) })
     }
 
     /// Loses the next packet of IPv4 from the first end to the other one, and waits until it is lost.
@@ -151,8 +160,8 @@ fn carry(ends: &[File; 2], delay: Duration, is_over: &AtomicBool, lose: &AtomicU
 
 /// A network device whose packets are read from and written to a file, which never waits.
 fn tun(name: &str) -> File {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
-    let file = file.expect("the kernel has tun devices");
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(TUN);
+    let file = of_file(TUN, file);
     let mut request = [0_u8; 40];
     request[..name.len()].copy_from_slice(name.as_bytes());
     request[16..18].copy_from_slice(&((libc::IFF_TUN | libc::IFF_NO_PI) as u16).to_ne_bytes());

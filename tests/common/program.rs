@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::command::output;
-use super::left_out::missing;
+use super::command::{null, of_file, output, text};
+use super::left_out::{leave_out, missing};
 use super::until;
 
 /// The program under test.
@@ -32,7 +32,7 @@ impl Folder {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let name = format!("tcpdirector-test-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
         let path = parent.join(name);
-        fs::create_dir_all(&path).expect("the temporary folder is ours");
+        of_file(&path, fs::create_dir_all(&path));
         Folder(path)
     }
 
@@ -42,7 +42,7 @@ impl Folder {
 
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
-        fs::write(&path, text).expect("the temporary folder is ours");
+        of_file(&path, fs::write(&path, text));
         path
     }
 }
@@ -85,12 +85,12 @@ impl Program {
 
     /// Runs any command line that logs to standard error.
     pub fn spawn(command: Command, folder: Folder) -> Program {
-        Program::spawn_with(command, Stdio::null(), folder)
+        Program::spawn_with(command, null(), folder)
     }
 
     /// The same with another standard input.
     pub fn spawn_with(mut command: Command, stdin: Stdio, folder: Folder) -> Program {
-        let mut child = command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
+        let mut child = command.stdin(stdin).stdout(null()).stderr(Stdio::piped()).spawn().expect("it was built");
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let (lines, stderr) = (log.clone(), child.stderr.take().expect("piped"));
         thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().push(line)));
@@ -220,4 +220,16 @@ pub fn installed(program: &str) -> bool {
         missing(program);
     }
     is_there
+}
+
+/// Whether unshare(1) can do this here; a test that needs it is left out where it cannot. In a chroot, nobody can mount apart.
+pub fn can_unshare(options: &[&str]) -> bool {
+    if !installed("unshare") {
+        return false;
+    }
+    let tried = output(Command::new("unshare").args(options).arg("true"));
+    if !tried.status.success() {
+        leave_out(text(&tried.stderr).trim());
+    }
+    tried.status.success()
 }

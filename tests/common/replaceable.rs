@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, Scope};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::command::{output, text};
+use super::command::{null, output, text};
 use super::program::{Folder, PROGRAM, Program, field};
 use super::{DEADLINE, until};
 
@@ -41,7 +41,7 @@ impl Replaceable {
         command.current_dir(&place).env("PLACE", &place).env("BINARY", folder.path("tcpdirector"));
         command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c \"$PLACE/td.xml\" -p \"$PLACE/td.pid\" $FLAGS"));
         command.envs(variables.iter().copied());
-        let program = Program::spawn_with(command, Stdio::null(), folder);
+        let program = Program::spawn_with(command, null(), folder);
         let replaceable = Replaceable { program, folder: place };
         until("it serves", || replaceable.program.has("listen service=web"));
         replaceable

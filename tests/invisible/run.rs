@@ -1,6 +1,6 @@
 //! Runs one script on one connection, directly or through the program.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -18,6 +18,7 @@ use super::seen::Seen;
 use super::stream::Stream;
 use super::ways::Way;
 use crate::common::program::field;
+use crate::common::server::free_address;
 
 /// A place where one script runs at a time, with a host address of its own.
 pub struct Lane {
@@ -44,8 +45,8 @@ impl Run {
 
 impl Lane {
     pub fn new(number: usize) -> Lane {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = listen(any).expect("free ports can be bound");
+        // no port that a host of another test has had: a balancer might still look for that
+        let listener = listen(free_address()).expect("free ports can be bound");
         listener.set_nonblocking(true).expect("a socket");
         // those that it accepts inherit this: an urgent byte may come before there is time to ask
         setsockopt(&listener, sockopt::OobInline, &true).expect("a socket");

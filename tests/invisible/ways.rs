@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::common::DEADLINE;
+use crate::common::command::null;
 use crate::common::program::{Folder, PROGRAM, field};
 
 /// Name, `<pool>`, `<replay>`.
@@ -81,7 +82,7 @@ impl Way {
         let xml = format!("<pdconfig>{services}{pool}<checktime time=\"1s\"/></pdconfig>");
         let file = folder.write("tcpdirector.xml", &xml);
         let mut command = Command::new(program());
-        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("-c").arg(&file).stdin(null()).stdout(null());
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program was built");
         let log = Arc::new(Log::default());
