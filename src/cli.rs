@@ -1,4 +1,5 @@
-//! The flags: one table that the parser, the help text and the tests of the man page read. Knows nothing of the daemon.
+//! The flags: one table that the parser, the help text and the tests of the man page read. Knows
+//! nothing of the daemon.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -58,7 +59,12 @@ pub struct Flag {
     set: fn(&mut Cli, OsString),
 }
 
-const fn flag(short: char, long: &'static str, help: &'static str, set: fn(&mut Cli, OsString)) -> Flag {
+const fn flag(
+    short: char,
+    long: &'static str,
+    help: &'static str,
+    set: fn(&mut Cli, OsString),
+) -> Flag {
     Flag { short: Some(short), long, value: None, help, set }
 }
 
@@ -73,46 +79,90 @@ fn lossy(value: OsString) -> String {
 
 /// Every flag, in the order of the help text.
 pub const FLAGS: [Flag; 15] = [
-    with_value(flag('c', "config", "read this configuration (/etc/tcpdirector.xml)", |cli, v| cli.file = Some(v.into())), "FILE"),
-    flag('t', "test", "check the configuration, print listen addresses and budget, and exit", |cli, _| cli.test = true),
-    flag('d', "daemon", "go to the background once everything is bound", |cli, _| cli.daemon = true),
     with_value(
-        flag('p', "pidfile", "write the process id to this file, locked", |cli, v| cli.pidfile = Some(v.into())),
+        flag('c', "config", "read this configuration (/etc/tcpdirector.xml)", |cli, v| {
+            cli.file = Some(v.into())
+        }),
+        "FILE",
+    ),
+    flag(
+        't',
+        "test",
+        "check the configuration, print listen addresses and budget, and exit",
+        |cli, _| cli.test = true,
+    ),
+    flag('d', "daemon", "go to the background once everything is bound", |cli, _| {
+        cli.daemon = true
+    }),
+    with_value(
+        flag('p', "pidfile", "write the process id to this file, locked", |cli, v| {
+            cli.pidfile = Some(v.into())
+        }),
         "PIDFILE",
     ),
-    with_value(flag('u', "user", "give up root for this user after binding", |cli, v| cli.user = Some(lossy(v))), "USER[:GROUP]"),
     with_value(
-        flag('l', "log", "log to `stderr`, `syslog`, `syslog:SOCKET` or a file", |cli, v| cli.log = Some(lossy(v))),
+        flag('u', "user", "give up root for this user after binding", |cli, v| {
+            cli.user = Some(lossy(v))
+        }),
+        "USER[:GROUP]",
+    ),
+    with_value(
+        flag('l', "log", "log to `stderr`, `syslog`, `syslog:SOCKET` or a file", |cli, v| {
+            cli.log = Some(lossy(v))
+        }),
         "TARGET",
     ),
     flag('v', "verbose", "log debug lines too", |cli, _| cli.verbose = true),
     flag('q', "quiet", "log warnings and errors only", |cli, _| cli.quiet = true),
     Flag {
         short: None,
-        ..flag(' ', "diff", "print the changes from one configuration to another as admin URLs", |cli, _| cli.diff = true)
+        ..flag(
+            ' ',
+            "diff",
+            "print the changes from one configuration to another as admin URLs",
+            |cli, _| cli.diff = true,
+        )
     },
     with_value(
         Flag {
             short: None,
-            ..flag(' ', "admin", "with --diff: compare with what runs behind these admin pages", |cli, v| {
-                cli.admin = Some(lossy(v))
-            })
+            ..flag(
+                ' ',
+                "admin",
+                "with --diff: compare with what runs behind these admin pages",
+                |cli, v| cli.admin = Some(lossy(v)),
+            )
         },
         "URL",
     ),
     Flag {
         short: None,
-        ..flag(' ', "demo", "balance three little web servers on loopback, to try it out", |cli, _| cli.demo = true)
+        ..flag(
+            ' ',
+            "demo",
+            "balance three little web servers on loopback, to try it out",
+            |cli, _| cli.demo = true,
+        )
     },
     Flag {
         short: None,
-        ..flag(' ', "passwd", "read a password without echo and print its hash for <user>", |cli, _| cli.passwd = true)
+        ..flag(
+            ' ',
+            "passwd",
+            "read a password without echo and print its hash for <user>",
+            |cli, _| cli.passwd = true,
+        )
     },
     Flag {
         short: None,
-        ..flag(' ', "replace", "have the program of -p PIDFILE replaced by a new one, print its process id", |cli, _| {
-            cli.replace = true;
-        })
+        ..flag(
+            ' ',
+            "replace",
+            "have the program of -p PIDFILE replaced by a new one, print its process id",
+            |cli, _| {
+                cli.replace = true;
+            },
+        )
     },
     flag('V', "version", "print the version and exit", |cli, _| cli.version = true),
     flag('h', "help", "print this help and exit", |cli, _| cli.help = true),
@@ -156,11 +206,15 @@ impl Cli {
                 Err("-d has no standard error to log to: give -l a file or `syslog`".into())
             }
             Cli { diff: false, admin: Some(_), .. } => Err("--admin belongs to --diff".into()),
-            Cli { diff: true, file: None, .. } => Err("--diff compares two files, or one with --admin".into()),
+            Cli { diff: true, file: None, .. } => {
+                Err("--diff compares two files, or one with --admin".into())
+            }
             Cli { diff: true, other, admin, .. } if other.is_some() == admin.is_some() => {
                 Err("--diff compares two files, or one with --admin".into())
             }
-            Cli { daemon: true, demo: true, .. } => Err("--demo stays in the foreground: leave -d out".into()),
+            Cli { daemon: true, demo: true, .. } => {
+                Err("--demo stays in the foreground: leave -d out".into())
+            }
             _ => Ok(()),
         }
     }

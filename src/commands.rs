@@ -1,4 +1,5 @@
-//! The flags that do one thing and end: `-h`, `-V`, `-t`, `--passwd`, `--diff`, `--replace`. Called by `main`.
+//! The flags that do one thing and end: `-h`, `-V`, `-t`, `--passwd`, `--diff`, `--replace`. Called
+//! by `main`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use super::report::{CANNOT_START, CONFIG, Failure, NO_ANSWER, USAGE, cannot, com
 /// How long `--replace` waits: longer than the program that it asks waits for the new one.
 const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
 
-/// The exit status of what ends without balancing anything; `None` when that is not what is asked for.
+/// The exit status of what ends without balancing anything; `None` when that is not what is asked
+/// for.
 pub fn answer(cli: &Cli) -> Option<Result<u8, Failure>> {
     let said = match cli {
         Cli { help: true, .. } => say(cli::help().trim_end()),
@@ -36,9 +38,11 @@ pub fn answer(cli: &Cli) -> Option<Result<u8, Failure>> {
 
 /// `--replace`: the new process id goes to standard output.
 fn replace(cli: &Cli) -> Result<(), Failure> {
-    let missing = || Failure(USAGE, "--replace needs -p: it finds the program by its pid file".to_owned());
+    let missing =
+        || Failure(USAGE, "--replace needs -p: it finds the program by its pid file".to_owned());
     let pidfile = cli.pidfile.as_ref().ok_or_else(missing)?;
-    let pid = successor::ask(pidfile, REPLACE_PATIENCE).map_err(|e| Failure(CANNOT_START, e.to_string()))?;
+    let pid = successor::ask(pidfile, REPLACE_PATIENCE)
+        .map_err(|e| Failure(CANNOT_START, e.to_string()))?;
     // a failure would mean that the old program goes on
     let _ = say(pid);
     Ok(())
@@ -52,7 +56,9 @@ fn passwd() -> Result<(), Failure> {
 
 /// `--diff`: the changes go to standard output; 1 says that there are some.
 fn differ(cli: &Cli) -> Result<u8, Failure> {
-    let load = |file: &Path| config::read::load(file).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()));
+    let load = |file: &Path| {
+        config::read::load(file).map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))
+    };
     let first = load(&cli.file())?;
     let (old, new) = match (&cli.other, &cli.admin) {
         (Some(other), _) => (first, load(other)?),
@@ -60,7 +66,12 @@ fn differ(cli: &Cli) -> Result<u8, Failure> {
             let place = diff::Place::parse(url).map_err(|why| Failure(USAGE, why))?;
             (place.running().map_err(|why| Failure(NO_ANSWER, why))?, first)
         }
-        (None, None) => return Err(Failure(USAGE, "--diff compares two files, or one with --admin".to_owned())),
+        (None, None) => {
+            return Err(Failure(
+                USAGE,
+                "--diff compares two files, or one with --admin".to_owned(),
+            ));
+        }
     };
     let changes = Change::between(&old, &new);
     for change in &changes {
@@ -74,21 +85,25 @@ pub fn check(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let budget = budget(cli, config)?;
     let refused = budget::refused_hashes(config, &Limits::read());
     if !refused.is_empty() {
-        let lines: Vec<String> = refused.iter().map(|why| format!("{}: {why}", cli.file().display())).collect();
+        let lines: Vec<String> =
+            refused.iter().map(|why| format!("{}: {why}", cli.file().display())).collect();
         return Err(Failure(CONFIG, lines.join("\n")));
     }
     say(format_args!("{}: no mistakes", cli.file().display()))?;
     for service in &config.services {
         for listen in &service.listens {
-            say(format_args!("listen       {} on {listen}, to group {}", service.name, service.enabled))?;
+            say(format_args!(
+                "listen       {} on {listen}, to group {}",
+                service.name, service.enabled
+            ))?;
         }
     }
     say(budget)?;
     cli.user.as_deref().map_or(Ok(()), |user| check_user(cli, user))
 }
 
-/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program. From here on, this process is
-/// that user.
+/// `-t` with `-u`: whether the user could do with the file what may be asked of a running program.
+/// From here on, this process is that user.
 fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
     let identity = Identity::find(user).map_err(|e| cannot("-u")(&e))?;
     let file = std::path::absolute(cli.file()).unwrap_or_else(|_| cli.file());
@@ -96,12 +111,16 @@ fn check_user(cli: &Cli, user: &str) -> Result<(), Failure> {
         Ok(()) => daemon::obstacles(&file).iter().for_each(|(path, why)| {
             complain(Level::Warn, format_args!("{}: as user {user}, {why}", path.display()));
         }),
-        Err(e) => complain(Level::Warn, format_args!("whether user {user} can use the file was not checked: {e}")),
+        Err(e) => complain(
+            Level::Warn,
+            format_args!("whether user {user} can use the file was not checked: {e}"),
+        ),
     }
     Ok(())
 }
 
 /// What the configuration may cost at most.
 pub fn budget(cli: &Cli, config: &Config) -> Result<Budget, Failure> {
-    Budget::new(config, Limits::read()).map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
+    Budget::new(config, Limits::read())
+        .map_err(|misfit| Failure(CONFIG, format!("{}: {misfit}", cli.file().display())))
 }

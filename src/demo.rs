@@ -1,4 +1,5 @@
-//! `--demo`: three little web servers in this process, balanced on loopback, to see it work without anything else.
+//! `--demo`: three little web servers in this process, balanced on loopback, to see it work without
+//! anything else.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
@@ -30,8 +31,14 @@ impl Demo {
         let mut hosts = String::new();
         for name in ["one", "two", "three"] {
             let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let _ = write!(hosts, "\n            <host name=\"{name}\" ip=\"{}\"/>", server.local_addr()?);
-            thread::start(format!("demo {name}"), thread::LARGE, move || answer_all(&server, name))?;
+            let _ = write!(
+                hosts,
+                "\n            <host name=\"{name}\" ip=\"{}\"/>",
+                server.local_addr()?
+            );
+            thread::start(format!("demo {name}"), thread::LARGE, move || {
+                answer_all(&server, name)
+            })?;
         }
         let address = free_address(PORT, "the demo")?;
         let admin = free_address(ADMIN_PORT, "its page")?;
@@ -43,7 +50,8 @@ impl Demo {
              <checktime time=\"5\"/>\n</pdconfig>",
             tcpdirector::admin::hash("demo")?
         );
-        let config = config::read::parse(Path::new("--demo"), xml.as_bytes()).map_err(io::Error::other)?;
+        let config =
+            config::read::parse(Path::new("--demo"), xml.as_bytes()).map_err(io::Error::other)?;
         Ok(Demo { config, xml, address, admin })
     }
 
@@ -73,7 +81,10 @@ fn free_address(port: u16, what: &str) -> io::Result<SocketAddr> {
         Ok(_) => Ok(usual),
         Err(e) => {
             let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            let _ = writeln!(io::stdout(), "{usual} cannot be used ({e}), so {what} listens on {other}.\n");
+            let _ = writeln!(
+                io::stdout(),
+                "{usual} cannot be used ({e}), so {what} listens on {other}.\n"
+            );
             Ok(other)
         }
     }
@@ -82,7 +93,9 @@ fn free_address(port: u16, what: &str) -> io::Result<SocketAddr> {
 fn answer_all(server: &TcpListener, name: &'static str) {
     for client in server.incoming() {
         match client {
-            Ok(client) => drop(thread::start("demo client", thread::LARGE, move || drop(answer(client, name)))),
+            Ok(client) => drop(thread::start("demo client", thread::LARGE, move || {
+                drop(answer(client, name))
+            })),
             // out of descriptors, most likely: the same error would come again at once
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }

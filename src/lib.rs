@@ -2,11 +2,13 @@
 //!
 //! # The words
 //!
-//! A **service** is what clients connect to: a name, **listen** addresses, **groups**, one of them enabled. A group is a set of
-//! **hosts** with one **scheduler**, the rule that picks a host. A **session** is one client connection, from accept to its log
-//! line. A **lease** is one counted use of a host by a session; dropping it un-counts it. A **relay** is the two **flows** of a
-//! session, `to_server` and `to_client`, named from the client. A flow that has nothing to pass on is **parked**: it waits for news of
-//! its sockets and holds no thread. The **manager** tries failed hosts again.
+//! A **service** is what clients connect to: a name, **listen** addresses, **groups**, one of them
+//! enabled. A group is a set of **hosts** with one **scheduler**, the rule that picks a host. A
+//! **session** is one client connection, from accept to its log line. A **lease** is one counted
+//! use of a host by a session; dropping it un-counts it. A **relay** is the two **flows** of a
+//! session, `to_server` and `to_client`, named from the client. A flow that has nothing to pass on
+//! is **parked**: it waits for news of its sockets and holds no thread. The **manager** tries
+//! failed hosts again.
 //!
 //! A configuration struct is noun + `Config`, the run-time struct the bare noun.
 //!
@@ -28,61 +30,75 @@
 //!
 //! # The journey of a connection
 //!
-//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the [`relay::pool`] from then on. While
-//! the pool has a place for it, the accept thread runs its first steps itself, as far as they go without waiting; else it waits
-//! in a bounded queue; a full queue makes the accept thread wait, and the kernel's backlog pushes back. The session reads what
-//! the client has said already, picks a host of the enabled group and counts the pick in one act, connects, and goes on to the
-//! next host while hosts fail, or reset the connection before a byte has passed; with `<replay>` also when a host ends it before
-//! it has answered. What was read goes to the host with the last step of the handshake, and that it can be sent says that the
-//! host is there. Then it is relayed: each flow is run by whichever thread hears that it can go on ([`relay`] tells the rules).
-//! Nothing that a session does waits for a socket: a connect or an answer that takes its time is parked, too. The last thread to
-//! leave drops the session: sockets closed, lease given back, one log line. Nothing calls back up.
+//! The thread `listen ADDRESS` accepts a client and makes a `Session`, which belongs to the
+//! [`relay::pool`] from then on. While the pool has a place for it, the accept thread runs its
+//! first steps itself, as far as they go without waiting; else it waits in a bounded queue; a full
+//! queue makes the accept thread wait, and the kernel's backlog pushes back. The session reads what
+//! the client has said already, picks a host of the enabled group and counts the pick in one act,
+//! connects, and goes on to the next host while hosts fail, or reset the connection before a byte
+//! has passed; with `<replay>` also when a host ends it before it has answered. What was read goes
+//! to the host with the last step of the handshake, and that it can be sent says that the host is
+//! there. Then it is relayed: each flow is run by whichever thread hears that it can go on
+//! ([`relay`] tells the rules). Nothing that a session does waits for a socket: a connect or an
+//! answer that takes its time is parked, too. The last thread to leave drops the session: sockets
+//! closed, lease given back, one log line. Nothing calls back up.
 //!
 //! # Invisible
 //!
-//! Whatever the two ends of a session do, each sees what it could have seen if the other had been at the other end of one
-//! connection: [`relay`] has the rules. `tests/invisible.rs` runs scripts for both ends on a direct connection and through the
-//! program, and says where they differ. Three facts of the kernel decide much of it: the receive queue of a socket outlives a reset;
-//! the error of a reset is told once, to whoever reads or writes first, and by splice(2) perhaps to nobody, so that only the count of
-//! the bytes that have come tells an end from a cut (`system::tcp_info`); and nothing tells that bytes were acknowledged, so that
-//! the alarm of a session asks.
+//! Whatever the two ends of a session do, each sees what it could have seen if the other had been
+//! at the other end of one connection: [`relay`] has the rules. `tests/invisible.rs` runs scripts
+//! for both ends on a direct connection and through the program, and says where they differ. Three
+//! facts of the kernel decide much of it: the receive queue of a socket outlives a reset; the error
+//! of a reset is told once, to whoever reads or writes first, and by splice(2) perhaps to nobody,
+//! so that only the count of the bytes that have come tells an end from a cut (`system::tcp_info`);
+//! and nothing tells that bytes were acknowledged, so that the alarm of a session asks.
 //!
 //! # One way to change anything
 //!
-//! Every edit is a [`config::Change`]: an admin URL is read into one, a reload finds those that lead from what runs to what the
-//! file says ([`config::Change::between`]), and `--diff` prints them as URLs. [`state::Director::apply`] makes the changes on the
-//! configuration that describes the running state, all of them or none, and the state follows that: what stays as it was goes on
-//! undisturbed. `daemon` opens what is new (listen addresses, the log, the admin pages) before, and closes what is left over
-//! after. There is no second path by which the running state is edited.
+//! Every edit is a [`config::Change`]: an admin URL is read into one, a reload finds those that
+//! lead from what runs to what the file says ([`config::Change::between`]), and `--diff` prints
+//! them as URLs. [`state::Director::apply`] makes the changes on the configuration that describes
+//! the running state, all of them or none, and the state follows that: what stays as it was goes on
+//! undisturbed. `daemon` opens what is new (listen addresses, the log, the admin pages) before, and
+//! closes what is left over after. There is no second path by which the running state is edited.
 //!
 //! # The way to a new program
 //!
-//! A running program can be replaced by another version of itself. It starts that version ([`system::successor`]), which has the
-//! listening sockets and the pid file from its first moment ([`system::inherited`], [`system::pidfile`]), and loads its file. When
-//! the new one is prepared, the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and goes when
-//! its sessions have ended. Up to the last word of the new one everything can be taken back, and either can go on without the other. The new one forks, so that it is a child of process 1 and not of the old one when the service manager hears of it.
-//! `daemon::message` has the conversation.
+//! A running program can be replaced by another version of itself. It starts that version
+//! ([`system::successor`]), which has the listening sockets and the pid file from its first moment
+//! ([`system::inherited`], [`system::pidfile`]), and loads its file. When the new one is prepared,
+//! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and
+//! goes when its sessions have ended. Up to the last word of the new one everything can be taken
+//! back, and either can go on without the other. The new one forks, so that it is a child of
+//! process 1 and not of the old one when the service manager hears of it. `daemon::message` has the
+//! conversation.
 //!
 //! # Where this differs from the plan
 //!
-//! * Pool threads never block in a read, a write or a connect. Sockets are registered with a poller once or twice,
-//!   edge-triggered, and the state of a flow says what becomes of an event ([`relay::flow_state`]), so that parking costs no call: a flow
-//!   that waited in `read` first would save one wait and hold a thread for it.
-//! * An accept thread does not only hand a session to the pool but runs its first steps: pick, connect, pass on what the client has
-//!   sent. Nobody has to be woken for that: a tenth more connections with a fifth less processor time. Two accept threads for an
-//!   address took more time for fewer connections.
-//! * One pool thread waits at the poller, not all that are idle: each of them would be woken for news that the one that is awake would
-//!   have taken a moment later. The others rest until there is more to do than one can (`relay::crew`). Then another poller is
-//!   opened, to which a part of the sessions moves (`relay::pollers`): a seventh more requests on 256 sessions.
-//! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot forge a pair.
-//! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a session can be seen, and a drain can
-//!   end it, while it runs.
-//! * A client that reaches no host is reset, not closed: an empty answer must not look complete. With `<replay>`, one whose last host
-//!   has ended the connection in good order sees that end.
-//! * A server's socket gets TCP_NODELAY before its second write: the first never waits, and many a session has but one.
-//! * Bulk is spliced to a side that has taken 2 MiB of it. To splice at once filled 20 MB of the kernel for a client that read
-//!   nothing; so it is 5 (HAProxy 8), and bulk is as fast as before.
-//! * The operator's side of a host is not saved to the file: it is about today, the file is about every day.
+//! * Pool threads never block in a read, a write or a connect. Sockets are registered with a poller
+//!   once or twice, edge-triggered, and the state of a flow says what becomes of an event
+//!   ([`relay::flow_state`]), so that parking costs no call: a flow that waited in `read` first
+//!   would save one wait and hold a thread for it.
+//! * An accept thread does not only hand a session to the pool but runs its first steps: pick,
+//!   connect, pass on what the client has sent. Nobody has to be woken for that: a tenth more
+//!   connections with a fifth less processor time. Two accept threads for an address took more time
+//!   for fewer connections.
+//! * One pool thread waits at the poller, not all that are idle: each of them would be woken for
+//!   news that the one that is awake would have taken a moment later. The others rest until there
+//!   is more to do than one can (`relay::crew`). Then another poller is opened, to which a part of
+//!   the sessions moves (`relay::pollers`): a seventh more requests on 256 sessions.
+//! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot
+//!   forge a pair.
+//! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a
+//!   session can be seen, and a drain can end it, while it runs.
+//! * A client that reaches no host is reset, not closed: an empty answer must not look complete.
+//!   With `<replay>`, one whose last host has ended the connection in good order sees that end.
+//! * A server's socket gets TCP_NODELAY before its second write: the first never waits, and many a
+//!   session has but one.
+//! * Bulk is spliced to a side that has taken 2 MiB of it. To splice at once filled 20 MB of the
+//!   kernel for a client that read nothing; so it is 5 (HAProxy 8), and bulk is as fast as before.
+//! * The operator's side of a host is not saved to the file: it is about today, the file is about
+//!   every day.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,4 +1,5 @@
-//! The program: flags, configuration, start. What follows the start is in `stay`, everything that lasts in the library.
+//! The program: flags, configuration, start. What follows the start is in `stay`, everything that
+//! lasts in the library.
 
 mod commands;
 mod demo;
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
         Err(e) => return fail(USAGE, format_args!("{e} (tcpdirector -h lists the flags)")),
     };
     if let Some(answer) = answer(&cli) {
-        return answer.map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
+        return answer
+            .map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
     }
     if let (false, Err(e)) = (cli.test, Signals::hold()) {
         return fail(CANNOT_START, format_args!("signals cannot wait: {e}"));
@@ -59,7 +61,9 @@ fn main() -> ExitCode {
                 }
             }
         }
-        (Err(e), _) => fail(CANNOT_START, format_args!("the sockets from systemd cannot be used: {e}")),
+        (Err(e), _) => {
+            fail(CANNOT_START, format_args!("the sockets from systemd cannot be used: {e}"))
+        }
         (_, Err(e)) => fail(CANNOT_START, format_args!("the predecessor cannot be reached: {e}")),
     }
 }
@@ -79,7 +83,8 @@ fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
     serve(cli, &config, source, birth)
 }
 
-/// What this process was born with: its code, the way to be started again, and what others have opened for it.
+/// What this process was born with: its code, the way to be started again, and what others have
+/// opened for it.
 struct Birth<'a> {
     code: Code,
     origin: Origin,
@@ -87,11 +92,17 @@ struct Birth<'a> {
     predecessor: Option<&'a Predecessor>,
 }
 
-/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that says `config`. `None` when it was told to
-/// end before anything was open.
-fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Option<Stay>, Failure> {
+/// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that
+/// says `config`. `None` when it was told to end before anything was open.
+fn serve(
+    cli: &Cli,
+    config: &Config,
+    source: Vec<u8>,
+    birth: Birth,
+) -> Result<Option<Stay>, Failure> {
     let Birth { code, origin, inherited, predecessor } = birth;
-    // forking is only safe before the first thread; a predecessor in the background has its successor there, too
+    // forking is only safe before the first thread; a predecessor in the background has its
+    // successor there, too
     let to_background = cli.daemon && predecessor.is_none();
     let parent = (to_background || predecessor.is_some()).then(Parent::leave).transpose();
     let parent = parent.map_err(|e| cannot("cannot fork")(&e))?;
@@ -99,7 +110,8 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Op
         process::leave_session().map_err(|e| cannot("cannot go to the background")(&e))?;
     }
     let budget = budget(cli, config)?;
-    let identity = cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
+    let identity =
+        cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
     let sink = start_log(cli, config)?;
     // before the pid file: whoever finds that may send one
     let mut signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
@@ -111,11 +123,22 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Op
     if let Some(identity) = identity {
         give_up_root(&identity, &sink, &bound)?;
     }
-    log::info!("start version={} pid={} file={}", env!("CARGO_PKG_VERSION"), std::process::id(), value(&file_name(cli)));
+    log::info!(
+        "start version={} pid={} file={}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        value(&file_name(cli))
+    );
     budget.doubts().for_each(|doubt| log::warn!("start reason={}", value(doubt)));
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office { file, source: source.into(), user: cli.user.clone(), log: Some(sink.clone()), target };
+    let office = Office {
+        file,
+        source: source.into(),
+        user: cli.user.clone(),
+        log: Some(sink.clone()),
+        target,
+    };
     let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
     daemon.warn();
     if daemon.await_names(&mut || signals.ask_to_stop()) {
@@ -134,7 +157,8 @@ fn serve(cli: &Cli, config: &Config, source: Vec<u8>, birth: Birth) -> Result<Op
     Ok(Some(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false }))
 }
 
-/// From here on clients are served, by the predecessor or by this program: when this returns, by this one.
+/// From here on clients are served, by the predecessor or by this program: when this returns, by
+/// this one.
 fn open(
     cli: &Cli,
     daemon: &mut Daemon,
@@ -143,7 +167,9 @@ fn open(
 ) -> Result<(), Failure> {
     let mut serving = None;
     if let Some((predecessor, estate)) = predecessor {
-        predecessor.ready(estate, daemon.director()).map_err(|e| cannot("the predecessor did not go")(&e))?;
+        predecessor
+            .ready(estate, daemon.director())
+            .map_err(|e| cannot("the predecessor did not go")(&e))?;
         serving = Some(predecessor);
     }
     daemon.open().map_err(|e| cannot("cannot start")(&e))?;
@@ -151,7 +177,8 @@ fn open(
         let left = process::leave_folder().and_then(|()| process::leave_terminal());
         left.map_err(|e| cannot("cannot go to the background")(&e))?;
     }
-    // the process that a predecessor has started goes first, and so this one has another parent when it is the service
+    // the process that a predecessor has started goes first, and so this one has another parent
+    // when it is the service
     parent.into_iter().for_each(Parent::ready);
     serving.into_iter().for_each(Predecessor::serving);
     Ok(())
@@ -160,7 +187,8 @@ fn open(
 /// The pid file of the predecessor, or a new one.
 fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, Failure> {
     let Some(path) = &cli.pidfile else { return Ok(None) };
-    let pidfile = theirs.map_or_else(|| PidFile::create(path), |theirs| PidFile::inherit(path, theirs));
+    let pidfile =
+        theirs.map_or_else(|| PidFile::create(path), |theirs| PidFile::inherit(path, theirs));
     pidfile.map(Some).map_err(|e| cannot(format_args!("pid file {}", path.display()))(&e))
 }
 
@@ -175,7 +203,8 @@ fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), F
     identity.assume().map_err(|e| cannot("cannot give up root")(&e))
 }
 
-/// What the predecessor had in the file system is this program's own now. Nothing here is worth an interruption.
+/// What the predecessor had in the file system is this program's own now. Nothing here is worth an
+/// interruption.
 fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
     daemon.own();
     fault::point("new: owns the admin socket");
@@ -201,11 +230,14 @@ fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
     let sink = logging::start(targeting(cli)(name), level);
     let sink = sink.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
     // nobody would find it in the log
-    sink.absence().inspect(|why| complain(Level::Warn, format_args!("{why}: log lines are lost until one does")));
+    sink.absence().inspect(|why| {
+        complain(Level::Warn, format_args!("{why}: log lines are lost until one does"))
+    });
     Ok(sink)
 }
 
-/// What the name of a log means to a program that was started here; one in the background has no standard error.
+/// What the name of a log means to a program that was started here; one in the background has no
+/// standard error.
 fn targeting(cli: &Cli) -> Box<Targeting> {
     let (is_daemon, folder) = (cli.daemon, std::env::current_dir().unwrap_or_default());
     Box::new(move |name| match Target::from_name(name.unwrap_or("stderr"), &folder) {

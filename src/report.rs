@@ -1,4 +1,5 @@
-//! What the program says when it ends, and with which status. Used by `main` and `commands` before, or instead of, all threads.
+//! What the program says when it ends, and with which status. Used by `main` and `commands` before,
+//! or instead of, all threads.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -10,7 +11,8 @@ use tcpdirector::system::journal;
 
 /// The program could not start.
 pub const CANNOT_START: u8 = 1;
-/// With `--diff`, 1 says that there are changes; that nobody could be asked is EX_UNAVAILABLE of sysexits(3).
+/// With `--diff`, 1 says that there are changes; that nobody could be asked is EX_UNAVAILABLE of
+/// sysexits(3).
 pub const NO_ANSWER: u8 = 69;
 /// EX_USAGE of sysexits(3).
 pub const USAGE: u8 = 64;
@@ -42,7 +44,9 @@ pub fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
 /// Writes a line, or more, to standard output. Whoever reads there may have seen enough.
 pub fn say(text: impl Display) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot("cannot write to standard output")(&e)),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(cannot("cannot write to standard output")(&e))
+        }
         _ => Ok(()),
     }
 }

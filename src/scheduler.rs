@@ -1,7 +1,8 @@
 //! The rules that pick a host: given what each candidate carries, say which one is next.
 //!
-//! Knows no host, no lock and no socket: `state::group` calls [`Scheduler::pick`] under its own mutex, with closures that tell
-//! about a candidate. All rules go by configuration order, so a sequence can be predicted.
+//! Knows no host, no lock and no socket: `state::group` calls [`Scheduler::pick`] under its own
+//! mutex, with closures that tell about a candidate. All rules go by configuration order, so a
+//! sequence can be predicted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,7 +57,8 @@ pub struct Load {
     pub last_pick: u64,
 }
 
-/// How often the dice are thrown before it is counted who can be picked at all: that is for groups where few can.
+/// How often the dice are thrown before it is counted who can be picked at all: that is for groups
+/// where few can.
 const THROWS: usize = 8;
 
 /// A rule and what it remembers from one pick to the next.
@@ -78,18 +80,30 @@ impl Scheduler {
         self.rule
     }
 
-    /// Picks one of the candidates: `load` tells what one carries, and `is_able` whether it may be picked, which is asked of no more of
-    /// them than has to be. `None` when there is none to pick.
-    pub fn pick<T>(&mut self, candidates: &[T], load: impl Fn(&T) -> Load, is_able: impl Fn(&T) -> bool) -> Option<usize> {
+    /// Picks one of the candidates: `load` tells what one carries, and `is_able` whether it may be
+    /// picked, which is asked of no more of them than has to be. `None` when there is none to pick.
+    pub fn pick<T>(
+        &mut self,
+        candidates: &[T],
+        load: impl Fn(&T) -> Load,
+        is_able: impl Fn(&T) -> bool,
+    ) -> Option<usize> {
         let (behind, ahead) = candidates.split_at_checked(self.next).unwrap_or((candidates, &[]));
-        // the candidates from the next one on, and those before it, each part with the index of its first
+        // the candidates from the next one on, and those before it, each part with the index of its
+        // first
         let turn = [(behind.len(), ahead), (0, behind)];
         let index = match self.rule {
             Rule::Random => throw(candidates, &is_able).or_else(|| {
-                let able: Vec<usize> = (0..).zip(candidates).filter(|(_, one)| is_able(one)).map(|(index, _)| index).collect();
+                let able: Vec<usize> = (0..)
+                    .zip(candidates)
+                    .filter(|(_, one)| is_able(one))
+                    .map(|(index, _)| index)
+                    .collect();
                 fastrand::choice(able)
             }),
-            Rule::RoundRobin => turn.iter().find_map(|(first, part)| Some(first + part.iter().position(&is_able)?)),
+            Rule::RoundRobin => {
+                turn.iter().find_map(|(first, part)| Some(first + part.iter().position(&is_able)?))
+            }
             // the first of equals is kept, and the turn starts behind the last pick: so ties rotate
             Rule::LeastConns => least(turn, |one| load(one).open, is_able),
             Rule::LeastConnsRr => least(turn, |one| (load(one).open, load(one).last_pick), is_able),
@@ -99,15 +113,21 @@ impl Scheduler {
     }
 }
 
-/// Throws dice until they show one that can be picked: each of those is as likely as the others, and nobody has to be counted.
+/// Throws dice until they show one that can be picked: each of those is as likely as the others,
+/// and nobody has to be counted.
 fn throw<T>(candidates: &[T], is_able: impl Fn(&T) -> bool) -> Option<usize> {
-    let mut throws = (0..THROWS).filter(|_| !candidates.is_empty()).map(|_| fastrand::usize(..candidates.len()));
+    let mut throws =
+        (0..THROWS).filter(|_| !candidates.is_empty()).map(|_| fastrand::usize(..candidates.len()));
     throws.find(|index| candidates.get(*index).is_some_and(&is_able))
 }
 
-/// The first of those that carry least. Whether one is able is a question of more time than what it carries, and is asked only of
-/// those that carry less than the best one so far.
-fn least<T, K: Ord>(turn: [(usize, &[T]); 2], carried: impl Fn(&T) -> K, is_able: impl Fn(&T) -> bool) -> Option<usize> {
+/// The first of those that carry least. Whether one is able is a question of more time than what it
+/// carries, and is asked only of those that carry less than the best one so far.
+fn least<T, K: Ord>(
+    turn: [(usize, &[T]); 2],
+    carried: impl Fn(&T) -> K,
+    is_able: impl Fn(&T) -> bool,
+) -> Option<usize> {
     let mut best: Option<(K, usize)> = None;
     for (first, part) in turn {
         for (index, one) in (first..).zip(part) {

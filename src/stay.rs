@@ -1,5 +1,5 @@
-//! From the moment when the program serves to its end: signals, the stop, the replacement, the exit status. Runs on the thread
-//! `main`.
+//! From the moment when the program serves to its end: signals, the stop, the replacement, the exit
+//! status. Runs on the thread `main`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,14 +27,22 @@ const HAS_CUT: u8 = 2;
 const LAST_LINES: Duration = Duration::from_secs(3);
 /// How often a stopping program says so, and ends the sessions that are silent.
 const STOP_LOOK: Duration = Duration::from_secs(1);
-/// How soon the service manager may expect to hear of it again: more than it takes to write the last lines.
+/// How soon the service manager may expect to hear of it again: more than it takes to write the
+/// last lines.
 const STOP_NEWS: Duration = Duration::from_secs(10);
 /// How often a draining program looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
-/// What this program listens to; process 1 of a container also to the end of its children, who are everybody's orphans.
+/// What this program listens to; process 1 of a container also to the end of its children, who are
+/// everybody's orphans.
 fn ours() -> SigSet {
-    let mut ours = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]);
+    let mut ours = SigSet::from_iter([
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ]);
     if std::process::id() == 1 {
         ours.add(Signal::SIGCHLD);
     }
@@ -54,8 +62,8 @@ impl Signals {
         Ok(ours().thread_block()?)
     }
 
-    /// From now on, signals arrive here, those that have waited first; a thread of its own forwards them, so that waiting can have a
-    /// time limit, and no other is disturbed.
+    /// From now on, signals arrive here, those that have waited first; a thread of its own forwards
+    /// them, so that waiting can have a time limit, and no other is disturbed.
     pub fn start() -> io::Result<Signals> {
         let mut hook = Hook::new(ours().iter().map(|signal| signal as i32))?;
         let (send, arriving) = unbounded();
@@ -102,8 +110,8 @@ impl Signals {
         }
     }
 
-    /// What has arrived before a successor served was meant for the service, so for both. systemd tells all processes of a service to
-    /// stop, and to be told twice would mean to hurry.
+    /// What has arrived before a successor served was meant for the service, so for both. systemd
+    /// tells all processes of a service to stop, and to be told twice would mean to hurry.
     fn pass_on(&mut self, successor: &Successor) {
         self.waiting.retain(|signal| *signal != SIGUSR2);
         for signal in &self.waiting {
@@ -122,7 +130,8 @@ pub struct Stay {
     pub signals: Signals,
     /// The log.
     pub sink: Arc<Sink>,
-    /// Where a successor is to be found; the demo has none, because its addresses are new each time.
+    /// Where a successor is to be found; the demo has none, because its addresses are new each
+    /// time.
     pub origin: Option<Origin>,
     /// The pid file.
     pub pidfile: Option<PidFile>,
@@ -131,7 +140,8 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// Serves until a signal ends it, or until a successor serves and the last session has ended; tells the exit status.
+    /// Serves until a signal ends it, or until a successor serves and the last session has ended;
+    /// tells the exit status.
     pub fn live(mut self) -> u8 {
         loop {
             match self.signals.next() {
@@ -169,7 +179,8 @@ impl Stay {
         self.end(reason, sessions, signal)
     }
 
-    /// Lets running sessions finish if the signal says so, ends the rest, and tells the exit status.
+    /// Lets running sessions finish if the signal says so, ends the rest, and tells the exit
+    /// status.
     fn end(&mut self, reason: &str, sessions: usize, signal: i32) -> u8 {
         let silent = if signal == SIGTERM { self.drain() } else { 0 };
         let cut = self.daemon.cut();
@@ -184,12 +195,15 @@ impl Stay {
     /// Tells the service manager that it is not over yet; it listens to the main process alone.
     fn tell_manager(&self) {
         if !self.is_replaced {
-            notify::stopping(&format!("stopping, {} sessions", self.daemon.open_sessions()), STOP_NEWS);
+            notify::stopping(
+                &format!("stopping, {} sessions", self.daemon.open_sessions()),
+                STOP_NEWS,
+            );
         }
     }
 
-    /// Waits until the last session has ended, the grace is over, or another signal asks for the end. Silent sessions are not
-    /// waited for; tells how many were ended.
+    /// Waits until the last session has ended, the grace is over, or another signal asks for the
+    /// end. Silent sessions are not waited for; tells how many were ended.
     fn drain(&mut self) -> usize {
         let grace = self.daemon.director().grace();
         let began = Instant::now();
@@ -216,7 +230,9 @@ impl Stay {
     fn replace(&mut self) -> bool {
         log::info!("replace state=begun pid={}", std::process::id());
         if self.daemon.director().differs_from_file() {
-            log::warn!("replace state=begun reason=\"edits since the last load are not in the file\"");
+            log::warn!(
+                "replace state=begun reason=\"edits since the last load are not in the file\""
+            );
         }
         let Stay { daemon, signals, origin, pidfile, .. } = self;
         let Some(origin) = origin else {
@@ -225,7 +241,11 @@ impl Stay {
         };
         match daemon.replace(origin, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
             Ok(successor) => {
-                log::info!("replace state=done pid={} sessions={}", successor.pid(), daemon.open_sessions());
+                log::info!(
+                    "replace state=done pid={} sessions={}",
+                    successor.pid(),
+                    daemon.open_sessions()
+                );
                 signals.pass_on(&successor);
                 true
             }
@@ -233,21 +253,27 @@ impl Stay {
                 log::error!("replace state=refused reason={}", value(&reason));
                 // whoever waits for the outcome sees it by the time of the file
                 if let Some(Err(e)) = pidfile.as_mut().map(PidFile::name) {
-                    log::error!("replace state=refused reason={}", value(&format!("the pid file cannot be written: {e}")));
+                    log::error!(
+                        "replace state=refused reason={}",
+                        value(&format!("the pid file cannot be written: {e}"))
+                    );
                 }
                 false
             }
         }
     }
 
-    /// Stays until the last session has ended by itself, or a signal asks for the end; tells the exit status.
+    /// Stays until the last session has ended by itself, or a signal asks for the end; tells the
+    /// exit status.
     fn leave(&mut self) -> u8 {
         self.is_replaced = true;
         let sessions = self.daemon.open_sessions();
         while self.daemon.open_sessions() > 0 {
             match self.signals.next_within(DRAIN_LOOK) {
                 Some(signal @ (SIGTERM | SIGINT)) => return self.end("replaced", sessions, signal),
-                Some(SIGUSR2) => log::warn!("replace state=refused reason=\"this program was replaced already\""),
+                Some(SIGUSR2) => {
+                    log::warn!("replace state=refused reason=\"this program was replaced already\"")
+                }
                 Some(_) => self.reopen(),
                 None => {}
             }

@@ -33,7 +33,9 @@ fn mapped(address: SocketAddr) -> String {
 
 /// A link-local address of this machine with its interface, if it has one.
 fn link_local() -> Option<SocketAddr> {
-    let found = interfaces::addresses().into_iter().find(|address| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0));
+    let found = interfaces::addresses()
+        .into_iter()
+        .find(|address| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0));
     if found.is_none() {
         leave_out("this machine has no link-local address");
     }
@@ -61,7 +63,8 @@ fn a_socket_from_systemd_fits_an_address_however_it_is_written() {
     let mut command = Command::new("sh");
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$PROGRAM\" -c \"$FILE\"";
     command.env("PROGRAM", PROGRAM).env("FILE", file).arg("-c").arg(script);
-    let program = Program::spawn_with(command, Stdio::from(std::os::fd::OwnedFd::from(socket)), folder);
+    let program =
+        Program::spawn_with(command, Stdio::from(std::os::fd::OwnedFd::from(socket)), folder);
     program.wait_for("listen service=web");
     assert_eq!(ask(listen), "web");
 }
@@ -104,14 +107,17 @@ fn a_link_local_address_works_on_both_sides_with_its_interface() {
     let backend = Backend::named_at(address, "near");
     let daemon = TestDaemon::start(&service(&address.to_string(), &backend.address().to_string()));
     let listen = daemon.address();
-    assert!(matches!((listen, address), (SocketAddr::V6(one), SocketAddr::V6(other)) if one.scope_id() == other.scope_id()));
+    assert!(
+        matches!((listen, address), (SocketAddr::V6(one), SocketAddr::V6(other)) if one.scope_id() == other.scope_id())
+    );
     assert_eq!(ask(listen), "near");
 }
 
 #[test]
 fn a_link_local_address_without_its_interface_works_where_there_is_only_one() {
     let Some(address) = link_local() else { return };
-    let scope = |address: &SocketAddr| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+    let scope =
+        |address: &SocketAddr| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
     if interfaces::addresses().iter().any(|other| ![0, scope(&address)].contains(&scope(other))) {
         return leave_out("several interfaces of this machine have link-local addresses");
     }
@@ -135,8 +141,18 @@ fn an_interface_that_is_missing_is_that_hosts_state_and_not_a_failure_to_start()
 
 #[test]
 fn an_interface_that_is_missing_is_a_failure_to_listen_that_names_it() {
-    let limits = Limits { threads: 2, pollers: 1, sessions: 4, queue: 4, pipes: 1, pipe_size: 1 << 16, held: 100_000 };
-    let failure = Daemon::start(&config(&service("[fe80::1%nosuch0]:80", "10.0.0.1:80")), limits).map(drop).unwrap_err();
+    let limits = Limits {
+        threads: 2,
+        pollers: 1,
+        sessions: 4,
+        queue: 4,
+        pipes: 1,
+        pipe_size: 1 << 16,
+        held: 100_000,
+    };
+    let failure = Daemon::start(&config(&service("[fe80::1%nosuch0]:80", "10.0.0.1:80")), limits)
+        .map(drop)
+        .unwrap_err();
     assert_eq!(
         failure.to_string(),
         "service `web` cannot listen on [fe80::1%nosuch0]:80: there is no network interface `nosuch0`"
@@ -148,7 +164,10 @@ fn what_a_name_stands_for_keeps_its_interface() {
     let address = "far.example:80".parse().unwrap();
     let host = Host::new(&HostConfig { name: "far".to_owned(), address });
     assert!(host.set_found(&["[fe80::1%7]:0".parse().unwrap(), "10.0.0.1:0".parse().unwrap()]));
-    assert_eq!(host.resolved(), ["[fe80::1%7]:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]);
+    assert_eq!(
+        host.resolved(),
+        ["[fe80::1%7]:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]
+    );
     // the same address on another network is another one
     assert!(host.set_found(&["[fe80::1%8]:0".parse().unwrap(), "10.0.0.1:0".parse().unwrap()]));
     assert_eq!(host.lacks(), Reason::NoAddress);
@@ -157,14 +176,22 @@ fn what_a_name_stands_for_keeps_its_interface() {
 #[test]
 fn a_zone_goes_through_the_admin_pages_as_it_is_written() {
     let (folder, admin) = (Folder::new(), free_address());
-    let pages = format!("<admin listen=\"{}\"><user name=\"full\" password=\"{HASH}\" access=\"full\"/></admin>", mapped(admin));
-    let file =
-        folder.write("td.xml", &service("127.0.0.1:0", "10.0.0.1:80").replace("</service>", &format!("</service>{pages}")));
+    let pages = format!(
+        "<admin listen=\"{}\"><user name=\"full\" password=\"{HASH}\" access=\"full\"/></admin>",
+        mapped(admin)
+    );
+    let file = folder.write(
+        "td.xml",
+        &service("127.0.0.1:0", "10.0.0.1:80").replace("</service>", &format!("</service>{pages}")),
+    );
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(&file);
     let program = Program::spawn(command, folder);
     program.wait_for(&format!("admin address={admin} state=open"));
-    assert!(get(admin, "/addHost?service=web&group=main&name=z&ip=%5Bfe80::9%25nosuch0%5D:80").contains("302"));
+    assert!(
+        get(admin, "/addHost?service=web&group=main&name=z&ip=%5Bfe80::9%25nosuch0%5D:80")
+            .contains("302")
+    );
     let host = "[fe80::9%nosuch0]:80";
     for page in ["/running", "/running.json", "/running.xml"] {
         assert!(get(admin, page).contains(host), "{page}");
@@ -172,9 +199,14 @@ fn a_zone_goes_through_the_admin_pages_as_it_is_written() {
     assert!(get(admin, "/running.txt").contains("z [fe80::9%25nosuch0]:80 "));
     assert!(get(admin, "/save").contains("302"));
     assert!(std::fs::read_to_string(&file).unwrap().contains(&format!("ip=\"{host}\"")));
-    assert!(get(admin, "/delHost?service=web&group=main&ip=%5Bfe80::9%25nosuch0%5D:80").contains("302"));
+    assert!(
+        get(admin, "/delHost?service=web&group=main&ip=%5Bfe80::9%25nosuch0%5D:80").contains("302")
+    );
     let refused = get(admin, "/addHost?service=web&group=main&name=m&ip=%5B::ffff:10.0.0.1%5D:80");
-    assert!(refused.contains("409") && refused.contains("has the address [::ffff:10.0.0.1]:80 already"), "{refused}");
+    assert!(
+        refused.contains("409") && refused.contains("has the address [::ffff:10.0.0.1]:80 already"),
+        "{refused}"
+    );
     let twice = output(Command::new(PROGRAM).arg("--diff").arg(&file).arg(&file));
     assert!(twice.stdout.is_empty() && twice.status.success());
 }
@@ -242,12 +274,20 @@ fn a_host_comes_back_with_its_interface() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &xml);
     let file = file.to_str().unwrap();
-    let client = output(&mut network.command(&["--diff", file, "--admin", &format!("http://a:b@127.0.0.1:{port}")]));
+    let client = output(&mut network.command(&[
+        "--diff",
+        file,
+        "--admin",
+        &format!("http://a:b@127.0.0.1:{port}"),
+    ]));
     assert!(!client.status.success());
     program.wait_for("state=down reason=\"its network interface is missing or not named\"");
     assert!(network.inside(&["link", "add", "tcpd0", "type", "veth", "peer", "name", "tcpd1"]));
     assert!(network.inside(&["addr", "add", "fe80::7/64", "dev", "tcpd0", "nodad"]));
-    assert!(network.inside(&["link", "set", "tcpd1", "up"]) && network.inside(&["link", "set", "tcpd0", "up"]));
+    assert!(
+        network.inside(&["link", "set", "tcpd1", "up"])
+            && network.inside(&["link", "set", "tcpd0", "up"])
+    );
     // it passes everything on to the admin pages of the other one, which wait for a request
     let server = network.start(&service(far, "127.0.0.1:7001"));
     assert!(matches!(server.address(), SocketAddr::V6(v6) if v6.scope_id() > 1));
@@ -268,9 +308,17 @@ fn a_host_that_is_the_program_itself_is_refused_whatever_brings_it() {
         format!("setAdmin?listen=0.0.0.0:{}", backend.address().port()),
     ] {
         let refusal = daemon.change(&url).unwrap_err().to_string();
-        assert!(refusal.starts_with("the host `") && refusal.contains("would be this program itself"), "{url}: {refusal}");
+        assert!(
+            refusal.starts_with("the host `") && refusal.contains("would be this program itself"),
+            "{url}: {refusal}"
+        );
     }
-    daemon.change(&format!("addHost?service=web&group=main&name=x&ip=127.0.0.1:{}", free_address().port())).unwrap();
+    daemon
+        .change(&format!(
+            "addHost?service=web&group=main&name=x&ip=127.0.0.1:{}",
+            free_address().port()
+        ))
+        .unwrap();
     assert_eq!(ask((Ipv4Addr::LOCALHOST, port).into()), "web");
 }
 
@@ -282,15 +330,20 @@ fn an_address_of_this_machine_is_the_program_itself_where_it_listens_on_all() {
     };
     address.set_port(free_address().port());
     let folder = Folder::new();
-    let file = folder.write("td.xml", &service(&format!("*:{}", address.port()), &address.to_string()));
+    let file =
+        folder.write("td.xml", &service(&format!("*:{}", address.port()), &address.to_string()));
     let output = output(Command::new(PROGRAM).arg("--test").arg(file));
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(":1:") && said.contains("(line 1): this machine has that address"), "{said}");
+    assert!(
+        said.contains(":1:") && said.contains("(line 1): this machine has that address"),
+        "{said}"
+    );
 }
 
 #[test]
-fn a_reload_that_would_go_in_circles_changes_nothing_and_a_port_may_pass_from_host_to_listen_address() {
+fn a_reload_that_would_go_in_circles_changes_nothing_and_a_port_may_pass_from_host_to_listen_address()
+ {
     let (listen, other, backend) = (free_address(), free_address(), Backend::named("web"));
     let folder = Folder::new();
     let xml = |listen: SocketAddr, dead: SocketAddr| {
@@ -309,7 +362,10 @@ fn a_reload_that_would_go_in_circles_changes_nothing_and_a_port_may_pass_from_ho
         program.wait_after(mark, "reload by=HUP state=")
     };
     let refused = reload(&xml(listen, listen));
-    assert!(refused.contains("state=refused") && refused.contains("would be this program itself"), "{refused}");
+    assert!(
+        refused.contains("state=refused") && refused.contains("would be this program itself"),
+        "{refused}"
+    );
     assert_eq!(ask(listen), "web");
     assert!(reload(&xml(other, listen)).contains("state=done"));
     until("it serves at the other address", || ask(other) == "web");

@@ -1,6 +1,8 @@
-//! The admin side of the built program over sockets, as a script uses it: what each change does to clients, log and file.
+//! The admin side of the built program over sockets, as a script uses it: what each change does to
+//! clients, log and file.
 //!
-//! What every route answers to whom is stated in `admin_routes` and `admin_views`, without a program.
+//! What every route answers to whom is stated in `admin_routes` and `admin_views`, without a
+//! program.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -36,7 +38,8 @@ fn talk(mut stream: impl Read + Write, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).expect("the admin side takes the request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer is whole");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: `{answer}`"));
+    let (head, body) =
+        answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: `{answer}`"));
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
     Answer { status, head: head.to_owned(), body: body.trim_end().to_owned() }
 }
@@ -58,7 +61,8 @@ struct Balancer {
 }
 
 impl Balancer {
-    /// With one service `web`: the hosts `h0`, `h1` and so on in the enabled group `main`, `s0` and so on in the group `spare`.
+    /// With one service `web`: the hosts `h0`, `h1` and so on in the enabled group `main`, `s0` and
+    /// so on in the group `spare`.
     fn start(main: &[&Backend], spare: &[&Backend]) -> Balancer {
         Balancer::with(Program::start(&xml(main, spare)))
     }
@@ -72,7 +76,9 @@ impl Balancer {
 
     fn with(program: Program) -> Balancer {
         let line = program.wait_for("admin address=");
-        let admin = field(&line, "address").and_then(|address| address.parse().ok()).expect("an address with a port");
+        let admin = field(&line, "address")
+            .and_then(|address| address.parse().ok())
+            .expect("an address with a port");
         Balancer { program, admin }
     }
 
@@ -91,24 +97,38 @@ impl Balancer {
     fn change(&self, url: &str) {
         let answer = self.get(Who::Full, url);
         assert_eq!((answer.status, answer.body.as_str()), (302, "OK"), "{url}");
-        assert!(answer.head.contains("\r\nLocation: /running?resultMessage="), "{url}: {}", answer.head);
+        assert!(
+            answer.head.contains("\r\nLocation: /running?resultMessage="),
+            "{url}: {}",
+            answer.head
+        );
     }
 
-    /// Tries a change that must be refused with this status and leave everything as it is; gives the reason.
+    /// Tries a change that must be refused with this status and leave everything as it is; gives
+    /// the reason.
     fn refused(&self, status: u16, url: &str) -> String {
         let before = self.read("/running.xml");
         let answer = self.get(Who::Full, url);
         assert_eq!(answer.status, status, "{url}: {}", answer.body);
         assert_eq!(self.read("/running.xml"), before, "{url}");
-        answer.body.strip_prefix("NOT OK: ").unwrap_or_else(|| panic!("{url}: {}", answer.body)).to_owned()
+        answer
+            .body
+            .strip_prefix("NOT OK: ")
+            .unwrap_or_else(|| panic!("{url}: {}", answer.body))
+            .to_owned()
     }
 
     /// A host of the service `web` as `running.json` has it.
     fn host(&self, name: &str) -> Value {
         let all: Value = serde_json::from_str(&self.read("/running.json")).expect("it is JSON");
         let groups = all["services"][0]["groups"].as_array().expect("it has groups").clone();
-        let hosts = groups.iter().flat_map(|group| group["hosts"].as_array().expect("it has hosts"));
-        hosts.into_iter().find(|host| host["name"] == name).cloned().unwrap_or_else(|| panic!("there is no host {name}"))
+        let hosts =
+            groups.iter().flat_map(|group| group["hosts"].as_array().expect("it has hosts"));
+        hosts
+            .into_iter()
+            .find(|host| host["name"] == name)
+            .cloned()
+            .unwrap_or_else(|| panic!("there is no host {name}"))
     }
 
     /// A client whose session is being relayed.
@@ -119,10 +139,13 @@ impl Balancer {
     }
 }
 
-/// The configuration of [`Balancer::start`]. Failed hosts rest for an hour, so that nothing comes back by itself.
+/// The configuration of [`Balancer::start`]. Failed hosts rest for an hour, so that nothing comes
+/// back by itself.
 fn xml(main: &[&Backend], spare: &[&Backend]) -> String {
     let hosts = |letter: char, hosts: &[&Backend]| -> String {
-        let host = |(i, host): (usize, &&Backend)| format!("\n<host name=\"{letter}{i}\" ip=\"{}\"/>", host.address());
+        let host = |(i, host): (usize, &&Backend)| {
+            format!("\n<host name=\"{letter}{i}\" ip=\"{}\"/>", host.address())
+        };
         hosts.iter().enumerate().map(host).collect()
     };
     format!(
@@ -148,16 +171,26 @@ fn relays(mut client: &TcpStream) {
 /// Where a service listens, as the log tells.
 fn address_of(program: &Program, service: &str) -> SocketAddr {
     let line = program.wait_for(&format!("listen service={service} "));
-    field(&line, "address").and_then(|address| address.parse().ok()).expect("an address with a port")
+    field(&line, "address")
+        .and_then(|address| address.parse().ok())
+        .expect("an address with a port")
 }
 
 #[test]
 fn each_user_sees_the_state_in_every_form_and_nobody_else_does() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
     let balancer = Balancer::start(&[&one], &[&two]);
-    for url in
-        ["/", "/running", "/running.txt", "/running.xml", "/running.json", "/config.xml", "/sessions", "/events", "/metrics"]
-    {
+    for url in [
+        "/",
+        "/running",
+        "/running.txt",
+        "/running.xml",
+        "/running.json",
+        "/config.xml",
+        "/sessions",
+        "/events",
+        "/metrics",
+    ] {
         assert_eq!(balancer.get(Who::Full, url).status, 200, "{url}");
         assert_eq!(balancer.get(Who::ReadOnly, url).status, 200, "{url}");
         let nobody = balancer.get(Who::Nobody, url);
@@ -167,9 +200,14 @@ fn each_user_sees_the_state_in_every_form_and_nobody_else_does() {
     let (one, two) = (one.address(), two.address());
     assert_eq!(
         balancer.read("/running.txt"),
-        format!("service web 127.0.0.1:0 main\ngroup main enabled\nhost h0 {one} 0 -\ngroup spare inactive\nhost s0 {two} 0 -")
+        format!(
+            "service web 127.0.0.1:0 main\ngroup main enabled\nhost h0 {one} 0 -\ngroup spare inactive\nhost s0 {two} 0 -"
+        )
     );
-    assert!(balancer.read("/running.xml").contains(HASH) && balancer.read("/metrics").contains("tcpdirector_sessions_open 0\n"));
+    assert!(
+        balancer.read("/running.xml").contains(HASH)
+            && balancer.read("/metrics").contains("tcpdirector_sessions_open 0\n")
+    );
     assert!(!balancer.get(Who::ReadOnly, "/running.xml").body.contains(HASH));
     assert_eq!(balancer.host("h0")["operator"], "enabled");
 }
@@ -180,7 +218,10 @@ fn a_readonly_user_changes_nothing_and_is_in_the_log() {
     let balancer = Balancer::start(&[&one], &[]);
     let before = balancer.read("/running.xml");
     let answer = balancer.get(Who::ReadOnly, "/addHost?service=web&group=main&ip=127.0.0.1:9");
-    assert_eq!((answer.status, answer.body.as_str()), (403, "NOT OK: user `ro` may look and not change"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (403, "NOT OK: user `ro` may look and not change")
+    );
     assert_eq!(balancer.read("/running.xml"), before);
     let line = balancer.program.wait_for("change by=ro client=127.0.0.1 path=addHost");
     assert!(line.contains(" outcome=refused status=403 "), "{line}");
@@ -196,7 +237,10 @@ fn healthz_needs_no_password_and_names_the_service_whose_hosts_are_all_down() {
     let answer = balancer.get(Who::Nobody, "/healthz");
     assert_eq!((answer.status, answer.body.as_str()), (503, "NOT OK: no host for web"));
     let text = balancer.read("/running.txt");
-    assert!(text.contains(&format!("\ndisabled h0 {} connection%20refused -\n", gone.address())), "{text}");
+    assert!(
+        text.contains(&format!("\ndisabled h0 {} connection%20refused -\n", gone.address())),
+        "{text}"
+    );
 }
 
 #[test]
@@ -216,7 +260,11 @@ fn an_added_host_serves_and_a_deleted_one_keeps_its_running_session() {
     }
     assert_eq!(one.accepted(), before);
     relays(&first);
-    assert!(balancer.refused(409, "/delHost?service=web&group=main&name=late").contains("last live host"));
+    assert!(
+        balancer
+            .refused(409, "/delHost?service=web&group=main&name=late")
+            .contains("last live host")
+    );
 }
 
 #[test]
@@ -250,7 +298,11 @@ fn a_host_that_is_taken_out_gets_no_new_session_until_it_is_put_back() {
     for _ in 0..6 {
         assert_eq!(ask(balancer.program.address()), "two");
     }
-    assert!(balancer.read("/running.txt").contains(&format!("\ndisabled h0 {} disabled -\n", one.address())));
+    assert!(
+        balancer
+            .read("/running.txt")
+            .contains(&format!("\ndisabled h0 {} disabled -\n", one.address()))
+    );
     balancer.change("/hostAdminUp?service=web&group=main&name=h0");
     let answers: Vec<String> = (0..2).map(|_| ask(balancer.program.address())).collect();
     assert!(answers.iter().any(|name| name == "one"), "{answers:?}");
@@ -277,13 +329,20 @@ fn another_scheduler_keeps_the_counts() {
     let (one, two) = (Backend::echo(), Backend::echo());
     let balancer = Balancer::start(&[&one, &two], &[]);
     let clients: Vec<TcpStream> = (0..3).map(|_| balancer.client()).collect();
-    let counts = || ["h0", "h1"].map(|name| balancer.host(name)).map(|host| (host["open"].clone(), host["total"].clone()));
+    let counts = || {
+        ["h0", "h1"]
+            .map(|name| balancer.host(name))
+            .map(|host| (host["open"].clone(), host["total"].clone()))
+    };
     let before = counts();
     balancer.change("/changeScheduler?service=web&group=main&scheduler=leastconns");
     assert_eq!(counts(), before);
     // three are open, so the fourth goes where there is one
     let _fourth = balancer.client();
-    assert_eq!([balancer.host("h0")["open"].as_u64(), balancer.host("h1")["open"].as_u64()], [Some(2), Some(2)]);
+    assert_eq!(
+        [balancer.host("h0")["open"].as_u64(), balancer.host("h1")["open"].as_u64()],
+        [Some(2), Some(2)]
+    );
     clients.iter().for_each(relays);
 }
 
@@ -308,7 +367,10 @@ fn a_service_on_a_port_in_use_is_refused_and_changes_nothing() {
     let (one, other) = (Backend::named("one"), Backend::named("other"));
     let balancer = Balancer::start(&[&one], &[]);
     let taken = other.address();
-    let reason = balancer.refused(409, &format!("/newService?service=extra&listen={taken}&group=g&scheduler=random"));
+    let reason = balancer.refused(
+        409,
+        &format!("/newService?service=extra&listen={taken}&group=g&scheduler=random"),
+    );
     assert!(reason.starts_with(&format!("cannot listen on {taken}: ")), "{reason}");
     assert_eq!(ask(balancer.program.address()), "one");
 }
@@ -327,7 +389,10 @@ fn a_host_that_is_back_serves_as_soon_as_somebody_asks_to_retry_it() {
     balancer.change("/retryHost?service=web&group=main&name=h0");
     until("it is up", || balancer.host("h0")["up"] == true);
     assert!((0..2).any(|_| ask(balancer.program.address()) == "back"));
-    assert_eq!(balancer.refused(409, "/retryHost?service=web&group=main&name=h0"), "host `h0` is up");
+    assert_eq!(
+        balancer.refused(409, "/retryHost?service=web&group=main&name=h0"),
+        "host `h0` is up"
+    );
 }
 
 #[test]
@@ -341,7 +406,10 @@ fn a_user_comes_in_from_when_they_are_added_until_they_are_deleted() {
     assert_eq!(status_from("127.0.0.2"), 401);
     balancer.change("/addUser?name=bob&plain=b%2Bc+d&access=readonly");
     assert_eq!(status_from("127.0.0.3"), 200);
-    assert_eq!(balancer.refused(409, "/addUser?name=bob&plain=another&access=full"), "user bob already exists");
+    assert_eq!(
+        balancer.refused(409, "/addUser?name=bob&plain=another&access=full"),
+        "user bob already exists"
+    );
     balancer.change("/delUser?name=bob");
     assert_eq!(status_from("127.0.0.4"), 401);
     assert!(balancer.refused(409, "/delUser?name=full").contains("another user"));
@@ -363,9 +431,14 @@ fn saving_changes_the_lines_that_changed_and_a_restart_finds_the_same_state() {
     assert!(balancer.read("/running.json").contains("\"changed\":false"));
     let saved = fs::read_to_string(&file).unwrap();
     let gone: Vec<&str> = original.lines().filter(|line| !saved.contains(line)).collect();
-    let come: Vec<&str> = saved.lines().filter(|line| !original.contains(line)).map(str::trim).collect();
+    let come: Vec<&str> =
+        saved.lines().filter(|line| !original.contains(line)).map(str::trim).collect();
     assert_eq!(gone, ["<enable group=\"main\"/>"], "{saved}");
-    assert_eq!(come, ["<host name=\"a &amp; b\" ip=\"127.0.0.1:9\"/>", "<enable group=\"spare\"/>"], "{saved}");
+    assert_eq!(
+        come,
+        ["<host name=\"a &amp; b\" ip=\"127.0.0.1:9\"/>", "<enable group=\"spare\"/>"],
+        "{saved}"
+    );
     assert_eq!(fs::read_to_string(folder.path("td.xml.bak")).unwrap(), original);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     balancer.change("/shutdown");
@@ -381,7 +454,8 @@ fn a_file_that_cannot_be_written_is_told_and_everything_goes_on() {
     let folder = Folder::new();
     let original = xml(&[&one], &[]);
     let file = folder.write("td.xml", &original);
-    let mode = |mode| fs::set_permissions(folder.path(""), fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |mode| fs::set_permissions(folder.path(""), fs::Permissions::from_mode(mode)).unwrap();
     // root may write everywhere, so the program gives that up
     let as_root: &[&str] = if nix::unistd::getuid().is_root() { &["-u", "nobody"] } else { &[] };
     let balancer = Balancer::of_file(&file, as_root);
@@ -404,9 +478,11 @@ fn a_file_that_cannot_be_written_is_told_and_everything_goes_on() {
 fn a_unix_socket_is_an_admin_address_and_the_log_is_reopened_over_it() {
     let one = Backend::named("one");
     let folder = Folder::new();
-    let (socket, log, moved) = (folder.path("admin"), folder.path("td.log"), folder.path("td.log.1"));
+    let (socket, log, moved) =
+        (folder.path("admin"), folder.path("td.log"), folder.path("td.log.1"));
     let address = format!("<admin listen=\"unix:{}\"", socket.display());
-    let file = folder.write("td.xml", &xml(&[&one], &[]).replace("<admin listen=\"127.0.0.1:0\"", &address));
+    let file = folder
+        .write("td.xml", &xml(&[&one], &[]).replace("<admin listen=\"127.0.0.1:0\"", &address));
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(&file).arg("-l").arg(&log);
     let mut program = Program::spawn(command, Folder::new());
@@ -419,7 +495,9 @@ fn a_unix_socket_is_an_admin_address_and_the_log_is_reopened_over_it() {
     fs::rename(&log, &moved).unwrap();
     change("/closeLog");
     change("/newGroup?service=web&group=more&scheduler=random");
-    until("the new log has the change", || fs::read_to_string(&log).is_ok_and(|log| log.contains("path=newGroup")));
+    until("the new log has the change", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("path=newGroup"))
+    });
     assert!(!fs::read_to_string(&moved).unwrap().contains("path=newGroup"));
     change("/shutdown");
     assert!(program.wait().success());
@@ -455,7 +533,10 @@ fn sessions_and_events_tell_who_is_connected_and_what_happened() {
     let events: Value = serde_json::from_str(&balancer.read("/events.json")).unwrap();
     let tell = |i: usize| (events[i]["by"].as_str().unwrap(), events[i]["what"].as_str().unwrap());
     let (by, what) = tell(0);
-    assert!(by == "full@127.0.0.1" && what.contains("path=hostAdminDown") && what.contains("name=h1"), "{events}");
+    assert!(
+        by == "full@127.0.0.1" && what.contains("path=hostAdminDown") && what.contains("name=h1"),
+        "{events}"
+    );
     let (by, what) = tell(1);
     assert!(by == "session" && what.contains("host=h1") && what.contains("state=down"), "{events}");
     let page = balancer.read("/sessions");
@@ -496,10 +577,17 @@ fn every_change_is_in_the_log_with_user_address_and_outcome_and_without_password
     assert_eq!(lines.len(), changes.len() + 2);
     for (url, line) in changes.iter().zip(&lines) {
         let path = url.split(['/', '?']).nth(1).unwrap();
-        assert!(line.contains(&format!(" change by=full client=127.0.0.1 path={path} ")), "{url}: {line}");
+        assert!(
+            line.contains(&format!(" change by=full client=127.0.0.1 path={path} ")),
+            "{url}: {line}"
+        );
         assert!(line.contains(" outcome=done message="), "{url}: {line}");
     }
-    assert!(lines[changes.len()].contains(" outcome=refused status=404 "), "{}", lines[changes.len()]);
+    assert!(
+        lines[changes.len()].contains(" outcome=refused status=404 "),
+        "{}",
+        lines[changes.len()]
+    );
     for password in ["open-sesame", "not-to-be-told", "secret", "ZnVsbDpzZWNyZXQ="] {
         assert!(!balancer.program.has(password), "`{password}` is in the log");
     }
@@ -529,10 +617,12 @@ fn hold(target: SocketAddr, end: Instant) {
     }
 }
 
-/// Sends garbage from one new connection after the other, a thousand in a second at most; tells how many. Without that bound it
-/// would be measured how this machine shares its processors between attackers, clients, servers and the program.
+/// Sends garbage from one new connection after the other, a thousand in a second at most; tells how
+/// many. Without that bound it would be measured how this machine shares its processors between
+/// attackers, clients, servers and the program.
 fn flood(target: SocketAddr, end: Instant, garbage: &[u8]) -> usize {
-    let connections = std::iter::from_fn(|| (Instant::now() < end).then(|| TcpStream::connect(target)));
+    let connections =
+        std::iter::from_fn(|| (Instant::now() < end).then(|| TcpStream::connect(target)));
     let send = |mut stream: TcpStream| {
         let _ = stream.write_all(garbage);
         thread::sleep(Duration::from_millis(1));
@@ -548,7 +638,8 @@ fn an_attack_on_the_admin_address_fails_no_session_and_delays_no_good_request() 
         return leave_out(&format!("this machine allows {} descriptors", machine.descriptors));
     }
     let balancer = Balancer::with(Program::start(&xml(&[], &[])));
-    balancer.change(&format!("/addHost?service=web&group=main&name=echo&ip={}", echo_for(SESSIONS)));
+    balancer
+        .change(&format!("/addHost?service=web&group=main&name=echo&ip={}", echo_for(SESSIONS)));
     let (program, target) = (&balancer.program, balancer.admin);
     let clients: Vec<TcpStream> = (0..SESSIONS).map(|_| connect(program.address())).collect();
     clients.iter().for_each(relays);
@@ -557,9 +648,10 @@ fn an_attack_on_the_admin_address_fails_no_session_and_delays_no_good_request() 
     let end = Instant::now() + ATTACK;
     let attackers = thread::scope(|scope| {
         scope.spawn(|| hold(target, end));
-        let floods = [&pattern(5000)[..], b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc"]
-            .map(<[u8]>::to_vec)
-            .map(|garbage| scope.spawn(move || flood(target, end, &garbage)));
+        let floods =
+            [&pattern(5000)[..], b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc"]
+                .map(<[u8]>::to_vec)
+                .map(|garbage| scope.spawn(move || flood(target, end, &garbage)));
         while Instant::now() < end {
             for some in clients.chunks(SESSIONS / 10) {
                 let start = Instant::now();

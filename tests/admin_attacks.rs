@@ -1,8 +1,8 @@
-//! What anybody can do to the admin address, and that it goes on answering within a second; and what the same does to a bare
-//! tiny_http.
+//! What anybody can do to the admin address, and that it goes on answering within a second; and
+//! what the same does to a bare tiny_http.
 //!
-//! Each victim is a process of its own, whose threads and memory can be read: this test program again, told by a variable of its
-//! environment to be one.
+//! Each victim is a process of its own, whose threads and memory can be read: this test program
+//! again, told by a variable of its environment to be one.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -45,12 +45,15 @@ impl Victim {
         Victim::start("the_body_of_a_bare_victim")
     }
 
-    /// Starts this program again to run one of the tests below, which is a server, on an address that it is told.
+    /// Starts this program again to run one of the tests below, which is a server, on an address
+    /// that it is told.
     fn start(test: &str) -> Victim {
         let folder = Folder::new();
         let address = free_address();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", &format!("admin_attacks::{test}"), "--ignored", "--nocapture"]).env(VICTIM, address.to_string());
+        command
+            .args(["--exact", &format!("admin_attacks::{test}"), "--ignored", "--nocapture"])
+            .env(VICTIM, address.to_string());
         command.stdin(null()).stdout(null()).stderr(File::create(folder.path("stderr")).unwrap());
         let victim = Victim { child: command.spawn().unwrap(), address, folder };
         until("the victim serves", || victim.serves());
@@ -72,7 +75,8 @@ impl Victim {
 
     /// A number from /proc/PID/status; the memory is in kilobytes.
     fn status(&self, key: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
         line.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or(0)
     }
@@ -158,10 +162,16 @@ fn a_body_that_is_announced_and_never_sent_costs_nothing() {
     let before = victim.status("VmRSS:");
     let announce = |length: &str| {
         let mut stream = connect(victim.address);
-        stream.write_all(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(
+                format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+                    .as_bytes(),
+            )
+            .unwrap();
         stream
     };
-    let _held: Vec<TcpStream> = (0..200).map(|i| announce(if i % 2 == 0 { "100000000000000" } else { "65536" })).collect();
+    let _held: Vec<TcpStream> =
+        (0..200).map(|i| announce(if i % 2 == 0 { "100000000000000" } else { "65536" })).collect();
     victim.is_well(before, 5_000);
 }
 
@@ -183,7 +193,8 @@ fn an_endless_header_line_ends_after_eight_kilobytes() {
     let before = victim.status("VmRSS:");
     let mut stream = connect(victim.address);
     stream.write_all(b"GET / HTTP/1.1\r\nA: ").unwrap();
-    let taken = (0..200 << 4).take_while(|_| stream.write_all(&[b'a'; 65536]).is_ok()).count() * 65536;
+    let taken =
+        (0..200 << 4).take_while(|_| stream.write_all(&[b'a'; 65536]).is_ok()).count() * 65536;
     assert!(taken < 20 << 20, "{taken} bytes were taken");
     victim.is_well(before, 5_000);
 }
@@ -237,14 +248,19 @@ fn a_flood_of_garbage_beside_silent_and_slow_clients_delays_no_good_request() {
     let mut slow: Vec<TcpStream> = (0..50).map(|_| connect(target)).collect();
     let (over, count, garbage) = (AtomicBool::new(false), AtomicUsize::new(0), pattern(5000));
     thread::scope(|scope| {
-        for part in [&garbage[..], b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc", &[0; 100]] {
+        for part in [
+            &garbage[..],
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc",
+            &[0; 100],
+        ] {
             let (over, count) = (&over, &count);
             scope.spawn(move || {
                 while !over.load(SeqCst) {
                     let Ok(mut stream) = TcpStream::connect(target) else { continue };
                     let _ = stream.write_all(part);
                     count.fetch_add(1, SeqCst);
-                    // faster, and what fills is the kernel's queue of connections: then the answers of TCP itself take a second
+                    // faster, and what fills is the kernel's queue of connections: then the answers
+                    // of TCP itself take a second
                     thread::sleep(Duration::from_micros(500));
                 }
             });
@@ -273,7 +289,8 @@ impl Drop for EndOnDrop<'_> {
 fn a_shortage_of_descriptors_passes() {
     let victim = Victim::guarded();
     assert_eq!(status(&ask(victim.address, b"GET /starve HTTP/1.1\r\nHost: a\r\n\r\n")), "200");
-    // for a second there is none to be had: whoever comes meanwhile waits, or is told so, and some are served
+    // for a second there is none to be had: whoever comes meanwhile waits, or is told so, and some
+    // are served
     until("there is none to be had", || victim.descriptors() > 200);
     until("there are some again", || {
         let mut stream = connect(victim.address);
@@ -291,7 +308,9 @@ fn a_shortage_of_descriptors_passes() {
 fn a_bare_tiny_http_is_killed_by_a_body_that_is_announced_and_never_sent() {
     let mut victim = Victim::bare();
     let mut stream = connect(victim.address);
-    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000000\r\n\r\n").unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000000\r\n\r\n")
+        .unwrap();
     until("the process is gone", || !victim.is_running());
 }
 
@@ -319,7 +338,9 @@ fn a_bare_tiny_http_spends_a_thread_on_each_silent_client_and_ends_with_its_desc
     };
     let silent: Vec<TcpStream> = (0..100).map(silent).collect();
     until("there are many threads", || victim.status("Threads:") > 60);
-    let more = (0..100).filter_map(|_| TcpStream::connect_timeout(&victim.address, SECOND / 10).ok()).collect::<Vec<_>>();
+    let more = (0..100)
+        .filter_map(|_| TcpStream::connect_timeout(&victim.address, SECOND / 10).ok())
+        .collect::<Vec<_>>();
     thread::sleep(SECOND / 2);
     drop((silent, more));
     thread::sleep(SECOND / 2);
@@ -342,7 +363,9 @@ fn a_bare_tiny_http_serves_a_request_that_is_smuggled_in_a_body() {
     let inner = "GET /inner HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     // who goes by the Content-Length sees one request
     let length = inner.len();
-    let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: none\r\nContent-Length: {length}\r\n\r\n{inner}");
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: none\r\nContent-Length: {length}\r\n\r\n{inner}"
+    );
     let answer = ask(victim.address, request.as_bytes());
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
 }

@@ -1,5 +1,5 @@
-//! What passwords may cost: a hash beyond the budget is refused wherever it comes from, and a flood of wrong ones from one address
-//! delays nobody else.
+//! What passwords may cost: a hash beyond the budget is refused wherever it comes from, and a flood
+//! of wrong ones from one address delays nobody else.
 
 use std::fs;
 use std::io::Write;
@@ -37,7 +37,9 @@ fn costly() -> String {
 
 fn admin_of(program: &Program) -> SocketAddr {
     let line = program.wait_for("admin address=");
-    field(&line, "address").and_then(|address| address.parse().ok()).expect("an address with a port")
+    field(&line, "address")
+        .and_then(|address| address.parse().ok())
+        .expect("an address with a port")
 }
 
 /// Sends a request as a client of that address.
@@ -58,18 +60,23 @@ fn the_check_of_a_file_prints_what_a_password_may_cost_and_refuses_a_hash_beyond
     };
     let (status, printed, _) = said(&xml(""));
     assert!(
-        status == Some(0) && printed.contains("\npasswords    ") && printed.contains(" rounds of $6$ for one check\n"),
+        status == Some(0)
+            && printed.contains("\npasswords    ")
+            && printed.contains(" rounds of $6$ for one check\n"),
         "{printed}"
     );
     let (status, printed, complaints) = said(&costly());
     assert_eq!((status, printed.as_str()), (Some(78), ""));
     assert!(
-        complaints.contains("a.xml: the password hash of user `ann` is refused: checking it takes 268435456 bytes"),
+        complaints.contains(
+            "a.xml: the password hash of user `ann` is refused: checking it takes 268435456 bytes"
+        ),
         "{complaints}"
     );
 }
 
-/// A wrong password for any name ended the program where there was less memory than one check took, and all sessions with it.
+/// A wrong password for any name ended the program where there was less memory than one check took,
+/// and all sessions with it.
 #[test]
 fn a_start_refuses_the_hash_and_goes_on_and_a_reload_refuses_the_file() {
     let folder = Folder::new();
@@ -83,7 +90,11 @@ fn a_start_refuses_the_hash_and_goes_on_and_a_reload_refuses_the_file() {
     assert!(line.contains("user `ann` is refused: checking it takes 268435456 bytes"), "{line}");
     for name in ["ann", "nobody"] {
         let login = base64(&format!("{name}:secret"));
-        assert_eq!(status(&String::from_utf8_lossy(&read_all(send("127.0.0.1", admin, "/", &login)))), "401", "{name}");
+        assert_eq!(
+            status(&String::from_utf8_lossy(&read_all(send("127.0.0.1", admin, "/", &login)))),
+            "401",
+            "{name}"
+        );
     }
     assert!(get(admin, "/running.txt").starts_with("HTTP/1.1 200 "), "the others get in");
     let mark = program.mark();
@@ -113,10 +124,18 @@ fn three_hundred_connections_of_one_address_delay_neither_a_health_check_nor_a_l
         for _ in 0..6 {
             scope.spawn(|| {
                 while !over.load(SeqCst) {
-                    let many: Vec<TcpStream> = (0..50).map(|_| send("127.0.1.1", admin, "/running.txt", WRONG)).collect();
+                    let many: Vec<TcpStream> =
+                        (0..50).map(|_| send("127.0.1.1", admin, "/running.txt", WRONG)).collect();
                     // a connection that had to make room before it was read is reset
-                    let answer = |mut stream: TcpStream| std::io::Read::read(&mut stream, &mut [0; 12]).unwrap_or(0);
-                    answered.fetch_add(many.into_iter().filter(|stream| answer(stream.try_clone().unwrap()) > 0).count(), SeqCst);
+                    let answer = |mut stream: TcpStream| {
+                        std::io::Read::read(&mut stream, &mut [0; 12]).unwrap_or(0)
+                    };
+                    answered.fetch_add(
+                        many.into_iter()
+                            .filter(|stream| answer(stream.try_clone().unwrap()) > 0)
+                            .count(),
+                        SeqCst,
+                    );
                 }
             });
         }
@@ -125,12 +144,19 @@ fn three_hundred_connections_of_one_address_delay_neither_a_health_check_nor_a_l
         crate::common::until("the flood is there", || answered.load(SeqCst) > 300);
         let ask = |source, path, expected: &str| {
             let start = Instant::now();
-            let answer = String::from_utf8_lossy(&read_all(send(source, admin, path, RIGHT))).into_owned();
+            let answer =
+                String::from_utf8_lossy(&read_all(send(source, admin, path, RIGHT))).into_owned();
             assert!(answer.starts_with(expected), "{path}: {answer}");
             start.elapsed()
         };
         (0..20)
-            .map(|_| ask("127.0.0.2", "/healthz", "HTTP/1.1 503 ").max(ask("127.0.0.3", "/running.txt", "HTTP/1.1 200 ")))
+            .map(|_| {
+                ask("127.0.0.2", "/healthz", "HTTP/1.1 503 ").max(ask(
+                    "127.0.0.3",
+                    "/running.txt",
+                    "HTTP/1.1 200 ",
+                ))
+            })
             .max()
             .unwrap_or_default()
     });

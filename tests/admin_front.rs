@@ -1,6 +1,8 @@
-//! The acceptor of the admin pages as one client meets it: what it passes on, what it refuses, its deadlines, how it ends.
+//! The acceptor of the admin pages as one client meets it: what it passes on, what it refuses, its
+//! deadlines, how it ends.
 //!
-//! The admin side runs in this process with a stub for its pages, which [`crate::admin_attacks`] uses as well.
+//! The admin side runs in this process with a stub for its pages, which [`crate::admin_attacks`]
+//! uses as well.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -34,7 +36,8 @@ pub fn pages(request: &Request) -> Response {
             thread::sleep(Duration::from_millis(300));
             Response::text(200, "slow\n")
         }
-        _ => Response::text(200, described(request)).with("Content-Security-Policy", "default-src 'none'"),
+        _ => Response::text(200, described(request))
+            .with("Content-Security-Policy", "default-src 'none'"),
     }
 }
 
@@ -49,7 +52,8 @@ fn start() -> Admin {
 }
 
 fn start_with(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Admin {
-    let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
+    let listeners =
+        Listener::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
     admin::start(listeners, Arc::new(handler)).unwrap()
 }
 
@@ -68,8 +72,9 @@ pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("nothing")
 }
 
-/// Asks for a page as anybody would from an address that is not the attackers', and must get it within a few seconds: the kernel takes
-/// one where its queue was full, and no client is waited for any longer than ten.
+/// Asks for a page as anybody would from an address that is not the attackers', and must get it
+/// within a few seconds: the kernel takes one where its queue was full, and no client is waited for
+/// any longer than ten.
 pub fn answers_soon(address: SocketAddr) -> Duration {
     let start = Instant::now();
     let mut stream = connect_from("127.0.0.2", address);
@@ -95,10 +100,15 @@ fn a_request_reaches_the_pages_decoded_and_its_answer_comes_back_whole() {
         "POST /a b [(\"x\", \"é 1\"), (\"x\", \"2\")] [(\"f\", \"g&h i\")] Some(\"Basic eA==\") Some(\"box:1\") 127.0.0.1\n"
     );
     assert!(
-        head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nContent-Security-Policy: default-src 'none'"),
+        head.starts_with("HTTP/1.1 200 OK\r\n")
+            && head.contains("\r\nContent-Security-Policy: default-src 'none'"),
         "{head}"
     );
-    assert!(head.contains("\r\nConnection: close") && head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+    assert!(
+        head.contains("\r\nConnection: close")
+            && head.contains(&format!("\r\nContent-Length: {}", body.len())),
+        "{head}"
+    );
     assert!(!head.to_ascii_lowercase().contains("server:"), "{head}");
 }
 
@@ -162,7 +172,8 @@ fn a_large_answer_comes_whole_to_a_slow_reader() {
 #[test]
 fn what_is_not_clean_http_is_refused_in_words() {
     let admin = start();
-    let with = |header: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n").into_bytes();
+    let with =
+        |header: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n").into_bytes();
     let huge = [b"GET /".as_slice(), &[b'a'; 9000], b" HTTP/1.1\r\n\r\n"].concat();
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(100)).into_bytes();
     let cases: Vec<(&str, Vec<u8>)> = vec![
@@ -214,7 +225,11 @@ fn what_is_not_clean_http_is_refused_in_words() {
         let answer = ask(address(&admin), &request);
         assert_eq!(status(&answer), expected, "{shown:?}: {answer}");
         assert!(answer.contains("\r\n\r\nNOT OK: "), "{shown:?}: {answer}");
-        assert_eq!(answer.contains("\r\nAllow: GET, HEAD, POST\r\n"), expected == "405", "{answer}");
+        assert_eq!(
+            answer.contains("\r\nAllow: GET, HEAD, POST\r\n"),
+            expected == "405",
+            "{answer}"
+        );
     }
     let mut stream = connect(address(&admin));
     stream.write_all(b"GET / HT").unwrap();
@@ -245,7 +260,9 @@ fn a_request_has_ten_seconds_for_all_of_it() {
         let _ = slow.write_all(b"G");
         match slow.read(&mut space) {
             Ok(count) => break String::from_utf8_lossy(&space[..count]).into_owned(),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => assert!(start.elapsed() < 15 * SECOND, "still open"),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                assert!(start.elapsed() < 15 * SECOND, "still open")
+            }
             Err(e) => panic!("{e}"),
         }
     };
@@ -261,7 +278,9 @@ fn a_unix_socket_serves_its_owner_only_and_is_removed() {
     // what a crash leaves behind
     drop(UnixListener::bind(&path).unwrap());
     let listen = format!("unix:{}", path.display()).parse().unwrap();
-    let mut admin = admin::start(Listener::open(&listen, &mut Inherited::default()).unwrap(), Arc::new(pages)).unwrap();
+    let mut admin =
+        admin::start(Listener::open(&listen, &mut Inherited::default()).unwrap(), Arc::new(pages))
+            .unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     let mut stream = connect_unix(&path);
     stream.write_all(GET).unwrap();
@@ -297,8 +316,11 @@ fn stopping_delivers_the_last_answer_and_leaves_nothing_behind() {
 
 /// A connection from an address of this machine that is not the usual one.
 pub fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
-    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    socket::bind(socket.as_raw_fd(), &format!("{source}:0").parse::<SockaddrIn>().unwrap()).unwrap();
+    let socket =
+        socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+            .unwrap();
+    socket::bind(socket.as_raw_fd(), &format!("{source}:0").parse::<SockaddrIn>().unwrap())
+        .unwrap();
     socket::connect(socket.as_raw_fd(), &to.to_string().parse::<SockaddrIn>().unwrap()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -308,7 +330,8 @@ pub fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
 
 /// One address had the places of all, and the health check behind it.
 #[test]
-fn an_address_has_its_share_of_the_places_and_neither_another_one_nor_a_health_check_waits_behind_it() {
+fn an_address_has_its_share_of_the_places_and_neither_another_one_nor_a_health_check_waits_behind_it()
+ {
     let (seen, is_seen) = crossbeam::channel::unbounded();
     let (go, may_go) = crossbeam::channel::bounded::<()>(0);
     let admin = start_with(move |request| {
@@ -330,13 +353,21 @@ fn an_address_has_its_share_of_the_places_and_neither_another_one_nor_a_health_c
     let health = usual("/healthz?");
     let other = send(connect_from("127.0.0.2", address(&admin)), "/other");
     let refused = answer(usual("/beyond"));
-    assert!(refused.starts_with("HTTP/1.1 429 Too Many Requests\r\n") && refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 429 Too Many Requests\r\n")
+            && refused.contains("\r\nRetry-After: 1\r\n"),
+        "{refused}"
+    );
     go.send(()).unwrap();
     for stream in waiting.into_iter().chain([first, health, other]) {
         assert!(answer(stream).starts_with("HTTP/1.1 200 "));
     }
     let order: Vec<String> = is_seen.try_iter().collect();
-    assert_eq!(order[..3], ["/other 127.0.0.2", "/healthz 127.0.0.1", "/share 127.0.0.1"], "{order:?}");
+    assert_eq!(
+        order[..3],
+        ["/other 127.0.0.2", "/healthz 127.0.0.1", "/share 127.0.0.1"],
+        "{order:?}"
+    );
     assert_eq!(order.len(), 10);
 }
 
@@ -350,7 +381,16 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
     let hidden = |script: &str| {
         let hide = "exec 3<\"$1\"; shift; for at in /tmp /dev; do mount -t tmpfs -o ro none $at || exit; done; ";
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &(hide.to_owned() + script), "sh", PROGRAM]);
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            &(hide.to_owned() + script),
+            "sh",
+            PROGRAM,
+        ]);
         command
     };
     if !output(&mut hidden("")).status.success() {
@@ -361,7 +401,9 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
     command.args(["-c", "/proc/self/fd/0"]);
     let program = Program::spawn_with(command, std::fs::File::open(&file).unwrap().into(), folder);
     let line = program.wait_for("admin address=");
-    let at = field(&line, "address").and_then(|address| address.parse().ok()).expect("an address with a port");
+    let at = field(&line, "address")
+        .and_then(|address| address.parse().ok())
+        .expect("an address with a port");
     assert_eq!(status(&ask(at, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")), "503");
     assert_eq!(status(&ask(at, GET)), "401");
 }

@@ -23,12 +23,19 @@ fn of_the_page() -> Entries {
         }
         if let Some(entry) = line.strip_prefix(".It Pa /") {
             let words: Vec<&str> = entry.split(' ').collect();
-            let (path, rest) =
-                if entry.is_empty() || entry.starts_with(' ') { ("", &words[..]) } else { (words[0], &words[1..]) };
+            let (path, rest) = if entry.is_empty() || entry.starts_with(' ') {
+                ("", &words[..])
+            } else {
+                (words[0], &words[1..])
+            };
             let name = |at: usize| (rest[at] == "Ar").then(|| rest[at + 1].to_owned());
             let bracket = |at: usize| if at > 0 && rest[at - 1] == "Oo" { "?" } else { "" };
-            let parameters = (0..rest.len()).filter_map(|at| Some(name(at)? + bracket(at))).collect();
-            assert!(entries.insert(path.to_owned(), (access, parameters)).is_none(), "{path} is there twice");
+            let parameters =
+                (0..rest.len()).filter_map(|at| Some(name(at)? + bracket(at))).collect();
+            assert!(
+                entries.insert(path.to_owned(), (access, parameters)).is_none(),
+                "{path} is there twice"
+            );
         }
     }
     entries
@@ -41,7 +48,9 @@ fn of_the_table() -> Entries {
         Needs::Write => "write",
     };
     let parameters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    table().map(|route| (route.path.to_owned(), (access(route.needs), parameters(route.parameters)))).collect()
+    table()
+        .map(|route| (route.path.to_owned(), (access(route.needs), parameters(route.parameters))))
+        .collect()
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the admin side shows: the text grammar, metrics, health, and the page, also under names that want to break them.
+//! What the admin side shows: the text grammar, metrics, health, and the page, also under names
+//! that want to break them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -48,7 +49,10 @@ fn the_text_has_the_grammar_of_the_original() {
                     disabled c 127.0.0.1:8003 disabled -\n";
     assert_eq!(desk.read("/running.txt"), expected);
     desk.get(Who::Full, "/drainHost?service=web&group=main&name=b");
-    assert!(desk.read("/running.txt").contains("\ndisabled b 127.0.0.1:8002 draining,%20connection%20refused -\n"));
+    assert!(
+        desk.read("/running.txt")
+            .contains("\ndisabled b 127.0.0.1:8002 draining,%20connection%20refused -\n")
+    );
 }
 
 #[test]
@@ -114,7 +118,10 @@ fn metrics_are_families_of_samples_with_help_and_type() {
             } else {
                 let (name, labels, _) = sample(line);
                 assert_eq!(name, family, "{line}");
-                assert!(name.starts_with("tcpdirector_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                assert!(
+                    name.starts_with("tcpdirector_")
+                        && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                );
                 assert!(seen.insert((name, labels)), "{line} is there twice");
             }
         }
@@ -128,7 +135,11 @@ fn prometheus_finds_nothing_wrong_with_the_metrics() {
         return;
     }
     let mut check = tool("promtool");
-    check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    check
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = check.spawn().unwrap();
     child.stdin.take().unwrap().write_all(hostile().read("/metrics").as_bytes()).unwrap();
     let output = finish(&mut child);
@@ -143,7 +154,9 @@ fn metrics_say_what_is_so() {
     let text = desk.read("/metrics");
     let value = |name: &str, host: &str| {
         let samples = text.lines().filter(|line| !line.starts_with('#')).map(sample);
-        let mut found = samples.filter(|(n, labels, _)| n == name && labels.get("host").is_none_or(|label| label == host));
+        let mut found = samples.filter(|(n, labels, _)| {
+            n == name && labels.get("host").is_none_or(|label| label == host)
+        });
         found.next().map(|(_, _, value)| value)
     };
     for (name, host, expected) in [
@@ -164,7 +177,11 @@ fn one_look_at_the_page_says_whether_all_is_well() {
     let desk = Desk::web();
     let banner = |class: &str, words: &str| {
         let page = desk.read("/running");
-        assert!(page.contains(&format!("class=\"live {class}\"")) && page.contains(&format!("<h1>{words}</h1>")), "{words}");
+        assert!(
+            page.contains(&format!("class=\"live {class}\""))
+                && page.contains(&format!("<h1>{words}</h1>")),
+            "{words}"
+        );
     };
     banner("good", "All is well");
     desk.get(Who::Full, "/hostAdminDown?service=web&group=main&name=a");
@@ -178,19 +195,32 @@ fn one_look_at_the_page_says_whether_all_is_well() {
 #[test]
 fn a_refused_reload_stands_on_the_page_until_the_next_good_one() {
     let desk = Desk::web();
-    let metric = |line: &str| assert!(desk.read("/metrics").contains(&format!("\ntcpdirector_{line}\n")), "{line}");
+    let metric = |line: &str| {
+        assert!(desk.read("/metrics").contains(&format!("\ntcpdirector_{line}\n")), "{line}")
+    };
     metric("last_reload_successful 1");
     let reasons: String = (1..=6).map(|line| format!("td.xml:{line}:1: <b>wrong</b>\n")).collect();
     desk.levers.director.reloads.note_refused("HUP", &reasons);
     let page = desk.read("/running");
-    assert!(page.contains("class=\"live warn\"") && page.contains("<h1>The last reload was refused</h1>"), "{page}");
-    for words in ["The reload by HUP at ", "<li>td.xml:4:1: &#60;b&#62;wrong", "<li>and 2 more, in the log</li>"] {
+    assert!(
+        page.contains("class=\"live warn\"")
+            && page.contains("<h1>The last reload was refused</h1>"),
+        "{page}"
+    );
+    for words in [
+        "The reload by HUP at ",
+        "<li>td.xml:4:1: &#60;b&#62;wrong",
+        "<li>and 2 more, in the log</li>",
+    ] {
         assert!(page.contains(words), "no {words} in {page}");
     }
     metric("last_reload_successful 0");
     metric("reloads_refused_total 1");
     let json: serde_json::Value = serde_json::from_str(&desk.read("/running.json")).unwrap();
-    assert_eq!((&json["reload_refused"]["by"], &json["reload_refused"]["more"]), (&"HUP".into(), &2.into()));
+    assert_eq!(
+        (&json["reload_refused"]["by"], &json["reload_refused"]["more"]),
+        (&"HUP".into(), &2.into())
+    );
     // what is worse comes first
     desk.take_down("b");
     assert!(desk.read("/running").contains("<h1>1 host is down</h1>"));
@@ -237,11 +267,15 @@ fn nothing_on_a_page_can_become_markup() {
     desk.levers.director.events.note("<b>", HOSTILE.to_owned());
     let mut pages = vec![body(&refused)];
     pages.extend(
-        [format!("/running?resultMessage={hit}"), "/events".into(), "/sessions".into(), "/".into()].map(|u| desk.read(&u)),
+        [format!("/running?resultMessage={hit}"), "/events".into(), "/sessions".into(), "/".into()]
+            .map(|u| desk.read(&u)),
     );
     for page in pages {
         let rest = page.replacen("<script src=\"/tcpdirector.js\" defer></script>", "", 1);
-        assert!(!rest.contains("<script") && !rest.contains("<b>") && !rest.contains("\"'"), "{rest}");
+        assert!(
+            !rest.contains("<script") && !rest.contains("<b>") && !rest.contains("\"'"),
+            "{rest}"
+        );
     }
 }
 
@@ -249,7 +283,9 @@ fn nothing_on_a_page_can_become_markup() {
 fn a_page_has_no_inline_script_or_style_and_nothing_from_elsewhere() {
     for path in ["/", "/running", "/sessions", "/events"] {
         let page = Desk::web().read(path);
-        for forbidden in [" style=", " onclick=", "<style", "javascript:", "http://", "https://", "src=\"//"] {
+        for forbidden in
+            [" style=", " onclick=", "<style", "javascript:", "http://", "https://", "src=\"//"]
+        {
             assert!(!page.contains(forbidden), "{path} has {forbidden}");
         }
     }
@@ -258,7 +294,11 @@ fn a_page_has_no_inline_script_or_style_and_nothing_from_elsewhere() {
 #[test]
 fn a_readonly_user_sees_no_forms() {
     let page = body(&Desk::web().get(Who::ReadOnly, "/running"));
-    assert!(!page.contains("formaction") && !page.contains("name=\"token\"") && !page.contains("<button>"));
+    assert!(
+        !page.contains("formaction")
+            && !page.contains("name=\"token\"")
+            && !page.contains("<button>")
+    );
     assert!(page.contains("127.0.0.1:8001") && page.contains("may look, not change"));
 }
 
@@ -270,7 +310,9 @@ fn the_page_of_50_hosts_is_smaller_than_50_kb() {
     }
     let service = desk.levers.director.service("web").unwrap();
     for i in 0..60 {
-        service.history.note((i, i as u64 * 123_456, i as u64 * 7_654_321), std::time::Duration::from_secs(5));
+        service
+            .history
+            .note((i, i as u64 * 123_456, i as u64 * 7_654_321), std::time::Duration::from_secs(5));
     }
     let page = desk.read("/running");
     assert!(page.len() < 50_000, "{} bytes", page.len());
@@ -296,8 +338,15 @@ fn the_plot_says_in_words_what_it_shows() {
 fn the_page_refreshes_itself_only_when_it_is_asked_to() {
     let desk = Desk::web();
     assert!(!desk.read("/running").contains("http-equiv"));
-    assert!(desk.read("/running?refresh=30").contains("<noscript><meta http-equiv=\"refresh\" content=\"30;"));
+    assert!(
+        desk.read("/running?refresh=30")
+            .contains("<noscript><meta http-equiv=\"refresh\" content=\"30;")
+    );
     for wrong in ["-1", "3601", "x", "1;url=//evil"] {
-        assert_eq!(desk.get(Who::Full, &format!("/running?refresh={wrong}")).status, 400, "{wrong}");
+        assert_eq!(
+            desk.get(Who::Full, &format!("/running?refresh={wrong}")).status,
+            400,
+            "{wrong}"
+        );
     }
 }

@@ -15,7 +15,8 @@ use tcpdirector::relay::{Direction, Meter, Relay, Timeouts};
 use crate::common::{DEADLINE, accept, until};
 use crate::pool::BadEnd;
 
-/// A thread that sleeps would look for work by itself only after ten seconds: what comes sooner has woken it.
+/// A thread that sleeps would look for work by itself only after ten seconds: what comes sooner has
+/// woken it.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A session that does this in each of its turns, and wants to be looked at after so long.
@@ -54,8 +55,16 @@ fn telling(turns_left: usize, then: Next) -> (Box<dyn Carried>, Receiver<ThreadI
 
 /// A pool whose one thread has slept once, and may carry one session.
 fn pool() -> (Pool, Hand) {
-    let pool =
-        Pool::new(Limits { threads: 1, pollers: 2, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let pool = Pool::new(Limits {
+        threads: 1,
+        pollers: 2,
+        sessions: 1,
+        queue: 9,
+        pipes: 0,
+        pipe_size: 1 << 16,
+        held: 1 << 20,
+    })
+    .unwrap();
     let (first, came) = telling(1, Next::Over);
     pool.submit(first);
     came.recv_timeout(DEADLINE).unwrap();
@@ -75,8 +84,16 @@ fn a_session_that_can_have_a_place_begins_on_the_thread_that_brings_it() {
 
 #[test]
 fn without_a_thread_to_go_on_with_it_a_session_is_left_to_a_new_one() {
-    let pool =
-        Pool::new(Limits { threads: 1, pollers: 2, sessions: 1, queue: 9, pipes: 0, pipe_size: 1 << 16, held: 1 << 20 }).unwrap();
+    let pool = Pool::new(Limits {
+        threads: 1,
+        pollers: 2,
+        sessions: 1,
+        queue: 9,
+        pipes: 0,
+        pipe_size: 1 << 16,
+        held: 1 << 20,
+    })
+    .unwrap();
     let (session, came) = telling(1, Next::Over);
     pool.carry(session, &mut pool.hand());
     assert_ne!(came.recv_timeout(DEADLINE).unwrap(), thread::current().id());
@@ -116,19 +133,25 @@ impl Carried for Telling {
 fn what_a_client_says_beyond_a_first_message_is_left_to_the_pool() {
     const SIZE: usize = 60_000;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connect = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), accept(&listener));
+    let connect =
+        || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), accept(&listener));
     let ((mut client, near_client), (near_server, _server)) = (connect(), connect());
     client.write_all(&[7; SIZE]).unwrap();
     until("all of it is there", || near_client.peek(&mut [0; SIZE]).unwrap() == SIZE);
     let (pool, mut hand) = pool();
     let (tell, turns) = bounded(100);
-    let relay = Relay::new(near_client, near_server, Timeouts::idle(DEADLINE), Arc::new(Meter::default()));
+    let relay =
+        Relay::new(near_client, near_server, Timeouts::idle(DEADLINE), Arc::new(Meter::default()));
     pool.carry(Box::new(Telling { relay, tell }), &mut hand);
     let (first, moved) = turns.recv_timeout(DEADLINE).unwrap();
-    assert!(first == thread::current().id() && (1000..SIZE as u64 / 2).contains(&moved), "{moved} bytes were moved");
+    assert!(
+        first == thread::current().id() && (1000..SIZE as u64 / 2).contains(&moved),
+        "{moved} bytes were moved"
+    );
     let mut moved = moved;
     while moved < SIZE as u64 {
-        let (then, so_far) = turns.recv_timeout(DEADLINE).expect("the pool goes on until all is moved");
+        let (then, so_far) =
+            turns.recv_timeout(DEADLINE).expect("the pool goes on until all is moved");
         assert_ne!(then, thread::current().id());
         moved = so_far;
     }
@@ -156,7 +179,10 @@ fn a_session_is_looked_at_in_time_though_all_threads_slept_when_it_came() {
     let looks = Arc::new(AtomicUsize::new(0));
     let turn = |looks| if looks > 3 { Next::Over } else { Next::Wait(For::Anything) };
     let began = Instant::now();
-    pool.carry(Box::new(Turns { turn, look: Duration::from_millis(10), looks: looks.clone() }), &mut hand);
+    pool.carry(
+        Box::new(Turns { turn, look: Duration::from_millis(10), looks: looks.clone() }),
+        &mut hand,
+    );
     until("it was looked at", || looks.load(SeqCst) > 3 && pool.carried() == 0);
     assert!(began.elapsed() < SOON, "nobody was woken for it");
 }

@@ -1,4 +1,5 @@
-//! Draining: what is idle ends, what moves may finish, nobody is missed, and the operator has the last word.
+//! Draining: what is idle ends, what moves may finish, nobody is missed, and the operator has the
+//! last word.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ fn drain(daemon: &TestDaemon, within: &str) {
 #[test]
 fn a_client_whose_host_has_not_answered_yet_is_not_forgotten_by_a_drain() {
     let backend = Backend::silent();
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<replay bytes=\"1000\"/>"));
+    let daemon =
+        TestDaemon::start(&one_service("random", &[backend.address()], "<replay bytes=\"1000\"/>"));
     let mut client = daemon.connect();
     client.write_all(b"the question").unwrap();
     until("the host is asked", || daemon.hosts()[0].open() == 1);
@@ -62,7 +64,11 @@ fn a_drain_ends_what_is_idle_and_counts_it_and_leaves_a_slow_reader_alone() {
 
 #[test]
 fn an_operator_who_takes_a_drain_back_at_its_end_has_the_last_word() {
-    let host = Host::new(&config(&one_service("random", &["127.0.0.1:1".parse().unwrap()], "")).services[0].groups[0].hosts[0]);
+    let host = Host::new(
+        &config(&one_service("random", &["127.0.0.1:1".parse().unwrap()], "")).services[0].groups
+            [0]
+        .hosts[0],
+    );
     let deadline = Instant::now();
     host.set_operator(Operator::Draining { deadline });
     assert!(host.is_drained());
@@ -78,8 +84,11 @@ fn an_operator_who_takes_a_drain_back_at_its_end_has_the_last_word() {
 fn a_host_whose_name_is_known_already_gets_its_address_soon() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
     let by_name = |backend: &Backend| format!("localhost:{}", backend.address().port());
-    let xml = one_service("random", &[one.address()], "").replace(&one.address().to_string(), &by_name(&one));
+    let xml = one_service("random", &[one.address()], "")
+        .replace(&one.address().to_string(), &by_name(&one));
     let daemon = TestDaemon::start(&xml);
-    daemon.change(&format!("addHost?service=web&group=main&name=new&ip={}", by_name(&two))).unwrap();
+    daemon
+        .change(&format!("addHost?service=web&group=main&name=new&ip={}", by_name(&two)))
+        .unwrap();
     until("the new host has an address", || !daemon.hosts()[1].resolved().is_empty());
 }

@@ -1,4 +1,5 @@
-//! What either side has got, and how that ends, when the other side or the program itself breaks off.
+//! What either side has got, and how that ends, when the other side or the program itself breaks
+//! off.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,11 +13,12 @@ use tcpdirector::relay::{Meter, Relay, Timeouts};
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
 use crate::common::{
-    DEADLINE, TestDaemon, accept, connect, one_service, pattern, read_all, read_out, reset, until, until_acknowledged,
+    DEADLINE, TestDaemon, accept, connect, one_service, pattern, read_all, read_out, reset, until,
+    until_acknowledged,
 };
 
-/// More than the kernel holds for a client that does not read, and less than it holds for both sides
-/// of the program.
+/// More than the kernel holds for a client that does not read, and less than it holds for both
+/// sides of the program.
 const SIZE: usize = 400_000;
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
@@ -158,7 +160,8 @@ fn a_program_that_is_killed_before_the_first_answer_leaves_none_that_looks_compl
 }
 
 #[test]
-fn a_program_that_is_killed_after_a_client_has_ended_its_side_leaves_no_answer_that_looks_complete() {
+fn a_program_that_is_killed_after_a_client_has_ended_its_side_leaves_no_answer_that_looks_complete()
+{
     let (tell, told) = bounded(1);
     let backend = Backend::with(move |mut client| {
         client.write_all(b"half of").unwrap();
@@ -194,7 +197,8 @@ fn good_order_on_both_sides_stays_good_order() {
 fn bytes_that_came_while_the_machine_slept_are_no_silence() {
     let (enter, entered) = bounded::<TcpStream>(10);
     let backend = Backend::with(move |client| enter.send(client).unwrap());
-    let program = Program::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
+    let program =
+        Program::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
     let sessions: Vec<(TcpStream, TcpStream)> = (0..10)
         .map(|_| {
             let mut client = connect(program.address());

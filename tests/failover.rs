@@ -7,7 +7,9 @@ use tcpdirector::state::{Fate, Health, Reason};
 
 use crate::common::backend::Backend;
 use crate::common::left_out::{leave_out, may_open};
-use crate::common::{DEADLINE, TestDaemon, ask, connect, ends_by_reset, is_turned_away, one_service, read_all, until};
+use crate::common::{
+    DEADLINE, TestDaemon, ask, connect, ends_by_reset, is_turned_away, one_service, read_all, until,
+};
 
 const FAST: &str = "<timeout connect=\"300ms\"/>";
 
@@ -21,7 +23,8 @@ fn reason(daemon: &TestDaemon, host: usize) -> Option<Reason> {
 #[test]
 fn a_client_of_a_refusing_host_reaches_the_next_one() {
     let (bad, good) = (Backend::refuse(), Backend::named("good"));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
     for _ in 0..10 {
         assert_eq!(ask(daemon.address()), "good");
     }
@@ -32,7 +35,8 @@ fn a_client_of_a_refusing_host_reaches_the_next_one() {
 #[test]
 fn a_client_of_a_host_that_does_not_answer_reaches_the_next_one_after_the_connect_time_out() {
     let (bad, good) = (Backend::black_hole(), Backend::named("good"));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
     let began = Instant::now();
     assert_eq!(ask(daemon.address()), "good");
     assert!(began.elapsed() >= Duration::from_millis(300));
@@ -71,7 +75,10 @@ fn with_all_hosts_down_a_client_is_closed_at_once() {
     assert!(is_turned_away(daemon.address()), "it looked like an answer");
     let began = Instant::now();
     assert!(is_turned_away(daemon.address()), "it looked like an answer");
-    assert!(began.elapsed() < Duration::from_millis(200), "it waited for a host that is known to be down");
+    assert!(
+        began.elapsed() < Duration::from_millis(200),
+        "it waited for a host that is known to be down"
+    );
 }
 
 #[test]
@@ -84,7 +91,8 @@ fn an_empty_group_closes_its_clients() {
 #[test]
 fn a_client_that_has_gone_while_a_host_was_tried_bothers_no_other_host() {
     let (bad, good) = (Backend::black_hole(), Backend::named("good"));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
     let client = daemon.connect();
     until("the session is under way", || daemon.daemon.open_sessions() == 1);
     crate::common::reset(client);
@@ -95,7 +103,8 @@ fn a_client_that_has_gone_while_a_host_was_tried_bothers_no_other_host() {
 #[test]
 fn what_a_client_has_said_before_it_went_reaches_the_next_host() {
     let (bad, (good, heard)) = (Backend::black_hole(), listening());
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
     let mut client = daemon.connect();
     client.write_all(b"last words").unwrap();
     until("the session is under way", || daemon.daemon.open_sessions() == 1);
@@ -104,12 +113,14 @@ fn what_a_client_has_said_before_it_went_reaches_the_next_host() {
     daemon.settle();
 }
 
-/// A host that says nothing, and what it has heard of each client, and whether that ended by a reset.
+/// A host that says nothing, and what it has heard of each client, and whether that ended by a
+/// reset.
 fn listening() -> (Backend, crossbeam::channel::Receiver<(Vec<u8>, bool)>) {
     let (tell, heard) = crossbeam::channel::unbounded();
     let backend = Backend::with(move |mut client| {
         let mut bytes = Vec::new();
-        let is_reset = client.read_to_end(&mut bytes).is_err_and(|e| e.kind() == ErrorKind::ConnectionReset);
+        let is_reset =
+            client.read_to_end(&mut bytes).is_err_and(|e| e.kind() == ErrorKind::ConnectionReset);
         let _ = tell.send((bytes, is_reset));
     });
     (backend, heard)
@@ -118,7 +129,8 @@ fn listening() -> (Backend, crossbeam::channel::Receiver<(Vec<u8>, bool)>) {
 #[test]
 fn a_client_that_only_half_closed_is_still_served() {
     let (bad, good) = (Backend::black_hole(), Backend::named("good"));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], FAST));
     let client = daemon.connect();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_all(client), b"good");
@@ -130,7 +142,8 @@ fn a_burst_of_clients_marks_a_host_down_once_and_loses_nobody() {
         return;
     }
     let (bad, good) = (Backend::refuse(), Backend::named("good"));
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
     let address = daemon.address();
     let clients: Vec<_> = (0..40).map(|_| std::thread::spawn(move || ask(address))).collect();
     assert!(clients.into_iter().all(|client| client.join().unwrap() == "good"));
@@ -208,10 +221,24 @@ fn our_own_shortage_is_never_a_hosts_fault() {
     use std::io::Error;
     use tcpdirector::system::socket::is_our_shortage;
     for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL] {
-        assert!(is_our_shortage(&Error::from_raw_os_error(code)), "{}", Error::from_raw_os_error(code));
+        assert!(
+            is_our_shortage(&Error::from_raw_os_error(code)),
+            "{}",
+            Error::from_raw_os_error(code)
+        );
     }
-    for code in [libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ECONNRESET] {
-        assert!(!is_our_shortage(&Error::from_raw_os_error(code)), "{}", Error::from_raw_os_error(code));
+    for code in [
+        libc::ECONNREFUSED,
+        libc::ETIMEDOUT,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::ECONNRESET,
+    ] {
+        assert!(
+            !is_our_shortage(&Error::from_raw_os_error(code)),
+            "{}",
+            Error::from_raw_os_error(code)
+        );
     }
 }
 
@@ -225,7 +252,8 @@ fn a_stop_ends_running_sessions_by_a_reset() {
     assert!(ends_by_reset(&client));
 }
 
-/// Hosts that take a connection, read what comes first, and end it without a word: by a reset, or by a close.
+/// Hosts that take a connection, read what comes first, and end it without a word: by a reset, or
+/// by a close.
 fn speechless(resets: bool) -> Backend {
     Backend::with(move |mut client| {
         let _ = client.read(&mut [0; 4096]);
@@ -241,7 +269,8 @@ const REPLAY: &str = "<replay bytes=\"1000\"/>";
 fn with_replay_a_client_reaches_the_next_host_when_the_first_one_ends_without_a_word() {
     for resets in [true, false] {
         let (bad, good) = (speechless(resets), Backend::sink());
-        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
+        let daemon =
+            TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
         for round in 1..=5 {
             let mut client = daemon.connect();
             client.write_all(b"the question").unwrap();
@@ -260,7 +289,8 @@ fn with_replay_a_client_reaches_the_next_host_when_the_first_one_ends_without_a_
 #[test]
 fn without_replay_such_a_client_is_told() {
     let (bad, good) = (speechless(true), Backend::sink());
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], ""));
     let mut client = daemon.connect();
     client.write_all(b"the question").unwrap();
     assert!(ends_by_reset(&client));
@@ -270,7 +300,8 @@ fn without_replay_such_a_client_is_told() {
 #[test]
 fn a_client_that_has_sent_more_than_is_kept_stays_with_its_host() {
     let (bad, good) = (speechless(true), Backend::sink());
-    let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
+    let daemon =
+        TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], REPLAY));
     let mut client = daemon.connect();
     client.write_all(&[1; 1000]).unwrap();
     assert!(ends_by_reset(&client));
@@ -296,7 +327,11 @@ fn replay_changes_nothing_for_hosts_that_answer() {
     sending.join().unwrap();
     daemon.settle();
     let meter = daemon.hosts()[0].meter().clone();
-    assert_eq!((meter.to_server(), meter.to_client()), (500_000, 500_000), "something was counted twice, or not at all");
+    assert_eq!(
+        (meter.to_server(), meter.to_client()),
+        (500_000, 500_000),
+        "something was counted twice, or not at all"
+    );
 
     let daemon = TestDaemon::start(&one_service("random", &[banner.address()], REPLAY));
     let mut greeting = [0; 14];
@@ -308,7 +343,11 @@ fn replay_changes_nothing_for_hosts_that_answer() {
 fn with_replay_and_no_host_that_answers_a_session_ends_as_the_last_one_ended_it() {
     for last_resets in [true, false] {
         let (bad, worse) = (speechless(!last_resets), speechless(last_resets));
-        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), worse.address()], REPLAY));
+        let daemon = TestDaemon::start(&one_service(
+            "roundrobin",
+            &[bad.address(), worse.address()],
+            REPLAY,
+        ));
         let mut client = daemon.connect();
         client.write_all(b"the question").unwrap();
         let mut answer = Vec::new();
@@ -338,10 +377,12 @@ fn with_replay_the_end_of_a_host_that_has_heard_a_client_out_is_an_answer() {
 }
 
 #[test]
-fn a_client_of_a_host_that_takes_connections_and_resets_them_reaches_another_one_and_nobody_is_blamed() {
+fn a_client_of_a_host_that_takes_connections_and_resets_them_reaches_another_one_and_nobody_is_blamed()
+ {
     let (bad, good) = (Backend::with(crate::common::reset), Backend::banner("welcome"));
     for replay in ["", REPLAY] {
-        let daemon = TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], replay));
+        let daemon =
+            TestDaemon::start(&one_service("roundrobin", &[bad.address(), good.address()], replay));
         let asked = bad.accepted();
         for _ in 0..20 {
             let mut greeting = [0; 7];

@@ -1,5 +1,5 @@
-//! What becomes of bytes and of connections on a slow line, on one that loses packets, and behind a router, in networks of their
-//! own. For root.
+//! What becomes of bytes and of connections on a slow line, on one that loses packets, and behind a
+//! router, in networks of their own. For root.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,10 @@ const SIZE: usize = 500_000;
 /// Two networks with a line of 50 ms between them; `None` where that is not allowed.
 fn two() -> Option<(Network, Network, SlowLine)> {
     let (here, there) = (Network::new()?, Network::new()?);
-    let line = SlowLine::new([(&here, "10.99.1.1/24"), (&there, "10.99.1.2/24")], Duration::from_millis(50))?;
+    let line = SlowLine::new(
+        [(&here, "10.99.1.1/24"), (&there, "10.99.1.2/24")],
+        Duration::from_millis(50),
+    )?;
     Some((here, there, line))
 }
 
@@ -50,7 +53,10 @@ fn what_a_host_was_told_had_arrived_reaches_a_client_behind_a_slow_line_and_then
         assert!(bytes == pattern(SIZE), "{} bytes of {SIZE} arrived with `{inside}`", bytes.len());
         assert!(ends_by_reset, "a cut answer looked complete");
         let line = program.wait_for(" session ");
-        assert!(line.ends_with(&format!(" to_server=1 to_client={SIZE} end=reset-by-server")), "{line}");
+        assert!(
+            line.ends_with(&format!(" to_server=1 to_client={SIZE} end=reset-by-server")),
+            "{line}"
+        );
     }
 }
 
@@ -68,7 +74,10 @@ fn what_a_client_was_told_had_arrived_reaches_a_host_behind_a_slow_line_and_then
         assert!(bytes == pattern(SIZE), "{} bytes of {SIZE} arrived with `{inside}`", bytes.len());
         assert!(ends_by_reset, "a cut upload looked complete");
         let line = program.wait_for(" session ");
-        assert!(line.ends_with(&format!(" to_server={SIZE} to_client=0 end=reset-by-client")), "{line}");
+        assert!(
+            line.ends_with(&format!(" to_server={SIZE} to_client=0 end=reset-by-client")),
+            "{line}"
+        );
     }
 }
 

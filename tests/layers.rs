@@ -19,7 +19,8 @@ fn floor(module: &str) -> Option<u8> {
     })
 }
 
-/// Edges that do not go down: the mechanisms of the first floor know the operating system, and otherwise not each other.
+/// Edges that do not go down: the mechanisms of the first floor know the operating system, and
+/// otherwise not each other.
 fn forbidden(from: &str, to: &str) -> bool {
     let (Some(here), Some(there)) = (floor(from), floor(to)) else { return true };
     let to_system = to == "system" && from != "system";
@@ -32,22 +33,41 @@ fn imports_go_down_only() {
     let mut edges = 0;
     for file in sources(&src) {
         let place = file.strip_prefix(&src).unwrap();
-        let module = place.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let module = place
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs");
         if module == "lib" {
             continue;
         }
-        assert!(floor(module).is_some(), "{} has no floor: give it one here and in lib.rs", place.display());
+        assert!(
+            floor(module).is_some(),
+            "{} has no floor: give it one here and in lib.rs",
+            place.display()
+        );
         let text = fs::read_to_string(&file).unwrap();
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            for (at, root) in code.match_indices("crate::").chain(code.match_indices("tcpdirector::")) {
+            for (at, root) in
+                code.match_indices("crate::").chain(code.match_indices("tcpdirector::"))
+            {
                 let rest = &code[at + root.len()..];
-                let to: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let to: String =
+                    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 if to.is_empty() {
                     continue;
                 }
                 edges += 1;
-                assert!(!forbidden(module, &to), "{}:{}: {module} uses {to}, which is not below it", place.display(), number + 1);
+                assert!(
+                    !forbidden(module, &to),
+                    "{}:{}: {module} uses {to}, which is not below it",
+                    place.display(),
+                    number + 1
+                );
             }
         }
     }
@@ -56,6 +76,14 @@ fn imports_go_down_only() {
 
 #[test]
 fn an_import_that_goes_up_would_be_seen() {
-    assert!(forbidden("relay", "state") && forbidden("scheduler", "relay") && forbidden("state", "traffic"));
-    assert!(!forbidden("traffic", "state") && !forbidden("relay", "system") && !forbidden("state", "state"));
+    assert!(
+        forbidden("relay", "state")
+            && forbidden("scheduler", "relay")
+            && forbidden("state", "traffic")
+    );
+    assert!(
+        !forbidden("traffic", "state")
+            && !forbidden("relay", "system")
+            && !forbidden("state", "state")
+    );
 }

@@ -1,4 +1,5 @@
-//! What the admin pages do to the program around the running state: its file and its listen addresses.
+//! What the admin pages do to the program around the running state: its file and its listen
+//! addresses.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,7 +19,8 @@ fn start(folder: Folder, host: SocketAddr) -> Program {
          <host name=\"h\" ip=\"{host}\"/></group></service>"
     );
     let user = format!("<user name=\"full\" password=\"{HASH}\" access=\"full\"/>");
-    let xml = format!("<pdconfig>{service}<admin listen=\"127.0.0.1:0\">{user}</admin></pdconfig>\n");
+    let xml =
+        format!("<pdconfig>{service}<admin listen=\"127.0.0.1:0\">{user}</admin></pdconfig>\n");
     let file = folder.write("c.xml", &xml);
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(file);
@@ -34,7 +36,10 @@ fn saving_twice_keeps_the_backup_of_what_was_there_before() {
     let program = start(folder, "127.0.0.1:1".parse().unwrap());
     let admin = program.addresses()[1];
     let before = fs::read_to_string(&file).unwrap();
-    assert!(get(admin, "/addHost?service=web&group=main&name=two&ip=127.0.0.1:2").starts_with("HTTP/1.1 302 "));
+    assert!(
+        get(admin, "/addHost?service=web&group=main&name=two&ip=127.0.0.1:2")
+            .starts_with("HTTP/1.1 302 ")
+    );
     for _ in 0..2 {
         assert!(get(admin, "/save").starts_with("HTTP/1.1 302 "));
         assert!(fs::read_to_string(&file).unwrap().contains("127.0.0.1:2"));
@@ -49,10 +54,15 @@ fn saving_does_not_undo_what_somebody_else_has_written_meanwhile() {
     let program = start(folder, "127.0.0.1:1".parse().unwrap());
     let admin = program.addresses()[1];
     let before = fs::read_to_string(&file).unwrap();
-    for edit in ["<pdconfig><!-- half of an edit -->", &before.replace("127.0.0.1:1", "127.0.0.1:3")] {
+    for edit in
+        ["<pdconfig><!-- half of an edit -->", &before.replace("127.0.0.1:1", "127.0.0.1:3")]
+    {
         fs::write(&file, edit).unwrap();
         let answer = get(admin, "/save");
-        assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("somebody has changed the file"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 409 ") && answer.contains("somebody has changed the file"),
+            "{answer}"
+        );
         assert_eq!(fs::read_to_string(&file).unwrap(), edit);
     }
     // a comment changes nothing that could be undone

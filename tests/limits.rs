@@ -1,4 +1,5 @@
-//! What becomes of the program where the system limits its address space, its files or what it can know.
+//! What becomes of the program where the system limits its address space, its files or what it can
+//! know.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -36,9 +37,12 @@ fn speaking_to(clients: usize) -> SocketAddr {
             open.push((client, SPEECH));
         }
         while !open.is_empty() {
-            let interest = |left: usize| if left > 0 { PollFlags::POLLOUT } else { PollFlags::POLLIN };
-            let mut polled: Vec<PollFd> =
-                open.iter().map(|(client, left)| PollFd::new(client.as_fd(), interest(*left))).collect();
+            let interest =
+                |left: usize| if left > 0 { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+            let mut polled: Vec<PollFd> = open
+                .iter()
+                .map(|(client, left)| PollFd::new(client.as_fd(), interest(*left)))
+                .collect();
             poll(&mut polled, PollTimeout::NONE).unwrap();
             let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap()).collect();
             let mut ready = ready.into_iter();
@@ -106,7 +110,10 @@ fn in_a_small_address_space_readers_that_stop_cost_nobody_a_byte() {
         let program = start(&xml, "ulimit -v 60000; exec \"$PROGRAM\" -c \"$FILE\"");
         let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(program.address())).collect();
         program.until_quiet();
-        eprintln!("{READERS} readers that stop, in {} kB of address space", program.status("VmPeak"));
+        eprintln!(
+            "{READERS} readers that stop, in {} kB of address space",
+            program.status("VmPeak")
+        );
         assert!(readers.iter().all(hears_all));
     });
 }
@@ -129,7 +136,11 @@ fn memory_that_cannot_be_had_any_more_costs_the_sessions_that_need_it_and_not_th
         let mut readers: Vec<TcpStream> = (0..200).map(|_| connect(program.address())).collect();
         until("all are connected", || host.accepted() == readers.len());
         let space = format!("--as={}", (program.status("VmSize") + 3000) * 1024);
-        assert!(output(Command::new("prlimit").args(["--pid", &program.pid().to_string(), &space])).status.success());
+        assert!(
+            output(Command::new("prlimit").args(["--pid", &program.pid().to_string(), &space]))
+                .status
+                .success()
+        );
         readers.iter_mut().for_each(|reader| reader.write_all(&[1]).unwrap());
         program.wait_for("end=shortage");
         let whole = readers.iter().filter(|reader| hears_all(reader)).count();
@@ -145,18 +156,24 @@ fn memory_that_cannot_be_had_any_more_costs_the_sessions_that_need_it_and_not_th
 fn a_file_that_would_take_more_memory_than_there_is_cannot_be_read() {
     let folder = Folder::new();
     let xml = format!("<pdconfig>{}</pdconfig>", "<x/>".repeat(250_000));
-    let output = output(&mut shell(&folder, &xml, "ulimit -v 60000; exec \"$PROGRAM\" -t \"$FILE\""));
+    let output =
+        output(&mut shell(&folder, &xml, "ulimit -v 60000; exec \"$PROGRAM\" -t \"$FILE\""));
     let said = text(&output.stderr);
-    assert!(output.status.code() == Some(78) && said.contains("td.xml: cannot be read: out of memory"), "{said}");
+    assert!(
+        output.status.code() == Some(78) && said.contains("td.xml: cannot be read: out of memory"),
+        "{said}"
+    );
 }
 
 /// It ended by SIGXFSZ.
 #[test]
 fn a_log_that_may_not_grow_any_more_loses_lines_and_nothing_else() {
     let (backend, address, folder) = (Backend::named("good"), free_address(), Folder::new());
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0", &address.to_string());
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0", &address.to_string());
     let (log, moved) = (folder.path("log"), folder.path("log.1"));
-    let mut command = shell(&folder, &xml, "ulimit -f 8; exec \"$PROGRAM\" -l \"$LOG\" -c \"$FILE\"");
+    let mut command =
+        shell(&folder, &xml, "ulimit -f 8; exec \"$PROGRAM\" -l \"$LOG\" -c \"$FILE\"");
     command.env("LOG", &log);
     let program = Program::spawn(command, folder);
     until("it serves", || TcpStream::connect(address).is_ok());
@@ -165,7 +182,9 @@ fn a_log_that_may_not_grow_any_more_loses_lines_and_nothing_else() {
     }
     fs::rename(&log, moved).unwrap();
     program.signal(SIGUSR1);
-    until("it tells how many", || fs::read_to_string(&log).is_ok_and(|text| text.contains(" log lost=")));
+    until("it tells how many", || {
+        fs::read_to_string(&log).is_ok_and(|text| text.contains(" log lost="))
+    });
 }
 
 /// What `-t` says where /proc is as this command of the shell makes it; `None` where it may not.
@@ -188,9 +207,16 @@ fn with_proc(command: &str) -> Option<Output> {
 fn without_proc_little_is_planned_with_and_what_is_not_known_is_named() {
     let Some(output) = with_proc("mount -t tmpfs none /proc") else { return };
     let said = text(&output.stdout);
-    let memory: u64 = said.split("memory ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap();
+    let memory: u64 = said
+        .split("memory ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap();
     assert!(output.status.success() && memory <= 64 << 20, "{said}");
-    for doubt in ["pid_max cannot be read: 32768 is assumed", "the limit of memory of the control groups cannot be read"] {
+    for doubt in [
+        "pid_max cannot be read: 32768 is assumed",
+        "the limit of memory of the control groups cannot be read",
+    ] {
         assert!(said.contains(doubt), "no `{doubt}` in\n{said}");
     }
 }
@@ -204,8 +230,8 @@ fn where_proc_has_processes_alone_the_memory_is_that_of_the_machine() {
     assert!(said.contains("doubt        /proc/sys/kernel/pid_max cannot be read"), "{said}");
 }
 
-/// Runs a program of its arguments under a filter that denies prlimit(2), whose number is the first of them, where it would change
-/// something, as `SystemCallFilter=` of systemd does.
+/// Runs a program of its arguments under a filter that denies prlimit(2), whose number is the first
+/// of them, where it would change something, as `SystemCallFilter=` of systemd does.
 const DENYING: &str = "
 import ctypes, os, resource, struct, sys
 number = int(sys.argv[1])
@@ -230,7 +256,9 @@ fn a_limit_of_descriptors_that_may_not_be_raised_is_a_warning() {
     let mut command = Command::new("python3");
     command.args(["-c", DENYING, &libc::SYS_prlimit64.to_string(), PROGRAM, "-c"]).arg(file);
     let program = Program::spawn(command, folder);
-    until("it listens, or there are no such filters", || program.has("state=open") || !program.is_running());
+    until("it listens, or there are no such filters", || {
+        program.has("state=open") || !program.is_running()
+    });
     if !program.has("start ") && !program.is_running() {
         return leave_out("this machine has no filters of system calls");
     }

@@ -1,4 +1,5 @@
-//! What the log says of a session: which hosts it was tried with and why they did not keep it, and what was not delivered.
+//! What the log says of a session: which hosts it was tried with and why they did not keep it, and
+//! what was not delivered.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -8,7 +9,8 @@ use tcpdirector::system::socket::unread;
 use crate::common::backend::Backend;
 use crate::common::program::Program;
 use crate::common::{
-    DEADLINE, connect, exchange, is_turned_away, one_service, pattern, read_out, reset, until, until_acknowledged,
+    DEADLINE, connect, exchange, is_turned_away, one_service, pattern, read_out, reset, until,
+    until_acknowledged,
 };
 
 /// The line of the program's only session, after a client has said something and has heard all.
@@ -26,14 +28,16 @@ fn start(hosts: &[SocketAddr], inside: &str) -> Program {
 
 #[test]
 fn the_hosts_that_failed_are_named_in_order_with_what_was_wrong_with_each() {
-    let (refuse, silent, good) = (Backend::refuse(), Backend::black_hole(), Backend::banner("hello"));
+    let (refuse, silent, good) =
+        (Backend::refuse(), Backend::black_hole(), Backend::banner("hello"));
     let hosts = [refuse.address(), silent.address(), good.address()];
     let program = start(&hosts, "<timeout connect=\"300ms\"/>");
     let client = connect(program.address());
     assert_eq!(exchange(client, b""), b"hello");
     let line = program.wait_for(" session ");
     let server = good.address();
-    let expected = format!(" host=h2 server={server} tries=3 tried=h0:refused,h1:timed-out connect=");
+    let expected =
+        format!(" host=h2 server={server} tries=3 tried=h0:refused,h1:timed-out connect=");
     assert!(line.contains(&expected), "{line}");
     assert!(line.ends_with(" to_server=0 to_client=5 end=closed"), "{line}");
 }
@@ -50,7 +54,10 @@ fn the_last_host_that_was_tried_is_named_when_none_has_taken_the_session() {
     // all are down: none is tried
     assert!(is_turned_away(program.address()));
     let line = program.wait_for(" session id=2 ");
-    assert!(line.contains(" host=- server=- tries=0 connect=") && line.ends_with(" end=no-host"), "{line}");
+    assert!(
+        line.contains(" host=- server=- tries=0 connect=") && line.ends_with(" end=no-host"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -73,7 +80,10 @@ fn a_host_that_took_the_session_and_left_it_is_named_with_how() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_out(&client), (b"good".to_vec(), false));
     let line = program.wait_for(" session ");
-    assert!(line.contains(" host=h2 ") && line.contains(" tries=3 tried=h0:reset,h1:closed "), "{line}");
+    assert!(
+        line.contains(" host=h2 ") && line.contains(" tries=3 tried=h0:reset,h1:closed "),
+        "{line}"
+    );
     assert!(!program.has("state=down"), "it takes connections");
 
     let speaks = Backend::banner("hello");
@@ -109,7 +119,8 @@ fn the_name_of_a_host_that_failed_forges_no_pair() {
     }
 }
 
-/// Says it and ends, to a host that reads nothing, and resets when nothing more comes; what the host had got, and the line.
+/// Says it and ends, to a host that reads nothing, and resets when nothing more comes; what the
+/// host had got, and the line.
 fn broken_off(words: &[u8]) -> (usize, String) {
     let (tell, told) = crossbeam::channel::bounded(1);
     let backend = Backend::with(move |client| {
@@ -133,10 +144,14 @@ fn broken_off(words: &[u8]) -> (usize, String) {
 
 #[test]
 fn what_was_not_acknowledged_is_counted_where_a_session_was_cut_and_only_there() {
-    // the kernel takes some of this for a host that reads nothing, and the program the rest; the end of the stream is no byte
+    // the kernel takes some of this for a host that reads nothing, and the program the rest; the
+    // end of the stream is no byte
     let (got, line) = broken_off(&pattern(500_000));
     assert!(got < 500_000);
-    let expected = format!(" to_server=500000 to_client=0 undelivered={}/0 end=reset-by-server", 500_000 - got);
+    let expected = format!(
+        " to_server=500000 to_client=0 undelivered={}/0 end=reset-by-server",
+        500_000 - got
+    );
     assert!(line.ends_with(&expected), "{expected} is not in {line}");
     // and all of this
     let (got, line) = broken_off(b"a few words");

@@ -1,4 +1,5 @@
-//! A listen address: what happens to clients when it is stopped, paused, or given to another service.
+//! A listen address: what happens to clients when it is stopped, paused, or given to another
+//! service.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -35,7 +36,9 @@ impl Setting {
         let traffic = Arc::new(traffic);
         let socket = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let listen: Address = "localhost:0".parse().unwrap();
-        let listener = Listener::start(socket, listen, director.services()[0].clone(), traffic.clone()).unwrap();
+        let listener =
+            Listener::start(socket, listen, director.services()[0].clone(), traffic.clone())
+                .unwrap();
         Setting { listener, director, traffic }
     }
 
@@ -55,7 +58,15 @@ impl Drop for Setting {
     }
 }
 
-const ROOM: Limits = Limits { threads: 4, pollers: 2, sessions: 200, queue: 200, pipes: 4, pipe_size: 1 << 20, held: 1 << 20 };
+const ROOM: Limits = Limits {
+    threads: 4,
+    pollers: 2,
+    sessions: 200,
+    queue: 200,
+    pipes: 4,
+    pipe_size: 1 << 20,
+    held: 1 << 20,
+};
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, DEADLINE).is_err()
@@ -121,7 +132,15 @@ fn pausing_and_stopping_do_not_wait_for_a_full_queue() {
     let setting = Setting::new(
         backend.address(),
         backend.address(),
-        Limits { threads: 1, pollers: 2, sessions: 1, queue: 2, pipes: 0, pipe_size: 1 << 20, held: 1 << 20 },
+        Limits {
+            threads: 1,
+            pollers: 2,
+            sessions: 1,
+            queue: 2,
+            pipes: 0,
+            pipe_size: 1 << 20,
+            held: 1 << 20,
+        },
     );
     let clients: Vec<TcpStream> = (0..10).map(|_| connect(setting.address())).collect();
     // one runs, two wait, and the accept thread holds one until there is room
@@ -139,7 +158,8 @@ fn clients_that_come_while_it_is_paused_and_resumed_all_the_time_are_all_served(
     let setting = Setting::new(backend.address(), backend.address(), ROOM);
     let (address, is_over) = (setting.address(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..100).all(|_| ask(address) == "web"))).collect();
+        let clients: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| (0..100).all(|_| ask(address) == "web"))).collect();
         let pauses = scope.spawn(|| {
             while !is_over.load(SeqCst) {
                 setting.listener.pause();

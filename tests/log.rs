@@ -1,4 +1,5 @@
-//! The log: what lines look like where they go, what is left out with `-q`, and what becomes of those that cannot be written.
+//! The log: what lines look like where they go, what is left out with `-q`, and what becomes of
+//! those that cannot be written.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,7 +22,8 @@ fn document(listen: SocketAddr, hosts: &[SocketAddr], more: &str) -> String {
     xml.replace("</pdconfig>", &format!("{more}</pdconfig>"))
 }
 
-/// Starts it by a shell that knows the journal by this word, and has it for standard error if the word says so.
+/// Starts it by a shell that knows the journal by this word, and has it for standard error if the
+/// word says so.
 fn start_in_journal(folder: Folder, file: &Path, journal: &str) -> Program {
     let mut command = Command::new("sh");
     command.env("PROGRAM", PROGRAM).env("FILE", file);
@@ -101,7 +103,10 @@ fn a_syslog_socket_may_be_a_stream_and_be_opened_anew() {
     let listener = UnixListener::bind(&socket).unwrap();
     program.signal(SIGUSR1);
     let lines = hear(&listener, "state=reopened");
-    assert!(lines[0].starts_with("<30>") && lines[0].ends_with(": info log state=reopened"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("<30>") && lines[0].ends_with(": info log state=reopened"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -125,7 +130,11 @@ fn the_form_of_the_lines_follows_the_log_at_every_reload() {
     fs::write(&file, logging(&format!("syslog:{}", socket.display()))).unwrap();
     program.signal(SIGHUP);
     let first = told();
-    assert!(first.starts_with("<30>") && first.contains(&format!("[{}]: info change by=HUP", program.pid())), "{first}");
+    assert!(
+        first.starts_with("<30>")
+            && first.contains(&format!("[{}]: info change by=HUP", program.pid())),
+        "{first}"
+    );
     fs::write(&file, logging(two.to_str().unwrap())).unwrap();
     program.signal(SIGHUP);
     until("the other file has the end of the reload", || has(&two, "state=done"));
@@ -141,10 +150,15 @@ fn a_daemon_without_a_syslog_says_so_before_it_goes() {
     let (pidfile, socket) = (folder.path("pid"), folder.path("nobody"));
     let file = folder.write("td.xml", &one_service("random", &[], ""));
     let log = format!("syslog:{}", socket.display());
-    let parent = run(&["-d", "-c", file.to_str().unwrap(), "-l", &log, "-p", pidfile.to_str().unwrap()]);
+    let parent =
+        run(&["-d", "-c", file.to_str().unwrap(), "-l", &log, "-p", pidfile.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&parent.stderr);
     assert!(parent.status.success(), "{said}");
-    assert!(said.contains(&format!("no syslog listens at {}: ", socket.display())) && said.lines().count() == 1, "{said}");
+    assert!(
+        said.contains(&format!("no syslog listens at {}: ", socket.display()))
+            && said.lines().count() == 1,
+        "{said}"
+    );
     let pid = fs::read_to_string(&pidfile).unwrap().trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), SIGTERM).unwrap();
     until("it has gone", || !pidfile.exists());
@@ -161,13 +175,17 @@ fn a_piece_of_a_line_that_another_run_has_left_is_ended_before_the_next() {
     until("it listens", || fs::read_to_string(&log).unwrap().contains("state=open"));
     let text = fs::read_to_string(&log).unwrap();
     let second = text.lines().nth(1).unwrap();
-    assert!(text.lines().next().unwrap().ends_with(" ser") && second.contains(" info start version="), "{text}");
+    assert!(
+        text.lines().next().unwrap().ends_with(" ser") && second.contains(" info start version="),
+        "{text}"
+    );
 }
 
 #[test]
 fn names_cannot_turn_the_direction_of_a_line() {
     let backend = Backend::named("here");
-    let xml = one_service("random", &[backend.address()], "").replace("name=\"h0\"", "name=\"one\u{202e}owt\"");
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("name=\"h0\"", "name=\"one\u{202e}owt\"");
     let program = Program::start(&xml);
     assert_eq!(ask(program.address()), "here");
     assert!(program.wait_for(" session ").contains(r#" host="one\u{202e}owt" "#));
@@ -189,7 +207,11 @@ fn quiet_leaves_out_clients_that_were_served_and_keeps_those_that_were_not() {
     program.signal(SIGTERM);
     assert!(program.wait().success());
     let text = fs::read_to_string(&log).unwrap();
-    for line in [" warn session id=", " warn host service=ill ", " error group service=ill group=main state=down"] {
+    for line in [
+        " warn session id=",
+        " warn host service=ill ",
+        " error group service=ill group=main state=down",
+    ] {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     assert!(!text.contains("service=web"), "{text}");

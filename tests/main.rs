@@ -1,17 +1,20 @@
 //! All tests over sockets, as one binary. Each module completes the sentence of its tests' names:
 //!
 //! * `addresses`: how an address may be written, and what it means
-//! * `admin`: what each change over the admin address does to clients, log and file, through the built program
+//! * `admin`: what each change over the admin address does to clients, log and file, through the
+//!   built program
 //! * `admin_front`: what the acceptor of the admin pages passes on and what it refuses
 //! * `admin_attacks`: what anybody can do to the admin address, and to a bare tiny_http
 //! * `admin_budget`: what passwords may cost
 //! * `relay`: what happens to bytes, ends of stream and resets on their way
-//! * `ends`: what either side has got, and how that ends, when the other side or the program itself breaks off
+//! * `ends`: what either side has got, and how that ends, when the other side or the program itself
+//!   breaks off
 //! * `under_systemd`: what systemd makes of the sample unit, in a machine of its own
 //! * `urgent`: what happens to urgent bytes
 //! * `silence`: which silent sessions end, and which stay
 //! * `vanished`: what becomes of a session whose client or host vanishes, in networks of their own
-//! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of their own
+//! * `far`: what becomes of bytes and connections on slow lines and behind routers, in networks of
+//!   their own
 //! * `replay`: which clients are moved on before the first answer, and what that counts
 //! * `line`: what the log says of a session
 //! * `log`: what its lines look like where they go, and which come with `-q`
@@ -30,7 +33,8 @@
 //! * `replace_deaths`: who serves when one of the two programs dies meanwhile
 //! * `save`: what a configuration file looks like after the running state was written to it
 //! * `service_manager`: what systemd gives and is told
-//! * `limits`: what becomes of the program where the system limits its address space, its files or what it can know
+//! * `limits`: what becomes of the program where the system limits its address space, its files or
+//!   what it can know
 //! * `many`: as many sessions at once as this machine allows
 //! * `admin_routes`, `admin_views`: what can be asked of the admin side, and what it shows
 //! * `admin_manual`: its man page against the table of routes

@@ -31,7 +31,8 @@ fn a_host_that_answers_again_is_taken_in_within_checktime_plus_a_second() {
 #[test]
 fn a_host_that_does_not_answer_stays_out_and_no_client_is_the_probe() {
     let (gone, good) = (Backend::refuse(), Backend::named("good"));
-    let xml = with_checktime(&one_service("roundrobin", &[gone.address(), good.address()], ""), "1s");
+    let xml =
+        with_checktime(&one_service("roundrobin", &[gone.address(), good.address()], ""), "1s");
     let daemon = TestDaemon::start(&xml);
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(2500) {
@@ -105,9 +106,11 @@ fn many_silent_hosts_do_not_starve_the_last_one() {
     const SILENT: usize = 150;
     let (silent, gone) = (Backend::black_hole(), Backend::refuse());
     let address = gone.address();
-    let group =
-        |name: &str, ip: std::net::SocketAddr| format!("<group name=\"{name}\" scheduler=\"random\"><host ip=\"{ip}\"/></group>");
-    let silents: String = (0..SILENT).map(|i| group(&format!("silent{i}"), silent.address())).collect();
+    let group = |name: &str, ip: std::net::SocketAddr| {
+        format!("<group name=\"{name}\" scheduler=\"random\"><host ip=\"{ip}\"/></group>")
+    };
+    let silents: String =
+        (0..SILENT).map(|i| group(&format!("silent{i}"), silent.address())).collect();
     let xml = format!(
         "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/>{silents}{}<enable group=\"last\"/>\
          <timeout connect=\"2s\"/></service></pdconfig>",

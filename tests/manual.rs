@@ -15,12 +15,17 @@ fn flags_of_the_page() -> BTreeSet<String> {
         .lines()
         .filter_map(|line| line.strip_prefix(".It Fl "))
         .flat_map(|line| format!("Fl {line}").split("Fl ").map(str::to_owned).collect::<Vec<_>>())
-        .filter_map(|part| part.split_whitespace().next().map(|flag| flag.trim_start_matches('-').to_owned()))
+        .filter_map(|part| {
+            part.split_whitespace().next().map(|flag| flag.trim_start_matches('-').to_owned())
+        })
         .collect()
 }
 
 fn flags_of_the_parser() -> BTreeSet<String> {
-    FLAGS.iter().flat_map(|flag| flag.short.map(String::from).into_iter().chain([flag.long.to_owned()])).collect()
+    FLAGS
+        .iter()
+        .flat_map(|flag| flag.short.map(String::from).into_iter().chain([flag.long.to_owned()]))
+        .collect()
 }
 
 #[test]
@@ -40,7 +45,11 @@ fn the_help_text_has_every_flag() {
 #[test]
 fn the_parser_takes_every_flag_by_both_names() {
     for flag in &FLAGS {
-        let names = flag.short.map(|letter| format!("-{letter}")).into_iter().chain([format!("--{}", flag.long)]);
+        let names = flag
+            .short
+            .map(|letter| format!("-{letter}"))
+            .into_iter()
+            .chain([format!("--{}", flag.long)]);
         let read: Vec<Cli> = names
             .map(|name| {
                 let value = flag.value.map(|_| "value".to_owned());
@@ -50,7 +59,11 @@ fn the_parser_takes_every_flag_by_both_names() {
                     "replace" => &["-p", "pidfile"],
                     _ => &[],
                 };
-                let arguments = [name].into_iter().chain(value).chain(company.iter().map(ToString::to_string)).map(Into::into);
+                let arguments = [name]
+                    .into_iter()
+                    .chain(value)
+                    .chain(company.iter().map(ToString::to_string))
+                    .map(Into::into);
                 Cli::parse(arguments).unwrap_or_else(|e| panic!("--{}: {e}", flag.long))
             })
             .collect();
@@ -84,18 +97,32 @@ fn the_page_has_every_name_of_a_logs_ending() {
 #[test]
 fn the_page_has_every_reason_for_which_a_session_left_a_host() {
     let text = page("tcpdirector.8");
-    let list = text.split(".It Cm tried\n").nth(1).and_then(|rest| rest.split(".It Cm connect\n").next());
+    let list =
+        text.split(".It Cm tried\n").nth(1).and_then(|rest| rest.split(".It Cm connect\n").next());
     let list = list.expect("the page has the key");
-    let reasons = ["refused", "timed-out", "unreachable", "no-address", "reset", "closed", "dead", "shortage"];
+    let reasons = [
+        "refused",
+        "timed-out",
+        "unreachable",
+        "no-address",
+        "reset",
+        "closed",
+        "dead",
+        "shortage",
+    ];
     for reason in reasons {
         let entry = format!("\n.It Cm {reason}\n");
-        assert!(list.contains(&entry), "tcpdirector(8) does not say what a host with :{reason} has done");
+        assert!(
+            list.contains(&entry),
+            "tcpdirector(8) does not say what a host with :{reason} has done"
+        );
     }
 }
 
 #[test]
 fn the_pages_name_every_element_of_the_dtd_with_its_attributes() {
-    let dtd = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.dtd")).unwrap();
+    let dtd =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.dtd")).unwrap();
     let text = page("tcpdirector.xml.5");
     let mut words = 0;
     for line in dtd.lines().map(str::trim) {
@@ -109,7 +136,9 @@ fn the_pages_name_every_element_of_the_dtd_with_its_attributes() {
 
 #[test]
 fn the_unit_of_the_page_is_a_part_of_the_sample_and_leaves_the_sample_configuration_its_grace() {
-    let sample = |name: &str| fs::read_to_string(format!("{}/etc/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let sample = |name: &str| {
+        fs::read_to_string(format!("{}/etc/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
     let (unit, page) = (sample("tcpdirector.service"), page("tcpdirector.8"));
     let (_, block) = page.split_once("\n[Service]\n").expect("there is one");
     let (block, _) = block.split_once("\n.Ed").expect("it ends");
@@ -118,8 +147,17 @@ fn the_unit_of_the_page_is_a_part_of_the_sample_and_leaves_the_sample_configurat
         // the sample has more options
         assert!(unit.lines().any(|other| other.starts_with(line)), "`{line}` is not in the sample");
     }
-    let limit: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
-    let config = tcpdirector::config::read::parse(std::path::Path::new("x"), sample("tcpdirector.xml").as_bytes()).unwrap();
+    let limit: u64 = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let config = tcpdirector::config::read::parse(
+        std::path::Path::new("x"),
+        sample("tcpdirector.xml").as_bytes(),
+    )
+    .unwrap();
     // and the last log lines have three seconds
     assert!(std::time::Duration::from_secs(limit - 5) >= config.grace, "{limit}");
 }

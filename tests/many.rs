@@ -15,7 +15,8 @@ use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::Program;
 use crate::common::{accept, connect, one_service, until};
 
-/// Held by a test that takes thousands of the descriptors of this process: there are not enough for two.
+/// Held by a test that takes thousands of the descriptors of this process: there are not enough for
+/// two.
 pub static THOUSANDS: Mutex<()> = Mutex::new(());
 
 /// Echoes for so many clients on one thread, once all have come and until all have gone.
@@ -30,7 +31,8 @@ pub fn echo_for(sessions: usize) -> std::net::SocketAddr {
             clients.push(client);
         }
         while !clients.is_empty() {
-            let mut polled: Vec<PollFd> = clients.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)).collect();
+            let mut polled: Vec<PollFd> =
+                clients.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)).collect();
             poll(&mut polled, PollTimeout::NONE).unwrap();
             let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap()).collect();
             let mut ready = ready.into_iter();
@@ -53,7 +55,8 @@ fn still_there(mut client: &TcpStream) -> bool {
 fn thousands_of_sessions_are_open_at_once_on_a_few_threads_and_all_answer() {
     let _turn = THOUSANDS.lock();
     let machine = Limits::read();
-    // two descriptors for each session, here and in the program, and some to spare for the other tests of this process
+    // two descriptors for each session, here and in the program, and some to spare for the other
+    // tests of this process
     let sessions = (machine.descriptors.saturating_sub(1000) as usize / 2).min(9500);
     if sessions < 1000 {
         return leave_out(&format!("this machine allows {} descriptors", machine.descriptors));
@@ -93,7 +96,8 @@ fn readers_that_stop_cost_no_more_memory_than_the_configuration_allows() {
     const READERS: usize = 200;
     let flood = Backend::with(|mut client| while client.write_all(&[7; 100_000]).is_ok() {});
     let pool = "<pool memory=\"4M\"/></pdconfig>";
-    let program = Program::start(&one_service("random", &[flood.address()], "").replace("</pdconfig>", pool));
+    let program =
+        Program::start(&one_service("random", &[flood.address()], "").replace("</pdconfig>", pool));
     let before = program.status("RssAnon");
     // with 64 KiB held for each it would be 12 MB
     let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(program.address())).collect();

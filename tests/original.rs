@@ -1,4 +1,5 @@
-//! What somebody finds who comes from Python Director: its calls as its documents and its pages write them.
+//! What somebody finds who comes from Python Director: its calls as its documents and its pages
+//! write them.
 //!
 //! Its files are in `config` and `save`, its messages in `admin_routes`.
 
@@ -15,8 +16,16 @@ use crate::common::program::{Folder, PROGRAM, Program, field};
 fn every_call_of_its_documents_is_answered() {
     let desk = Desk::web();
     desk.take_down("a");
-    for page in ["/", "/running", "/running.txt", "/running.xml", "/config.xml", "/config.txt", "/status.txt", "/pydirector.css"]
-    {
+    for page in [
+        "/",
+        "/running",
+        "/running.txt",
+        "/running.xml",
+        "/config.xml",
+        "/config.txt",
+        "/status.txt",
+        "/pydirector.css",
+    ] {
         assert_eq!(desk.get(Who::ReadOnly, page).status, 200, "{page}");
     }
     for call in [
@@ -48,11 +57,17 @@ fn a_new_service_has_a_group_main_that_takes_turns() {
     let desk = Desk::web();
     desk.told("/newService?service=new&listen=127.0.0.1:9000");
     let new = desk.levers.director.config().services.remove(1);
-    assert_eq!((new.enabled.as_str(), new.groups.len(), new.groups[0].name.as_str()), ("main", 1, "main"));
+    assert_eq!(
+        (new.enabled.as_str(), new.groups.len(), new.groups[0].name.as_str()),
+        ("main", 1, "main")
+    );
     assert_eq!(new.groups[0].rule.to_string(), "roundrobin");
     desk.told("/newService?service=other&listen=127.0.0.1:9001&group=g&scheduler=random");
     let other = desk.levers.director.config().services.remove(2);
-    assert_eq!((other.enabled.as_str(), other.groups[0].rule.to_string().as_str()), ("g", "random"));
+    assert_eq!(
+        (other.enabled.as_str(), other.groups[0].rule.to_string().as_str()),
+        ("g", "random")
+    );
 }
 
 #[test]
@@ -63,15 +78,27 @@ fn a_name_that_no_host_has_is_an_address() {
         config.services[0].groups[0].hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>()
     };
     // a host that is called as another one is reached
-    assert_eq!(desk.told("/addHost?service=web&group=main&name=127.0.0.1:8002&ip=127.0.0.1:99").0, 302);
+    assert_eq!(
+        desk.told("/addHost?service=web&group=main&name=127.0.0.1:8002&ip=127.0.0.1:99").0,
+        302
+    );
     let delete = "/delHost?service=web&group=main&name=127.0.0.1:8002";
-    assert_eq!(desk.told(delete), (302, "host 127.0.0.1:99 deleted (from active group!)".to_owned()));
+    assert_eq!(
+        desk.told(delete),
+        (302, "host 127.0.0.1:99 deleted (from active group!)".to_owned())
+    );
     assert_eq!(names(), ["a", "b"]);
-    assert_eq!(desk.told(delete), (302, "host 127.0.0.1:8002 deleted (from active group!)".to_owned()));
+    assert_eq!(
+        desk.told(delete),
+        (302, "host 127.0.0.1:8002 deleted (from active group!)".to_owned())
+    );
     assert_eq!(names(), ["a"]);
     // the guard of the last live host is for the same one
     assert_eq!(desk.told("/delHost?service=web&group=main&name=127.0.0.1:8001").0, 409);
-    assert_eq!(desk.told(delete), (404, "NOT OK: there is no host `127.0.0.1:8002` in group `main`".to_owned()));
+    assert_eq!(
+        desk.told(delete),
+        (404, "NOT OK: there is no host `127.0.0.1:8002` in group `main`".to_owned())
+    );
     assert_eq!(desk.told("/retryHost?service=web&group=main&host=a&name=a").0, 400);
     desk.take_down("a");
     assert_eq!(desk.told("/retryHost?service=web&group=main&host=127.0.0.1:8001").0, 302);
@@ -82,7 +109,10 @@ fn refresh_is_a_switch_that_means_what_it_says() {
     let desk = Desk::web();
     let every = |text: &str| {
         let page = desk.read(&format!("/running?refresh={text}"));
-        let read = |start: &str| page.split_once(start).and_then(|(_, rest)| rest.split(['"', ';']).next().map(str::to_owned));
+        let read = |start: &str| {
+            page.split_once(start)
+                .and_then(|(_, rest)| rest.split(['"', ';']).next().map(str::to_owned))
+        };
         (read("http-equiv=\"refresh\" content=\""), read("data-every=\""))
     };
     let seconds = |text: &str| Some(text.to_owned());
@@ -110,7 +140,8 @@ fn the_file_is_shown_as_text_where_nothing_is_open() {
 #[test]
 fn every_difference_in_the_readme_has_its_reason() {
     let readme = include_str!("../README.md");
-    let (_, part) = readme.split_once("\n## Coming from Python Director\n").expect("the README has that part");
+    let (_, part) =
+        readme.split_once("\n## Coming from Python Director\n").expect("the README has that part");
     let (part, _) = part.split_once("\n## ").expect("it is not the last one");
     let rows: Vec<&str> = part.lines().filter(|line| line.starts_with('|')).collect();
     for row in &rows {
@@ -140,7 +171,8 @@ fn run(source: &[u8]) -> (Program, PathBuf, SocketAddr) {
     command.arg("-c").arg(&path);
     let program = Program::spawn(command, folder);
     let line = program.wait_for("admin address=");
-    let admin = field(&line, "address").and_then(|address| address.parse().ok()).expect("an address");
+    let admin =
+        field(&line, "address").and_then(|address| address.parse().ok()).expect("an address");
     (program, path, admin)
 }
 
@@ -154,13 +186,19 @@ fn config_xml_is_the_file_as_it_was_last_read_or_written() {
     };
     assert_eq!(shown(Who::Full), text);
     let public = shown(Who::ReadOnly);
-    assert!(!public.contains("$6$") && !public.contains("saltsalt") && !public.contains("rom0wh"), "{public}");
     assert!(
-        public.starts_with("<?xml version=\"1.0\"?>\n<!-- once: fred *** -->\n<pdconfig>\n  <service name='web'>\n"),
+        !public.contains("$6$") && !public.contains("saltsalt") && !public.contains("rom0wh"),
         "{public}"
     );
     assert!(
-        public.contains("<user name=\"ro\" access=\"readonly\"/>\n") && public.ends_with("</pdconfig>\n<!-- é -->\n"),
+        public.starts_with(
+            "<?xml version=\"1.0\"?>\n<!-- once: fred *** -->\n<pdconfig>\n  <service name='web'>\n"
+        ),
+        "{public}"
+    );
+    assert!(
+        public.contains("<user name=\"ro\" access=\"readonly\"/>\n")
+            && public.ends_with("</pdconfig>\n<!-- é -->\n"),
         "{public}"
     );
 
@@ -181,8 +219,10 @@ fn config_xml_is_the_file_as_it_was_last_read_or_written() {
 
 #[test]
 fn config_xml_is_utf_8_whatever_the_file_is() {
-    let text = "<?xml version='1.0' encoding='iso-8859-1'?>".to_owned() + &file("").replacen("<?xml version=\"1.0\"?>", "", 1);
-    let latin1: Vec<u8> = text.chars().map(|c| u8::try_from(c).expect("it is in Latin-1")).collect();
+    let text = "<?xml version='1.0' encoding='iso-8859-1'?>".to_owned()
+        + &file("").replacen("<?xml version=\"1.0\"?>", "", 1);
+    let latin1: Vec<u8> =
+        text.chars().map(|c| u8::try_from(c).expect("it is in Latin-1")).collect();
     let (_program, _, admin) = run(&latin1);
     for who in [Who::Full, Who::ReadOnly] {
         let answer = get_as(who, admin, "/config.xml");

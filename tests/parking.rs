@@ -12,12 +12,22 @@ use tcpdirector::relay::pool::Limits;
 
 use crate::common::backend::Backend;
 use crate::common::left_out::may_open;
-use crate::common::{TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, until};
+use crate::common::{
+    TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, until,
+};
 
 fn with_threads(threads: usize, xml: &str) -> TestDaemon {
     TestDaemon::with_limits(
         xml,
-        Limits { threads, pollers: 2, sessions: 1000, queue: 1000, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits {
+            threads,
+            pollers: 2,
+            sessions: 1000,
+            queue: 1000,
+            pipes: 8,
+            pipe_size: 1 << 20,
+            held: 10_000_000,
+        },
     )
 }
 
@@ -39,7 +49,8 @@ fn clients_of_a_black_hole_hold_no_thread() {
     until("all are connecting", || daemon.daemon.open_sessions() == 50);
     let began = Instant::now();
     assert_eq!(exchange(connect(addresses[1]), b"hello"), b"hello");
-    // the connect time-out is five seconds: on a thread of its own each of them would hold it for so long
+    // the connect time-out is five seconds: on a thread of its own each of them would hold it for
+    // so long
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
     // and a stop does not wait for them
     daemon.daemon.close();
@@ -52,7 +63,11 @@ fn clients_of_a_black_hole_hold_no_thread() {
 #[test]
 fn a_black_hole_is_left_after_the_connect_time() {
     let (hole, good) = (Backend::black_hole(), Backend::named("good"));
-    let xml = one_service("roundrobin", &[hole.address(), good.address()], "<timeout connect=\"300ms\"/>");
+    let xml = one_service(
+        "roundrobin",
+        &[hole.address(), good.address()],
+        "<timeout connect=\"300ms\"/>",
+    );
     let daemon = with_threads(1, &xml);
     let began = Instant::now();
     assert_eq!(exchange(daemon.connect(), b"who?"), b"good");
@@ -66,7 +81,10 @@ fn with_replay_a_host_that_says_nothing_holds_no_thread() {
         return;
     }
     let (silent, echo) = (Backend::silent(), Backend::echo());
-    let daemon = with_threads(1, &and_other(&one_service("random", &[silent.address()], "<replay bytes=\"100\"/>"), &echo));
+    let daemon = with_threads(
+        1,
+        &and_other(&one_service("random", &[silent.address()], "<replay bytes=\"100\"/>"), &echo),
+    );
     let addresses = daemon.daemon.addresses();
     let waiting: Vec<TcpStream> = (0..50).map(|_| connect(addresses[0])).collect();
     until("all are connected", || silent.accepted() == 50);
@@ -82,8 +100,10 @@ fn readers_that_stop_hold_no_thread_and_get_the_rest_later() {
     const SIZE: usize = 10 << 20;
     let payload = Arc::new(pattern(SIZE));
     let sent = payload.clone();
-    let (source, echo) = (Backend::with(move |mut client| drop(client.write_all(&sent))), Backend::echo());
-    let daemon = with_threads(1, &and_other(&one_service("random", &[source.address()], ""), &echo));
+    let (source, echo) =
+        (Backend::with(move |mut client| drop(client.write_all(&sent))), Backend::echo());
+    let daemon =
+        with_threads(1, &and_other(&one_service("random", &[source.address()], ""), &echo));
     let addresses = daemon.daemon.addresses();
     let slow: Vec<TcpStream> = (0..4).map(|_| connect(addresses[0])).collect();
     until("nothing moves any more", || {
@@ -100,14 +120,22 @@ fn readers_that_stop_hold_no_thread_and_get_the_rest_later() {
 
 #[test]
 fn transfers_that_never_pause_leave_the_only_thread_to_others_now_and_then() {
-    let (flood, echo) = (Backend::with(|mut client| while client.write_all(&[7; 65_536]).is_ok() {}), Backend::echo());
+    let (flood, echo) = (
+        Backend::with(|mut client| while client.write_all(&[7; 65_536]).is_ok() {}),
+        Backend::echo(),
+    );
     let daemon = with_threads(1, &and_other(&one_service("random", &[flood.address()], ""), &echo));
     let addresses = daemon.daemon.addresses();
     let readers: Vec<_> = (0..4)
         .map(|_| {
             let mut client = connect(addresses[0]);
             let stop = client.try_clone().unwrap();
-            (stop, thread::spawn(move || while client.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {}))
+            (
+                stop,
+                thread::spawn(
+                    move || while client.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {},
+                ),
+            )
         })
         .collect();
     until("bytes flow", || daemon.hosts()[0].meter().to_client() > 10_000_000);
@@ -142,7 +170,8 @@ fn a_stop_reaches_parked_sessions() {
 
 #[test]
 fn an_end_that_comes_together_with_the_last_bytes_is_seen() {
-    // an edge-triggered poller tells of both at once, and a read that is not full would be taken for the whole story
+    // an edge-triggered poller tells of both at once, and a read that is not full would be taken
+    // for the whole story
     let backend = Backend::sink();
     let daemon = with_threads(1, &one_service("random", &[backend.address()], ""));
     for _ in 0..200 {
@@ -167,8 +196,8 @@ fn bytes_behind_an_urgent_one_do_not_stay_behind() {
         thread::sleep(Duration::from_millis(2));
     }
     let host = daemon.hosts().remove(0);
-    // the urgent bytes themselves are for programs that ask for them, and are not passed on, unless the next one comes before they
-    // were read: then they become ordinary ones
+    // the urgent bytes themselves are for programs that ask for them, and are not passed on, unless
+    // the next one comes before they were read: then they become ordinary ones
     until("what is not urgent has gone on", || host.meter().to_server() >= 80);
     client.shutdown(Shutdown::Write).unwrap();
     let answer = String::from_utf8(read_all(client)).unwrap();

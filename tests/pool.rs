@@ -19,7 +19,15 @@ fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     let xml = one_service("roundrobin", &[holding.address(), good.address()], "");
     let daemon = TestDaemon::with_limits(
         &xml,
-        Limits { threads: 2, pollers: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits {
+            threads: 2,
+            pollers: 2,
+            sessions: 1,
+            queue: 1,
+            pipes: 8,
+            pipe_size: 1 << 20,
+            held: 10_000_000,
+        },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
@@ -29,7 +37,8 @@ fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     until("the queue is full", || daemon.daemon.open_sessions() >= 3);
     assert!(daemon.daemon.pool_threads() <= 2);
     drop(holder);
-    let mut served: Vec<String> = waiting.into_iter().map(|client| client.join().unwrap()).collect();
+    let mut served: Vec<String> =
+        waiting.into_iter().map(|client| client.join().unwrap()).collect();
     served.sort();
     assert_eq!(served.iter().filter(|answer| *answer == "good").count(), 3, "{served:?}");
     daemon.settle();
@@ -40,7 +49,15 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, pollers: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits {
+            threads: 2,
+            pollers: 2,
+            sessions: 1,
+            queue: 4,
+            pipes: 8,
+            pipe_size: 1 << 20,
+            held: 10_000_000,
+        },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();
@@ -68,7 +85,16 @@ impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
 }
 
 fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
-    Pool::new(Limits { threads, pollers: 2, sessions, queue, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 }).unwrap()
+    Pool::new(Limits {
+        threads,
+        pollers: 2,
+        sessions,
+        queue,
+        pipes: 8,
+        pipe_size: 1 << 20,
+        held: 10_000_000,
+    })
+    .unwrap()
 }
 
 fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Seat>) -> Next + Send + Sync + 'static) {
@@ -101,7 +127,8 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
     until("all places are free", || pool.carried() == 0);
 }
 
-/// A session that waits until somebody has looked at the clock for it more than so many times, which it wants every millisecond.
+/// A session that waits until somebody has looked at the clock for it more than so many times,
+/// which it wants every millisecond.
 struct Looked(Arc<AtomicUsize>, usize);
 
 impl Carried for Looked {
@@ -282,11 +309,17 @@ fn a_thread_that_hangs_holds_nobody_up_for_long() {
     let (pool, mut hand) = pool_with_one_thread(2);
     let looks = Arc::new(AtomicUsize::new(0));
     pool.carry(Box::new(Looked(looks.clone(), 10_000_000)), &mut hand);
-    until("another thread has come, and rests by now", || pool.threads() == 2 && looks.load(SeqCst) > 100);
+    until("another thread has come, and rests by now", || {
+        pool.threads() == 2 && looks.load(SeqCst) > 100
+    });
     let release = occupy(&pool);
     let (began, before) = (Instant::now(), looks.load(SeqCst));
     until("the other one goes on", || looks.load(SeqCst) > before + 3);
-    assert!(began.elapsed() < Duration::from_secs(4), "nobody took the watch for {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "nobody took the watch for {:?}",
+        began.elapsed()
+    );
     drop(release);
     looks.store(10_000_000, SeqCst);
     until("all places are free", || pool.carried() == 0);
@@ -303,7 +336,10 @@ fn a_closed_pool_drops_what_waits() {
     });
     assert_eq!(pool.waiting(), 1);
     pool.close();
-    assert!(receive.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()), "the session still waits");
+    assert!(
+        receive.recv_timeout(DEADLINE).is_err_and(|e| e.is_disconnected()),
+        "the session still waits"
+    );
     drop(release);
     until("the threads have ended", || pool.threads() == 0);
 }
@@ -329,14 +365,31 @@ fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
         }
     });
     assert_eq!(pool.waiting(), 1);
-    pool.set_limits(Limits { threads: 3, pollers: 2, sessions: 3, queue: 3, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
-    let mut came = [receive.recv_timeout(DEADLINE).unwrap(), receive.recv_timeout(DEADLINE).unwrap()];
+    pool.set_limits(Limits {
+        threads: 3,
+        pollers: 2,
+        sessions: 3,
+        queue: 3,
+        pipes: 8,
+        pipe_size: 1 << 20,
+        held: 10_000_000,
+    });
+    let mut came =
+        [receive.recv_timeout(DEADLINE).unwrap(), receive.recv_timeout(DEADLINE).unwrap()];
     came.sort();
     assert_eq!(came, [1, 2]);
     waiting.join().unwrap();
     assert!(pool.threads() >= 2);
     drop(first);
-    pool.set_limits(Limits { threads: 1, pollers: 2, sessions: 1, queue: 1, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 });
+    pool.set_limits(Limits {
+        threads: 1,
+        pollers: 2,
+        sessions: 1,
+        queue: 1,
+        pipes: 8,
+        pipe_size: 1 << 20,
+        held: 10_000_000,
+    });
     let last = occupy(&pool);
     until("one thread is left", || pool.threads() == 1);
     drop(last);
@@ -347,7 +400,15 @@ fn a_stop_closes_the_clients_that_wait() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits { threads: 2, pollers: 2, sessions: 1, queue: 4, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+        Limits {
+            threads: 2,
+            pollers: 2,
+            sessions: 1,
+            queue: 4,
+            pipes: 8,
+            pipe_size: 1 << 20,
+            held: 10_000_000,
+        },
     );
     let mut holder = daemon.connect();
     holder.read_exact(&mut [0; 2]).unwrap();

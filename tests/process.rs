@@ -1,4 +1,5 @@
-//! The built program as a process: what it inherits, whose child and whose parent it is, as whom it runs, and what it hears.
+//! The built program as a process: what it inherits, whose child and whose parent it is, as whom it
+//! runs, and what it hears.
 
 use std::fs;
 use std::io::Write;
@@ -28,7 +29,9 @@ fn root_is_given_up_for_a_number_that_no_user_has() {
     if !nix::unistd::geteuid().is_root() {
         return leave_out("only root can give up root");
     }
-    for (user, uid, gid) in [("12345", 12345, 12345), ("12345:23456", 12345, 23456), ("nobody:23456", 65534, 23456)] {
+    for (user, uid, gid) in
+        [("12345", 12345, 12345), ("12345:23456", 12345, 23456), ("nobody:23456", 65534, 23456)]
+    {
         let program = Program::start_with(&one_service("random", &[], ""), &["-u", user]);
         let ids = ["Uid:", "Gid:"].map(|key| status(program.pid(), key));
         assert_eq!(ids, [vec![uid; 4], vec![gid; 4]], "{user}");
@@ -41,20 +44,24 @@ fn root_is_given_up_for_a_number_that_no_user_has() {
 fn the_number_that_stands_for_nobody_at_all_is_no_user_and_no_group() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
-    for (user, named) in [("4294967295", "no user `4294967295`"), ("nobody:4294967295", "no group `4294967295`")] {
+    for (user, named) in
+        [("4294967295", "no user `4294967295`"), ("nobody:4294967295", "no group `4294967295`")]
+    {
         let output = run(&["-c", file.to_str().unwrap(), "-u", user]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains(named), "{said}");
     }
 }
 
-/// Whoever waits for the end of that pipe, as ssh does and start-stop-daemon, waited for the end of the daemon.
+/// Whoever waits for the end of that pipe, as ssh does and start-stop-daemon, waited for the end of
+/// the daemon.
 #[test]
 fn a_daemon_lets_go_of_what_it_has_inherited() {
     let folder = Folder::new();
     folder.write("td.xml", &one_service("random", &[], ""));
     let (reader, writer) = nix::unistd::pipe().unwrap();
-    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .unwrap();
     let mut command = Command::new("sh");
     command.env("PROGRAM", PROGRAM).current_dir(folder.path("")).stdin(writer).arg("-c");
     command.arg("exec 7>&0 </dev/null; exec \"$PROGRAM\" -d -p pid -l log td.xml");
@@ -62,8 +69,10 @@ fn a_daemon_lets_go_of_what_it_has_inherited() {
     drop(command);
     assert!(started.status.success());
     let pid: i32 = fs::read_to_string(folder.path("pid")).unwrap().trim().parse().unwrap();
-    let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&reader), nix::poll::PollFlags::POLLIN)];
-    let is_over = nix::poll::poll(&mut polled, nix::poll::PollTimeout::try_from(DEADLINE).unwrap()) == Ok(1);
+    let mut polled =
+        [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&reader), nix::poll::PollFlags::POLLIN)];
+    let is_over =
+        nix::poll::poll(&mut polled, nix::poll::PollTimeout::try_from(DEADLINE).unwrap()) == Ok(1);
     kill(Pid::from_raw(pid), SIGTERM).unwrap();
     until("it has gone", || !folder.path("pid").exists());
     assert!(is_over, "the daemon keeps the pipe open");
@@ -89,8 +98,8 @@ fn signals_that_come_while_the_file_is_read_wait() {
     program.wait_for("stop state=done reason=TERM");
 }
 
-/// The program in a network whose name server takes the question for this file's one name, and no more, is told to end; returns when it
-/// has, in good order and in time.
+/// The program in a network whose name server takes the question for this file's one name, and no
+/// more, is told to end; returns when it has, in good order and in time.
 fn ends_in_spite_of_a_silent_name_server(xml: &str) -> Option<Program> {
     if !can_unshare(&["--mount"]) {
         return None;
@@ -118,7 +127,8 @@ fn ends_in_spite_of_a_silent_name_server(xml: &str) -> Option<Program> {
 /// It was not heard for up to five seconds.
 #[test]
 fn term_is_heard_while_names_are_looked_up_at_the_start() {
-    let xml = one_service("random", &[], "").replace("</group>", "<host name=\"h\" ip=\"host.example:1\"/></group>");
+    let xml = one_service("random", &[], "")
+        .replace("</group>", "<host name=\"h\" ip=\"host.example:1\"/></group>");
     let Some(program) = ends_in_spite_of_a_silent_name_server(&xml) else { return };
     program.wait_for("stop state=done reason=TERM");
 }
@@ -145,8 +155,10 @@ fn as_process_1_it_leaves_no_dead_orphans_and_hears_term() {
     command.args(apart).args(["sh", "-c", script, PROGRAM]).arg(file);
     let mut program = Program::spawn_with(command, null(), folder);
     program.wait_for("listen service=web");
-    let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let first: i32 = children(program.pid()).trim().parse().expect("one child, which is process 1 in there");
+    let children =
+        |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let first: i32 =
+        children(program.pid()).trim().parse().expect("one child, which is process 1 in there");
     until("no orphan is left, dead or alive", || children(first).is_empty());
     kill(Pid::from_raw(first), SIGTERM).unwrap();
     assert!(program.wait().success());

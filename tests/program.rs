@@ -13,7 +13,9 @@ use crate::common::backend::Backend;
 use crate::common::command::{finish, text};
 use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, Program, field, run};
-use crate::common::{DEADLINE, ask, connect, ends_by_reset, exchange, is_turned_away, one_service, until};
+use crate::common::{
+    DEADLINE, ask, connect, ends_by_reset, exchange, is_turned_away, one_service, until,
+};
 
 #[test]
 fn version_and_help_go_to_standard_output_with_status_0() {
@@ -79,7 +81,9 @@ fn checking_a_file_prints_what_it_would_listen_on_and_cost() {
     let output = run(&["-t", sample]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for word in ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "space ", "memory "] {
+    for word in
+        ["no mistakes", "listen ", "sessions ", "threads ", "descriptors ", "space ", "memory "]
+    {
         assert!(said.contains(word), "no `{word}` in\n{said}");
     }
 }
@@ -93,28 +97,42 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
     }
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tcpdirector.xml");
     let folder = Folder::new();
-    let other = folder.write("other.xml", &one_service("random", &[SocketAddr::from(([127, 0, 0, 1], 9))], ""));
+    let other = folder
+        .write("other.xml", &one_service("random", &[SocketAddr::from(([127, 0, 0, 1], 9))], ""));
     let differ = &["--diff", other.to_str().unwrap(), sample];
-    for (arguments, usual, failed) in [(&["-h"][..], 0, 1), (&["-V"], 0, 1), (&["-t", sample], 0, 1), (differ, 1, 69)] {
+    for (arguments, usual, failed) in
+        [(&["-h"][..], 0, 1), (&["-V"], 0, 1), (&["-t", sample], 0, 1), (differ, 1, 69)]
+    {
         let end = |place: Stdio| {
-            let output = finish(&mut Command::new(PROGRAM).args(arguments).stdout(place).stderr(Stdio::piped()).spawn().unwrap());
+            let output = finish(
+                &mut Command::new(PROGRAM)
+                    .args(arguments)
+                    .stdout(place)
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap(),
+            );
             (output.status.code(), text(&output.stderr))
         };
         let (reader, writer) = nix::unistd::pipe().unwrap();
         drop(reader);
         assert_eq!(end(writer.into()), (Some(usual), String::new()), "{arguments:?}");
         let (status, said) = end(fs::File::create("/dev/full").unwrap().into());
-        assert!(status == Some(failed) && said.contains("No space left") && said.lines().count() == 1, "{arguments:?}: {said}");
+        assert!(
+            status == Some(failed) && said.contains("No space left") && said.lines().count() == 1,
+            "{arguments:?}: {said}"
+        );
     }
-    let nobody_hears = Command::new(PROGRAM).arg("-x").stderr(fs::File::create("/dev/full").unwrap()).spawn();
+    let nobody_hears =
+        Command::new(PROGRAM).arg("-x").stderr(fs::File::create("/dev/full").unwrap()).spawn();
     assert_eq!(finish(&mut nobody_hears.unwrap()).status.code(), Some(64));
 }
 
 #[test]
 fn a_budget_that_cannot_fit_is_refused_with_the_numbers() {
     let folder = Folder::new();
-    let xml =
-        one_service("random", &[], "").replace("</pdconfig>", "<pool threads=\"1000000\" sessions=\"1000000\"/></pdconfig>");
+    let xml = one_service("random", &[], "")
+        .replace("</pdconfig>", "<pool threads=\"1000000\" sessions=\"1000000\"/></pdconfig>");
     let file = folder.write("huge.xml", &xml);
     let output = run(&["-t", file.to_str().unwrap()]);
     let said = text(&output.stderr);
@@ -131,7 +149,10 @@ fn an_address_in_use_is_named_with_status_1() {
     let output = run(&["-c", file.to_str().unwrap()]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("service `web`") && said.contains(&taken.address().to_string()), "{said}");
+    assert!(
+        said.contains("service `web`") && said.contains(&taken.address().to_string()),
+        "{said}"
+    );
 }
 
 #[test]
@@ -151,8 +172,10 @@ fn a_session_leaves_one_log_line_with_pairs_in_fixed_order() {
     let peer = client.local_addr().unwrap();
     let answer = exchange(client, &[5; 1234]);
     let line = program.wait_for(" session ");
-    let keys: Vec<&str> = line.split(' ').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
-    let order = "id service client listen group host server tries connect duration to_server to_client end";
+    let keys: Vec<&str> =
+        line.split(' ').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+    let order =
+        "id service client listen group host server tries connect duration to_server to_client end";
     assert_eq!(keys.join(" "), order);
     let expected = [
         ("service", "web".to_owned()),
@@ -170,7 +193,10 @@ fn a_session_leaves_one_log_line_with_pairs_in_fixed_order() {
         assert_eq!(field(&line, key), Some(value.as_str()), "{line}");
     }
     let time = line.split(' ').next().unwrap();
-    assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "`{time}` is not RFC 3339 with a zone");
+    assert!(
+        chrono::DateTime::parse_from_rfc3339(time).is_ok(),
+        "`{time}` is not RFC 3339 with a zone"
+    );
 }
 
 #[test]
@@ -178,11 +204,15 @@ fn the_time_in_the_log_is_that_of_the_zone() {
     for (zone, offset) in [("ABC-5:45", "+05:45"), ("ABC3:30", "-03:30"), ("UTC0", "+00:00")] {
         let folder = Folder::new();
         let mut command = Command::new(PROGRAM);
-        command.env("TZ", zone).arg("-c").arg(folder.write("zone.xml", &one_service("random", &[], "")));
+        command
+            .env("TZ", zone)
+            .arg("-c")
+            .arg(folder.write("zone.xml", &one_service("random", &[], "")));
         let program = Program::spawn(command, folder);
         let line = program.wait_for("state=open");
         let time = line.split(' ').next().unwrap();
-        let read = chrono::DateTime::parse_from_rfc3339(time).unwrap_or_else(|e| panic!("{time}: {e}"));
+        let read =
+            chrono::DateTime::parse_from_rfc3339(time).unwrap_or_else(|e| panic!("{time}: {e}"));
         assert!(time.ends_with(offset), "{time}");
         assert!((chrono::Utc::now() - read.to_utc()).num_seconds().abs() < 60, "{time}");
     }
@@ -204,7 +234,12 @@ fn every_ending_has_its_name_in_the_log() {
         assert!(ends_by_reset(&client));
     };
     assert_eq!(session(&reset, "", &provoke), "reset-by-server");
-    assert_eq!(session(&silent, "<timeout idle=\"50ms\"/>", &|address| assert!(ends_by_reset(&connect(address)))), "idle");
+    assert_eq!(
+        session(&silent, "<timeout idle=\"50ms\"/>", &|address| assert!(ends_by_reset(&connect(
+            address
+        )))),
+        "idle"
+    );
     let reset_later = |address| {
         let client = connect(address);
         // it has had one client before this one
@@ -224,7 +259,10 @@ fn hosts_that_go_and_come_back_are_in_the_log_with_the_reason() {
     assert!(line.contains(" warn host service=web group=main host=h0 server="), "{line}");
     assert!(line.ends_with("state=down reason=\"connection refused\" session=1"), "{line}");
     let line = program.wait_for("session id=1");
-    assert!(line.contains(&format!(" host=h0 server={address} tries=1 tried=h0:refused ")), "{line}");
+    assert!(
+        line.contains(&format!(" host=h0 server={address} tries=1 tried=h0:refused ")),
+        "{line}"
+    );
     program.wait_for("group service=web group=main state=down");
     drop(gone);
     let back = Backend::named_at(address, "back");
@@ -236,7 +274,8 @@ fn hosts_that_go_and_come_back_are_in_the_log_with_the_reason() {
 #[test]
 fn names_cannot_forge_log_lines() {
     let backend = Backend::echo();
-    let xml = one_service("random", &[backend.address()], "").replace("name=\"h0\"", "name='a b=\"c\"'");
+    let xml =
+        one_service("random", &[backend.address()], "").replace("name=\"h0\"", "name='a b=\"c\"'");
     let program = Program::start(&xml);
     exchange(connect(program.address()), b"x");
     let line = program.wait_for(" session ");
@@ -303,7 +342,11 @@ fn usr1_reopens_the_log_without_losing_a_line() {
     let opened = fs::read_to_string(&log).unwrap();
     let address = opened.lines().find_map(|line| field(line, "address")?.parse().ok()).unwrap();
     let sessions = |files: &[&std::path::Path]| -> usize {
-        files.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|log| log.matches(" session ").count()).sum()
+        files
+            .iter()
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .map(|log| log.matches(" session ").count())
+            .sum()
     };
     for i in 0..200 {
         exchange(connect(address), b"x");
@@ -335,7 +378,10 @@ fn syslog_gets_lines_of_rfc_3164() {
     let count = socket.recv(&mut space).unwrap();
     let line = text(&space[..count]);
     assert!(line.starts_with("<30>"), "facility daemon, severity info: {line}");
-    assert!(line.contains(&format!(" tcpdirector[{}]: info start version=", program.pid())), "{line}");
+    assert!(
+        line.contains(&format!(" tcpdirector[{}]: info start version=", program.pid())),
+        "{line}"
+    );
 }
 
 #[test]
@@ -344,7 +390,11 @@ fn a_log_that_cannot_be_written_stops_nothing_and_is_reported() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
+    fs::write(
+        &file,
+        fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\"")),
+    )
+    .unwrap();
     let mut command = Command::new(PROGRAM);
     // every write to this device fails with ENOSPC
     command.arg("-c").arg(&file).args(["-l", "/dev/full"]);
@@ -363,8 +413,13 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
     let folder = Folder::new();
     let file = folder.write("td.xml", &one_service("random", &[backend.address()], ""));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    fs::write(&file, fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\""))).unwrap();
-    let _child = Killed(Command::new(PROGRAM).arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap());
+    fs::write(
+        &file,
+        fs::read_to_string(&file).unwrap().replace("127.0.0.1:0\"", &format!("{free}\"")),
+    )
+    .unwrap();
+    let _child =
+        Killed(Command::new(PROGRAM).arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap());
     until("it listens", || std::net::TcpStream::connect(free).is_ok());
     // some 200 bytes each, into a pipe of 64 KiB that is never read
     for _ in 0..600 {
@@ -382,7 +437,11 @@ fn the_pid_file_is_locked_and_removed_at_the_end() {
     let file = folder.write("second.xml", &one_service("random", &[], ""));
     let second = run(&["-c", file.to_str().unwrap(), "-p", &name]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(text(&second.stderr).contains(&format!("process {}", program.pid())), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stderr).contains(&format!("process {}", program.pid())),
+        "{}",
+        text(&second.stderr)
+    );
     program.signal(SIGTERM);
     assert!(program.wait().success());
     assert!(!pidfile.exists());
@@ -392,7 +451,8 @@ fn the_pid_file_is_locked_and_removed_at_the_end() {
 fn a_stale_pid_file_is_taken_over() {
     let folder = Folder::new();
     let pidfile = folder.write("td.pid", "999999999 and more than a number\n");
-    let program = Program::start_with(&one_service("random", &[], ""), &["-p", pidfile.to_str().unwrap()]);
+    let program =
+        Program::start_with(&one_service("random", &[], ""), &["-p", pidfile.to_str().unwrap()]);
     assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", program.pid()));
 }
 
@@ -401,10 +461,19 @@ fn a_daemon_is_ready_when_its_parent_ends_with_0() {
     let backend = Backend::named("behind");
     let folder = Folder::new();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{free}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("{free}\""));
     let file = folder.write("td.xml", &xml);
     let (log, pidfile) = (folder.path("td.log"), folder.path("td.pid"));
-    let arguments = ["-d", "-c", file.to_str().unwrap(), "-l", log.to_str().unwrap(), "-p", pidfile.to_str().unwrap()];
+    let arguments = [
+        "-d",
+        "-c",
+        file.to_str().unwrap(),
+        "-l",
+        log.to_str().unwrap(),
+        "-p",
+        pidfile.to_str().unwrap(),
+    ];
     let parent = run(&arguments);
     assert!(parent.status.success(), "{}", text(&parent.stderr));
     // no waiting here: it is the promise of the exit status
@@ -421,19 +490,31 @@ fn a_daemon_is_ready_when_its_parent_ends_with_0() {
 #[test]
 fn the_demo_serves_and_says_how_to_try_it() {
     let mut demo = Killed(
-        Command::new(PROGRAM).arg("--demo").args(["-l", "/dev/null"]).stdout(Stdio::piped()).spawn().expect("it was built"),
+        Command::new(PROGRAM)
+            .arg("--demo")
+            .args(["-l", "/dev/null"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was built"),
     );
     let (tell, told) = crossbeam::channel::unbounded();
     let stdout = std::io::BufReader::new(demo.0.stdout.take().unwrap());
-    std::thread::spawn(move || std::io::BufRead::lines(stdout).map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    std::thread::spawn(move || {
+        std::io::BufRead::lines(stdout).map_while(Result::ok).for_each(|line| drop(tell.send(line)))
+    });
     let mut lines = std::iter::from_fn(|| told.recv_timeout(DEADLINE).ok());
     let line = lines.find(|line| line.trim_start().starts_with("curl http://")).unwrap();
-    let address: std::net::SocketAddr = line.trim().trim_start_matches("curl http://").trim_end_matches('/').parse().unwrap();
+    let address: std::net::SocketAddr =
+        line.trim().trim_start_matches("curl http://").trim_end_matches('/').parse().unwrap();
     until("it listens", || std::net::TcpStream::connect(address).is_ok());
     // the attempts above took turns as well
-    let answers: Vec<String> = (0..9).map(|_| text(&exchange(connect(address), b"GET / HTTP/1.0\r\n\r\n"))).collect();
+    let answers: Vec<String> =
+        (0..9).map(|_| text(&exchange(connect(address), b"GET / HTTP/1.0\r\n\r\n"))).collect();
     for name in ["one", "two", "three"] {
-        assert!(answers.iter().any(|answer| answer.ends_with(&format!("hello from {name}\n"))), "{answers:?}");
+        assert!(
+            answers.iter().any(|answer| answer.ends_with(&format!("hello from {name}\n"))),
+            "{answers:?}"
+        );
     }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(demo.0.id() as i32), SIGINT).unwrap();
     assert!(finish(&mut demo.0).status.success());
@@ -468,13 +549,18 @@ fn root_writes_no_log_where_a_link_leads_and_follows_those_to_its_own_standard_e
         return leave_out("only root can write where others cannot");
     }
     let folder = Folder::new();
-    let (precious, soft, hard) = (folder.write("precious", "precious"), folder.path("soft"), folder.path("hard"));
+    let (precious, soft, hard) =
+        (folder.write("precious", "precious"), folder.path("soft"), folder.path("hard"));
     std::os::unix::fs::symlink(&precious, &soft).unwrap();
     fs::hard_link(&precious, &hard).unwrap();
     let file = folder.write("td.xml", &one_service("random", &[], ""));
     for (log, why) in [(soft, "it is a symbolic link"), (hard, "it is a hard link")] {
         let output = run(&["-c", file.to_str().unwrap(), "-l", log.to_str().unwrap()]);
-        assert!(output.status.code() == Some(1) && text(&output.stderr).contains(why), "{}", text(&output.stderr));
+        assert!(
+            output.status.code() == Some(1) && text(&output.stderr).contains(why),
+            "{}",
+            text(&output.stderr)
+        );
     }
     assert_eq!(fs::read_to_string(precious).unwrap(), "precious");
     let program = Program::start_with(&one_service("random", &[], ""), &["-l", "/dev/stderr"]);
@@ -503,7 +589,11 @@ fn root_is_given_up_with_the_groups_of_the_user() {
     assert_eq!(ids("Gid:"), [nobody.gid.as_raw(); 4]);
     assert!(ids("Groups:").iter().all(|id| *id == nobody.gid.as_raw()), "root's groups were kept");
     use std::os::unix::fs::MetadataExt;
-    assert_eq!(fs::metadata(&log).unwrap().uid(), nobody.uid.as_raw(), "it could not reopen its log");
+    assert_eq!(
+        fs::metadata(&log).unwrap().uid(),
+        nobody.uid.as_raw(),
+        "it could not reopen its log"
+    );
 }
 
 #[test]
@@ -520,7 +610,11 @@ fn a_user_who_cannot_use_the_file_is_warned_of_by_a_test_and_a_start() {
     let output = run(&["-t", "-u", "nobody", file.to_str().unwrap()]);
     let said = text(&output.stderr);
     assert!(output.status.success() && said.lines().count() == 2, "{said}");
-    assert!(said.contains(&format!("{}: as user nobody, {read}", file.display())) && said.contains(write), "{said}");
+    assert!(
+        said.contains(&format!("{}: as user nobody, {read}", file.display()))
+            && said.contains(write),
+        "{said}"
+    );
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(&file).args(["-u", "nobody"]);
     let program = Program::spawn(command, folder);
@@ -533,7 +627,8 @@ fn a_user_who_cannot_use_the_file_is_warned_of_by_a_test_and_a_start() {
 #[test]
 fn being_stopped_and_continued_does_not_stretch_the_idle_time() {
     let backend = Backend::silent();
-    let program = Program::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
+    let program =
+        Program::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
     let began = Instant::now();
     let client = connect(program.address());
     until("it is connected", || backend.accepted() == 1);
@@ -568,7 +663,8 @@ fn term_is_heard_with_a_full_queue_on_two_addresses() {
 #[test]
 fn sessions_that_are_still_busy_when_the_grace_is_over_are_reset_and_counted() {
     let backend = Backend::with(|mut client| while client.write_all(&[7; 100]).is_ok() {});
-    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"500ms\"/></pdconfig>");
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("</pdconfig>", "<stop grace=\"500ms\"/></pdconfig>");
     let mut program = Program::start(&xml);
     let mut client = connect(program.address());
     client.read_exact(&mut [0; 100]).unwrap();
@@ -583,7 +679,8 @@ fn sessions_that_are_still_busy_when_the_grace_is_over_are_reset_and_counted() {
 #[test]
 fn a_session_that_was_silent_for_ten_seconds_is_not_one_that_had_to_be_cut() {
     let backend = Backend::silent();
-    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"60s\"/></pdconfig>");
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("</pdconfig>", "<stop grace=\"60s\"/></pdconfig>");
     let mut program = Program::start(&xml);
     let client = connect(program.address());
     until("it is connected", || backend.accepted() == 1);

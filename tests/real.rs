@@ -1,7 +1,8 @@
 //! Real programs on both sides: what people put behind a balancer, and what they reach it with.
 //!
-//! Each test needs some Debian packages, and is skipped where one is missing (`.ci/run` installs them all). The servers run on free
-//! ports of loopback, with their files in a folder that goes with the test.
+//! Each test needs some Debian packages, and is skipped where one is missing (`.ci/run` installs
+//! them all). The servers run on free ports of loopback, with their files in a folder that goes
+//! with the test.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,7 +16,9 @@ use nix::sys::statvfs::statvfs;
 use crate::common::command::of_file;
 use crate::common::left_out::missing;
 use crate::common::program::{Folder, Program, field};
-use crate::common::server::{Server, balance, curl, curl_within, free_address, have, run, tool, until_at_rest};
+use crate::common::server::{
+    Server, balance, curl, curl_within, free_address, have, run, tool, until_at_rest,
+};
 use crate::common::{connect, until};
 
 /// Fails unless two files are the same.
@@ -46,7 +49,9 @@ fn curl_gets_the_files_of_two_python_servers_in_turn() {
         folder.write("name", name);
         folder.write("page.html", &"<p>the same on both</p>\n".repeat(5000));
         let mut command = tool("python3");
-        command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder.path(""));
+        command
+            .args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"])
+            .arg(folder.path(""));
         command.arg(address.port().to_string());
         Server::start(command, folder, address)
     });
@@ -107,7 +112,14 @@ fn fastcgi_goes_on_when_one_of_two_servers_is_killed() {
     );
     let sent = "x".repeat(100_000);
     let body = files.write("body", &sent);
-    let ask = || curl_within(60, front.address(), "/?a=b", &["--data-binary", &format!("@{}", body.display())]);
+    let ask = || {
+        curl_within(
+            60,
+            front.address(),
+            "/?a=b",
+            &["--data-binary", &format!("@{}", body.display())],
+        )
+    };
     let answer = |server: &Server| format!("pid={} query=a=b sent=100000\n", server.pid());
     let mut answers = [ask(), ask()];
     answers.sort();
@@ -139,14 +151,20 @@ fn a_server_that_speaks_first_shows_its_own_key() {
     let shown = fs::read_to_string(folder.path("key.pub")).unwrap();
     let file = folder.write(
         "sshd_config",
-        &format!("ListenAddress {address}\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n", key.display()),
+        &format!(
+            "ListenAddress {address}\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n",
+            key.display()
+        ),
     );
     let mut command = tool("sshd");
     command.arg("-D").arg("-e").arg("-f").arg(file);
     let server = Server::start(command, folder, address);
     let program = balance(&[server.address()]);
     let mut command = tool("ssh-keyscan");
-    command.args(["-T", "20", "-t", "ed25519", "-p"]).arg(program.address().port().to_string()).arg("127.0.0.1");
+    command
+        .args(["-T", "20", "-t", "ed25519", "-p"])
+        .arg(program.address().port().to_string())
+        .arg("127.0.0.1");
     let scanned = run(command);
     // what comes before it, and where that goes, differs from one OpenSSH to the next
     let keys: Vec<&str> = scanned
@@ -163,7 +181,8 @@ fn files_go_both_ways_at_the_same_time() {
     if !have(&["socat", "cmp"]) {
         return;
     }
-    let megabytes = std::env::var("TCPDIRECTOR_TEST_MB").map_or(64, |text| text.parse().expect("a number"));
+    let megabytes =
+        std::env::var("TCPDIRECTOR_TEST_MB").map_or(64, |text| text.parse().expect("a number"));
     let bytes = megabytes << 20;
     let (folder, server_folder, address) = (roomy_folder(4 * bytes), Folder::new(), free_address());
     for name in ["up", "down"] {
@@ -171,7 +190,11 @@ fn files_go_both_ways_at_the_same_time() {
     }
     let socat = |place: String, from: &str, to: &str| {
         let mut command = tool("socat");
-        let files = format!("OPEN:{},rdonly!!CREATE:{}", folder.path(from).display(), folder.path(to).display());
+        let files = format!(
+            "OPEN:{},rdonly!!CREATE:{}",
+            folder.path(from).display(),
+            folder.path(to).display()
+        );
         command.args(["-b", "65536", "-t", "30", "-T", "60", &place, &files]);
         command
     };
@@ -184,17 +207,22 @@ fn files_go_both_ways_at_the_same_time() {
     eprintln!("{megabytes} MB each way at the same time in {:.2} s", began.elapsed().as_secs_f64());
     let session = program.wait_for("session id=");
     let figure = bytes.to_string();
-    assert_eq!([field(&session, "to_server"), field(&session, "to_client")], [Some(figure.as_str()); 2]);
+    assert_eq!(
+        [field(&session, "to_server"), field(&session, "to_client")],
+        [Some(figure.as_str()); 2]
+    );
     assert_eq!(field(&session, "end"), Some("closed"));
     compare(&folder.path("up"), &folder.path("up.copy"));
     compare(&folder.path("down"), &folder.path("down.copy"));
 }
 
-/// A folder in memory where that has room for so many bytes and half as many again, else in the usual place.
+/// A folder in memory where that has room for so many bytes and half as many again, else in the
+/// usual place.
 fn roomy_folder(bytes: u64) -> Folder {
     let memory = Path::new("/dev/shm");
-    let has_room =
-        |found: nix::sys::statvfs::Statvfs| found.blocks_available() as f64 * found.fragment_size() as f64 > bytes as f64 * 1.5;
+    let has_room = |found: nix::sys::statvfs::Statvfs| {
+        found.blocks_available() as f64 * found.fragment_size() as f64 > bytes as f64 * 1.5
+    };
     if statvfs(memory).is_ok_and(has_room) { Folder::inside(memory) } else { Folder::new() }
 }
 
@@ -205,7 +233,9 @@ fn a_client_that_does_not_read_costs_no_memory_and_stops_nobody() {
     }
     let files = Folder::new();
     files.write("small", "small");
-    File::create(files.path("huge")).and_then(|file| file.set_len(1 << 30)).expect("it takes no room");
+    File::create(files.path("huge"))
+        .and_then(|file| file.set_len(1 << 30))
+        .expect("it takes no room");
     let server = Server::nginx(free_address(), &format!("root {};", files.path("").display()));
     let program = balance(&[server.address()]);
     assert_eq!(curl(program.address(), "/small"), "small");

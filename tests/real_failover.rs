@@ -1,8 +1,10 @@
 //! One of three real web servers is stopped while ab makes requests, and comes back.
 //!
-//! A balancer of connections cannot save everything by itself. A server that closes its listening socket makes the kernel reset the
-//! connections that it has not accepted yet, and one that is killed takes the requests inside it along; nobody can tell whether it has
-//! acted on them, so only a service with `<replay>` sends them to another one. These tests tell apart what must not fail and what may.
+//! A balancer of connections cannot save everything by itself. A server that closes its listening
+//! socket makes the kernel reset the connections that it has not accepted yet, and one that is
+//! killed takes the requests inside it along; nobody can tell whether it has acted on them, so only
+//! a service with `<replay>` sends them to another one. These tests tell apart what must not fail
+//! and what may.
 
 use std::net::TcpStream;
 use std::process::{Child, Output, Stdio};
@@ -13,13 +15,16 @@ use nix::unistd::Pid;
 
 use crate::common::command::{finish, null};
 use crate::common::program::{Program, field};
-use crate::common::server::{Server, balance, balance_with, curl, free_address, have, tool, until_at_rest};
+use crate::common::server::{
+    Server, balance, balance_with, curl, free_address, have, tool, until_at_rest,
+};
 use crate::common::until;
 
 const REQUESTS: usize = 10_000;
 const AT_ONCE: usize = 16;
 
-/// The answers of the servers; of one length, since ab takes an answer of another length for a failure.
+/// The answers of the servers; of one length, since ab takes an answer of another length for a
+/// failure.
 const NAMES: [&str; 3] = ["one", "two", "six"];
 
 /// The server that is stopped, and what the log of the program calls it.
@@ -46,7 +51,15 @@ impl Load {
     fn start(program: &Program) -> Load {
         let mut ab = tool("ab");
         // -r: counts what fails and goes on
-        ab.args(["-q", "-r", "-n", &REQUESTS.to_string(), "-c", &AT_ONCE.to_string(), &format!("http://{}/", program.address())]);
+        ab.args([
+            "-q",
+            "-r",
+            "-n",
+            &REQUESTS.to_string(),
+            "-c",
+            &AT_ONCE.to_string(),
+            &format!("http://{}/", program.address()),
+        ]);
         let load = Load(ab.stdin(null()).stdout(Stdio::piped()).spawn().expect("it is installed"));
         program.wait_for(&format!("session id={} ", REQUESTS / 5));
         load
@@ -58,13 +71,20 @@ impl Load {
 
     /// Waits for its end.
     fn score(mut self) -> Score {
-        assert!(self.0.try_wait().unwrap().is_none(), "the load was over too soon to prove anything");
+        assert!(
+            self.0.try_wait().unwrap().is_none(),
+            "the load was over too soon to prove anything"
+        );
         let Output { status, stdout, .. } = finish(&mut self.0);
         let report = String::from_utf8_lossy(&stdout);
         assert!(status.success(), "{report}");
         let figure = |label: &str| -> usize {
             let text = report.split_once(label).map_or("0", |(_, rest)| rest.trim_start());
-            text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().expect("a number")
+            text.split(|letter: char| !letter.is_ascii_digit())
+                .next()
+                .unwrap()
+                .parse()
+                .expect("a number")
         };
         Score {
             complete: figure("Complete requests:"),
@@ -101,7 +121,8 @@ fn no_request_fails_when_one_of_three_web_servers_ends_gracefully_and_comes_back
     servers[STOPPED].wait();
     assert_eq!(field(&program.wait_for("state=down"), "host"), Some(STOPPED_HOST));
 
-    let _again = Server::nginx(address, &format!("location / {{ return 200 {}; }}", NAMES[STOPPED]));
+    let _again =
+        Server::nginx(address, &format!("location / {{ return 200 {}; }}", NAMES[STOPPED]));
     let began = Instant::now();
     let up = program.wait_for("state=up");
     // checktime, and a second
@@ -118,12 +139,17 @@ fn with_replay_no_request_fails_when_a_web_server_is_killed_under_load() {
         return;
     }
     let servers = NAMES.map(web_server);
-    let program = balance_with(&servers.each_ref().map(Server::address), "<replay bytes=\"16384\"/>");
+    let program =
+        balance_with(&servers.each_ref().map(Server::address), "<replay bytes=\"16384\"/>");
     let load = Load::start(&program);
     servers[STOPPED].signal_all(Signal::SIGKILL);
     assert_eq!(load.score(), Score { complete: REQUESTS, failed: 0, not_good: 0 });
     assert_eq!(field(&program.wait_for("state=down"), "host"), Some(STOPPED_HOST));
-    let retried = program.lines("session id=").iter().filter(|line| field(line, "tries") != Some("1")).count();
+    let retried = program
+        .lines("session id=")
+        .iter()
+        .filter(|line| field(line, "tries") != Some("1"))
+        .count();
     eprintln!("{retried} of {REQUESTS} sessions were moved to another host");
 }
 
@@ -142,7 +168,9 @@ fn only_what_is_inside_a_web_server_fails_when_it_is_killed_under_load() {
     // ab counts one reset in three columns, and adds them up
     assert!(score.failed <= 3 * AT_ONCE, "{score:?}: more than there can have been inside");
     let sessions = program.lines("session id=");
-    let is_unanswered = |line: &&String| field(line, "to_client") == Some("0") && field(line, "to_server") != Some("0");
+    let is_unanswered = |line: &&String| {
+        field(line, "to_client") == Some("0") && field(line, "to_server") != Some("0")
+    };
     for session in sessions.iter().filter(is_unanswered) {
         assert_eq!(field(session, "host"), Some(STOPPED_HOST), "{session}");
     }

@@ -6,11 +6,14 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, socket, sockopt,
+};
 
 use crate::common::backend::{Backend, checksum};
 use crate::common::{
-    DEADLINE, TestDaemon, ends_by_reset, exchange, is_closed, one_service, pattern, read_all, reset, until, until_acknowledged,
+    DEADLINE, TestDaemon, ends_by_reset, exchange, is_closed, one_service, pattern, read_all,
+    reset, until, until_acknowledged,
 };
 
 fn through(backend: &Backend) -> TestDaemon {
@@ -82,7 +85,8 @@ fn a_server_may_speak_first() {
 fn a_server_that_speaks_first_does_not_wait_until_the_client_has_spoken() {
     let backend = Backend::banner("220 hello\r\n");
     let daemon = through(&backend);
-    // a handshake that waits for the client's first bytes takes 0.2 s; the fastest of a few shows it on a busy machine, too
+    // a handshake that waits for the client's first bytes takes 0.2 s; the fastest of a few shows
+    // it on a busy machine, too
     let greeted = |_| {
         let start = Instant::now();
         assert_eq!(daemon.connect().read(&mut [0; 64]).unwrap(), 11);
@@ -148,7 +152,8 @@ fn a_reset_by_the_server_is_not_hidden_by_a_client_that_keeps_sending() {
         let client = daemon.connect();
         let mut writer = client.try_clone().unwrap();
         let writing = thread::spawn(move || while writer.write_all(&[7; 100]).is_ok() {});
-        // here too the writer may have got the error; the state of the socket tells the two ends apart
+        // here too the writer may have got the error; the state of the socket tells the two ends
+        // apart
         let is_reset = ends_by_reset(&client) || is_closed(&client);
         assert!(is_reset, "the client saw a clean end");
         writing.join().unwrap();
@@ -174,7 +179,11 @@ fn a_reset_by_the_client_reaches_the_server_as_a_reset() {
 #[test]
 fn silence_both_ways_ends_the_session_after_the_idle_time() {
     let backend = Backend::silent();
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"300ms\"/>"));
+    let daemon = TestDaemon::start(&one_service(
+        "random",
+        &[backend.address()],
+        "<timeout idle=\"300ms\"/>",
+    ));
     let began = Instant::now();
     let client = daemon.connect();
     assert!(ends_by_reset(&client));
@@ -192,7 +201,8 @@ fn silence_one_way_only_is_not_idle() {
             client.write_all(b".").unwrap();
         }
     });
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
+    let daemon =
+        TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"1s\"/>"));
     assert_eq!(read_all(daemon.connect()).len(), 20);
 }
 
@@ -204,7 +214,11 @@ fn a_half_closed_session_ends_after_the_idle_time_too() {
         let _ = (&client).read(&mut [0]);
         receive.recv_timeout(DEADLINE).unwrap();
     });
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"200ms\"/>"));
+    let daemon = TestDaemon::start(&one_service(
+        "random",
+        &[backend.address()],
+        "<timeout idle=\"200ms\"/>",
+    ));
     let client = daemon.connect();
     client.shutdown(Shutdown::Write).unwrap();
     assert!(ends_by_reset(&client));
@@ -295,7 +309,8 @@ fn a_client_that_never_takes_what_a_host_left_to_it_is_let_go_after_the_time_of_
     let timeout = "<timeout idle=\"60s\" half=\"300ms\"/>";
     let daemon = TestDaemon::start(&one_service("random", &[backend.address()], timeout));
     let SocketAddr::V4(address) = daemon.address() else { panic!("the tests use IPv4") };
-    let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let client =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     setsockopt(&client, sockopt::RcvBuf, &2048).unwrap();
     nix::sys::socket::connect(client.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
     until("the host has come and gone", || backend.accepted() == 1);
@@ -310,7 +325,9 @@ fn bytes_are_counted_for_the_host_while_they_move() {
     client.write_all(&[1; 1000]).unwrap();
     client.read_exact(&mut [0; 1000]).unwrap();
     let host = daemon.hosts().remove(0);
-    until("both directions are counted", || (host.meter().to_server(), host.meter().to_client()) == (1000, 1000));
+    until("both directions are counted", || {
+        (host.meter().to_server(), host.meter().to_client()) == (1000, 1000)
+    });
     assert_eq!((host.open(), host.total()), (1, 1));
     drop(client);
     daemon.settle();
@@ -321,11 +338,16 @@ fn bytes_are_counted_for_the_host_while_they_move() {
 fn a_client_that_reads_slowly_is_not_idle_and_loses_nothing() {
     const SIZE: usize = 3_000_000;
     let backend = Backend::with(|mut client| client.write_all(&pattern(SIZE)).unwrap());
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout idle=\"500ms\"/>"));
+    let daemon = TestDaemon::start(&one_service(
+        "random",
+        &[backend.address()],
+        "<timeout idle=\"500ms\"/>",
+    ));
     let mut client = daemon.connect();
     let mut answer = Vec::new();
     let mut space = vec![0; 50_000];
-    // the kernel takes all of it at once; only the pace of the client is slow, some two seconds in all
+    // the kernel takes all of it at once; only the pace of the client is slow, some two seconds in
+    // all
     loop {
         match client.read(&mut space).expect("the answer is not cut") {
             0 => break,
@@ -338,7 +360,8 @@ fn a_client_that_reads_slowly_is_not_idle_and_loses_nothing() {
 
 #[test]
 fn a_reset_after_a_half_close_reaches_a_server_that_says_nothing() {
-    let ((told, is_told), (send, receive)) = (crossbeam::channel::bounded(1), crossbeam::channel::bounded(1));
+    let ((told, is_told), (send, receive)) =
+        (crossbeam::channel::bounded(1), crossbeam::channel::bounded(1));
     let backend = Backend::with(move |mut client| {
         let _ = client.read_to_end(&mut Vec::new());
         told.send(()).unwrap();
@@ -380,7 +403,9 @@ fn what_a_client_was_told_had_arrived_reaches_a_server_that_reads_late() {
     let mut client = daemon.connect();
     // what the kernel holds for a server that does not read
     client.write_all(&vec![0; 400_000]).unwrap();
-    until("all has arrived", || tcpdirector::system::socket::unacknowledged(&client).is_ok_and(|count| count == 0));
+    until("all has arrived", || {
+        tcpdirector::system::socket::unacknowledged(&client).is_ok_and(|count| count == 0)
+    });
     reset(client);
     go_on.send(()).unwrap();
     assert_eq!(told.recv_timeout(DEADLINE), Ok((400_000, true)));

@@ -1,4 +1,5 @@
-//! What a reload changes, what it leaves alone, and what `--diff` says of it beforehand; through the built program.
+//! What a reload changes, what it leaves alone, and what `--diff` says of it beforehand; through
+//! the built program.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -75,7 +76,8 @@ fn document(services: &str, admin: SocketAddr) -> String {
 }
 
 fn service(name: &str, listen: SocketAddr, hosts: &[(&str, SocketAddr)]) -> String {
-    let hosts: String = hosts.iter().map(|(name, ip)| format!("<host name=\"{name}\" ip=\"{ip}\"/>")).collect();
+    let hosts: String =
+        hosts.iter().map(|(name, ip)| format!("<host name=\"{name}\" ip=\"{ip}\"/>")).collect();
     format!(
         "<service name=\"{name}\"><listen ip=\"{listen}\"/><group name=\"main\" scheduler=\"roundrobin\">{hosts}</group></service>"
     )
@@ -109,7 +111,8 @@ fn new_sessions_go_where_the_new_file_says_and_old_ones_go_on() {
 
 #[test]
 fn sessions_go_on_when_their_service_and_listen_address_have_gone() {
-    let (echo, other, web, next) = (Backend::echo(), Backend::named("other"), free_address(), free_address());
+    let (echo, other, web, next) =
+        (Backend::echo(), Backend::named("other"), free_address(), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", echo.address())]));
     let mut client = settled(web);
     reloaded.write(&service("another", next, &[("h", other.address())]));
@@ -130,11 +133,17 @@ fn what_stays_keeps_its_counts_and_what_is_known_of_it() {
     reloaded.program.wait_for("host=two");
     until("four sessions have ended", || reloaded.json()["services"][0]["served"] == 4);
     let three = Backend::named("three");
-    reloaded.write(&both.replace("</group>", &format!("<host name=\"three\" ip=\"{}\"/></group>", three.address())));
+    reloaded.write(&both.replace(
+        "</group>",
+        &format!("<host name=\"three\" ip=\"{}\"/></group>", three.address()),
+    ));
     assert!(reloaded.hup().contains("state=done"));
     let service = reloaded.json()["services"][0].take();
     let hosts = &service["groups"][0]["hosts"];
-    assert_eq!((&service["served"], &hosts[0]["total"], &hosts[2]["total"]), (&4.into(), &4.into(), &0.into()));
+    assert_eq!(
+        (&service["served"], &hosts[0]["total"], &hosts[2]["total"]),
+        (&4.into(), &4.into(), &0.into())
+    );
     assert_eq!((&hosts[1]["up"], &hosts[1]["failures"]), (&false.into(), &1.into()), "{hosts}");
 }
 
@@ -160,7 +169,9 @@ fn a_refused_reload_is_an_event_and_shown_until_the_next_good_one() {
     let services = service("web", web, &[("h", backend.address())]);
     let reloaded = Reloaded::start(&services);
     let loaded = |text: &str| -> u64 {
-        let (_, rest) = text.split_once("\ntcpdirector_last_reload_success_timestamp_seconds ").expect("it is there");
+        let (_, rest) = text
+            .split_once("\ntcpdirector_last_reload_success_timestamp_seconds ")
+            .expect("it is there");
         rest.split('\n').next().and_then(|number| number.parse().ok()).expect("a number")
     };
     let first = loaded(&reloaded.body("/metrics"));
@@ -173,37 +184,55 @@ fn a_refused_reload_is_an_event_and_shown_until_the_next_good_one() {
     assert!(reloaded.get("/reload").starts_with("HTTP/1.1 409 "));
     let metrics = reloaded.body("/metrics");
     assert!(metrics.contains("\ntcpdirector_last_reload_successful 0\n"), "{metrics}");
-    assert!(metrics.contains("\ntcpdirector_reloads_refused_total 2\n") && loaded(&metrics) == first, "{metrics}");
+    assert!(
+        metrics.contains("\ntcpdirector_reloads_refused_total 2\n") && loaded(&metrics) == first,
+        "{metrics}"
+    );
     reloaded.write(&services);
     until("the clock goes on", || {
-        std::time::SystemTime::now() >= std::time::UNIX_EPOCH + std::time::Duration::from_secs(first + 1)
+        std::time::SystemTime::now()
+            >= std::time::UNIX_EPOCH + std::time::Duration::from_secs(first + 1)
     });
     assert!(reloaded.hup().contains("state=done"));
     let metrics = reloaded.body("/metrics");
-    assert!(metrics.contains("\ntcpdirector_last_reload_successful 1\n") && loaded(&metrics) > first, "{metrics}");
+    assert!(
+        metrics.contains("\ntcpdirector_last_reload_successful 1\n") && loaded(&metrics) > first,
+        "{metrics}"
+    );
     assert_eq!(reloaded.json()["reload_refused"], serde_json::Value::Null);
 }
 
 #[test]
 fn an_address_that_cannot_be_opened_changes_nothing_at_all() {
-    let (backend, other, web, fresh) = (Backend::named("here"), Backend::named("other"), free_address(), free_address());
+    let (backend, other, web, fresh) =
+        (Backend::named("here"), Backend::named("other"), free_address(), free_address());
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
     let before = reloaded.running();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let all = [("web", web), ("fresh", fresh), ("taken", taken)];
-    reloaded.write(&all.map(|(name, listen)| service(name, listen, &[("h", other.address())])).concat());
+    reloaded.write(
+        &all.map(|(name, listen)| service(name, listen, &[("h", other.address())])).concat(),
+    );
     let told = reloaded.hup();
-    assert!(told.contains("state=refused") && told.contains(&format!("cannot listen on {taken}")), "{told}");
+    assert!(
+        told.contains("state=refused") && told.contains(&format!("cannot listen on {taken}")),
+        "{told}"
+    );
     assert_eq!(reloaded.running(), before);
     assert_eq!(ask(web), "here");
-    assert!(TcpStream::connect(fresh).is_err(), "what was opened before the refusal is closed again");
+    assert!(
+        TcpStream::connect(fresh).is_err(),
+        "what was opened before the refusal is closed again"
+    );
 }
 
 #[test]
 fn an_address_goes_from_one_service_to_another_and_no_client_is_refused() {
-    let (one, two, web, side) = (Backend::named("one"), Backend::named("two"), free_address(), free_address());
-    let named = |name: &str, listen, backend: &Backend| service(name, listen, &[("h", backend.address())]);
+    let (one, two, web, side) =
+        (Backend::named("one"), Backend::named("two"), free_address(), free_address());
+    let named =
+        |name: &str, listen, backend: &Backend| service(name, listen, &[("h", backend.address())]);
     let reloaded = Reloaded::start(&(named("a", web, &one) + &named("b", side, &two)));
     std::thread::scope(|scope| {
         let clients = scope.spawn(|| (0..400).map(|_| ask(web)).collect::<Vec<String>>());
@@ -226,7 +255,10 @@ fn a_wildcard_address_becomes_one_of_its_own_and_back_again() {
     let reloaded = Reloaded::start(&service("web", listen, &[("h", backend.address())]));
     let everywhere = format!("*:{}", listen.port());
     let narrow = service("web", listen, &[("h", backend.address())]);
-    for file in [narrow.replace(&format!("listen ip=\"{listen}\""), &format!("listen ip=\"{everywhere}\"")), narrow] {
+    for file in [
+        narrow.replace(&format!("listen ip=\"{listen}\""), &format!("listen ip=\"{everywhere}\"")),
+        narrow,
+    ] {
         reloaded.write(&file);
         let told = reloaded.hup();
         assert!(told.contains("state=done"), "{told}");
@@ -247,7 +279,9 @@ fn edits_of_the_admin_pages_that_the_file_does_not_have_are_reported_as_overwrit
     assert!(reloaded.get("/metrics").contains("\ntcpdirector_config_changed 1\n"));
     assert!(reloaded.get("/running").contains("differs from the configuration file"));
     assert!(reloaded.hup().contains("1 edit overwritten"));
-    reloaded.program.wait_for("reload overwrites by=HUP path=addHost service=web group=main name=two");
+    reloaded
+        .program
+        .wait_for("reload overwrites by=HUP path=addHost service=web group=main name=two");
     assert_eq!(reloaded.json()["changed"], false);
     // an edit that has found its way into the file is not
     reloaded.get("/changeScheduler?service=web&group=main&scheduler=random");
@@ -262,9 +296,14 @@ fn a_plan_shows_the_changes_and_makes_none() {
     let reloaded = Reloaded::start(&service("web", web, &[("h", backend.address())]));
     assert!(reloaded.get("/reload?plan=1").ends_with("# nothing would change\n"));
     let before = reloaded.running();
-    reloaded.write(&service("web", web, &[("h", backend.address())]).replace("roundrobin", "leastconns"));
+    reloaded.write(
+        &service("web", web, &[("h", backend.address())]).replace("roundrobin", "leastconns"),
+    );
     let answer = reloaded.get("/reload?plan=1");
-    assert!(answer.ends_with("\r\n\r\n/changeScheduler?service=web&group=main&scheduler=leastconns\n"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\n/changeScheduler?service=web&group=main&scheduler=leastconns\n"),
+        "{answer}"
+    );
     assert_eq!(reloaded.running(), before);
 }
 
@@ -290,14 +329,23 @@ fn a_reload_that_nobody_confirms_is_rolled_back() {
 #[test]
 fn hosts_that_a_roll_back_brings_back_are_as_disabled_as_they_were() {
     let (one, two, web) = (Backend::named("one"), Backend::named("two"), free_address());
-    let reloaded = Reloaded::start(&service("web", web, &[("one", one.address()), ("two", two.address())]));
-    assert!(reloaded.get("/hostAdminDown?service=web&group=main&name=two").starts_with("HTTP/1.1 302 "));
+    let reloaded =
+        Reloaded::start(&service("web", web, &[("one", one.address()), ("two", two.address())]));
+    assert!(
+        reloaded.get("/hostAdminDown?service=web&group=main&name=two").starts_with("HTTP/1.1 302 ")
+    );
     reloaded.write(&service("web", web, &[("one", one.address())]));
     assert!(reloaded.get("/reload?confirm=1").starts_with("HTTP/1.1 302 "));
     reloaded.program.wait_for("reload by=confirm state=rolled-back");
-    reloaded.program.wait_for("change by=confirm path=hostAdminDown service=web group=main name=two");
+    reloaded
+        .program
+        .wait_for("change by=confirm path=hostAdminDown service=web group=main name=two");
     let hosts = reloaded.json()["services"][0]["groups"][0]["hosts"].take();
-    assert_eq!((&hosts[1]["name"], &hosts[1]["operator"]), (&"two".into(), &"disabled".into()), "{hosts}");
+    assert_eq!(
+        (&hosts[1]["name"], &hosts[1]["operator"]),
+        (&"two".into(), &"disabled".into()),
+        "{hosts}"
+    );
     assert_eq!(hosts[0]["operator"], "enabled", "{hosts}");
 }
 
@@ -335,7 +383,10 @@ fn the_log_goes_where_the_new_file_says() {
     let services = service("web", web, &[("h", backend.address())]);
     let reloaded = Reloaded::start(&services);
     let log = folder.path("log");
-    reloaded.write(&(services.clone() + &format!("<logging file=\"{}\"/>", folder.path("no/such/folder").display())));
+    reloaded.write(
+        &(services.clone()
+            + &format!("<logging file=\"{}\"/>", folder.path("no/such/folder").display())),
+    );
     let told = reloaded.hup();
     assert!(told.contains("state=refused") && told.contains("cannot log to"), "{told}");
     reloaded.write(&(services + &format!("<logging file=\"{}\"/>", log.display())));
@@ -397,7 +448,8 @@ fn diff_prints_the_urls_that_lead_from_what_runs_to_the_file() {
 #[test]
 fn diff_of_two_files_says_78_when_one_is_wrong() {
     let (folder, web) = (Folder::new(), free_address());
-    let good = folder.write("good.xml", &format!("<pdconfig>{}</pdconfig>", service("web", web, &[])));
+    let good =
+        folder.write("good.xml", &format!("<pdconfig>{}</pdconfig>", service("web", web, &[])));
     let bad = folder.write("bad.xml", "<pdconfig/>");
     let diff = |old, new| output(Command::new(PROGRAM).arg("--diff").args([old, new]));
     assert_eq!(diff(&good, &good).status.code(), Some(0));
@@ -439,7 +491,11 @@ fn the_warnings_of_the_start_are_given_at_each_reload_and_when_a_url_brings_them
         warned(count);
     }
     // what another change leaves as it was is no news
-    for url in ["/setChecktime?time=5", "/delUser?name=old", "/addUser?name=old&password=rom0wh951j8Sg&access=readonly"] {
+    for url in [
+        "/setChecktime?time=5",
+        "/delUser?name=old",
+        "/addUser?name=old&password=rom0wh951j8Sg&access=readonly",
+    ] {
         assert!(reloaded.get(url).starts_with("HTTP/1.1 302 "), "{url}");
     }
     warned(3);

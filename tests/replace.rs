@@ -1,4 +1,5 @@
-//! Replacing the program while it runs: no client notices, nothing is lost on the way, nobody is left behind.
+//! Replacing the program while it runs: no client notices, nothing is lost on the way, nobody is
+//! left behind.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,7 +17,9 @@ use crate::common::left_out::{leave_out, may_open};
 use crate::common::program::{Folder, PROGRAM, field, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::server::free_address;
-use crate::common::{ask, connect, connect_unix, ends_by_reset, exchange, one_service, pattern, until};
+use crate::common::{
+    ask, connect, connect_unix, ends_by_reset, exchange, one_service, pattern, until,
+};
 
 fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
@@ -59,16 +62,32 @@ fn twenty_times_in_a_row_under_load_no_client_fails_and_no_transfer_breaks() {
         long.into_iter().for_each(|client| assert!(exchange(client, b"the end") == b"the end"));
     });
     let now = balancer.pid();
-    until("the old ones have gone", || balancer.pids().into_iter().all(|pid| pid == now || !runs(pid)));
+    until("the old ones have gone", || {
+        balancer.pids().into_iter().all(|pid| pid == now || !runs(pid))
+    });
     assert!(runs(now) && balancer.pids().len() == 21);
     until("the last one has no more open than the first had", || descriptors(now) <= open);
     let of_pool = |comm: String| comm.starts_with("worker ");
-    let tasks = || fs::read_dir(format!("/proc/{now}/task")).unwrap().flatten().map(|task| task.path().join("comm"));
-    let others = tasks().filter(|comm| !of_pool(fs::read_to_string(comm).unwrap_or_default())).count();
+    let tasks = || {
+        fs::read_dir(format!("/proc/{now}/task"))
+            .unwrap()
+            .flatten()
+            .map(|task| task.path().join("comm"))
+    };
+    let others =
+        tasks().filter(|comm| !of_pool(fs::read_to_string(comm).unwrap_or_default())).count();
     assert!(others <= threads, "{others} threads, and the first had {threads}");
     // what they have said last may still be on its way
-    until("each one has said that it was replaced", || balancer.program.count("stop state=done reason=replaced") == 20);
-    assert!(balancer.program.lines("stop state=done").iter().all(|line| line.ends_with("silent=0 cut=0")));
+    until("each one has said that it was replaced", || {
+        balancer.program.count("stop state=done reason=replaced") == 20
+    });
+    assert!(
+        balancer
+            .program
+            .lines("stop state=done")
+            .iter()
+            .all(|line| line.ends_with("silent=0 cut=0"))
+    );
 }
 
 #[test]
@@ -140,14 +159,23 @@ fn states_totals_and_session_numbers_go_on_and_the_admin_socket_too() {
     }
     for host in 0..3 {
         let of = |all: &serde_json::Value| all["services"][0]["groups"][0]["hosts"][host].clone();
-        for key in ["name", "up", "reason", "operator", "total", "failures", "to_server", "to_client"] {
+        for key in
+            ["name", "up", "reason", "operator", "total", "failures", "to_server", "to_client"]
+        {
             assert_eq!(of(&before)[key], of(&after)[key], "host {host} {key}");
         }
-        let (then, now) = (of(&before)["since"].as_u64().unwrap(), of(&after)["since"].as_u64().unwrap());
-        assert!((then..then + 20).contains(&now), "host {host} is up or down since {now}, not {then}");
+        let (then, now) =
+            (of(&before)["since"].as_u64().unwrap(), of(&after)["since"].as_u64().unwrap());
+        assert!(
+            (then..then + 20).contains(&now),
+            "host {host} is up or down since {now}, not {then}"
+        );
     }
     let hosts = &after["services"][0]["groups"][0]["hosts"];
-    assert_eq!((&hosts[0]["total"], &hosts[1]["up"], &hosts[2]["operator"]), (&5.into(), &false.into(), &"disabled".into()));
+    assert_eq!(
+        (&hosts[0]["total"], &hosts[1]["up"], &hosts[2]["operator"]),
+        (&5.into(), &false.into(), &"disabled".into())
+    );
     exchange(connect(balancer.address()), b"x");
     balancer.program.wait_for("session id=6 ");
     balancer.signal(SIGTERM);
@@ -158,10 +186,12 @@ fn states_totals_and_session_numbers_go_on_and_the_admin_socket_too() {
 fn addresses_that_are_new_are_opened_and_those_that_are_gone_are_closed() {
     let backend = Backend::named("web");
     let (first, second) = (free_address(), free_address());
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{first}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("{first}\""));
     let balancer = Replaceable::start(&xml);
     assert_eq!(ask(first), "web");
-    fs::write(balancer.path("td.xml"), xml.replace(&first.to_string(), &second.to_string())).unwrap();
+    fs::write(balancer.path("td.xml"), xml.replace(&first.to_string(), &second.to_string()))
+        .unwrap();
     balancer.replace();
     assert_eq!(ask(second), "web");
     until("the old address is closed", || TcpStream::connect(first).is_err());
@@ -176,13 +206,15 @@ fn more_addresses_than_fit_into_one_message_are_all_handed_over() {
     const MORE: usize = 149;
     let backend = Backend::named("web");
     let listens = "<listen ip=\"127.0.0.1:0\"/>".repeat(MORE);
-    let xml = one_service("random", &[backend.address()], "").replace("<group ", &format!("{listens}<group "));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("<group ", &format!("{listens}<group "));
     let balancer = Replaceable::start(&xml);
     until("all are open", || balancer.program.count("state=open") > MORE);
     balancer.replace();
     until("all are open", || balancer.program.count("state=open") == 2 * (MORE + 1));
-    let addresses =
-        |lines: Vec<String>| -> Vec<String> { lines.iter().map(|line| field(line, "address").unwrap().to_owned()).collect() };
+    let addresses = |lines: Vec<String>| -> Vec<String> {
+        lines.iter().map(|line| field(line, "address").unwrap().to_owned()).collect()
+    };
     let open = addresses(balancer.program.lines("state=open"));
     let (mut before, mut after) = (open[..=MORE].to_vec(), open[MORE + 1..].to_vec());
     before.sort();
@@ -194,7 +226,8 @@ fn more_addresses_than_fit_into_one_message_are_all_handed_over() {
 #[test]
 fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
     let backend = Backend::echo();
-    let xml = one_service("random", &[backend.address()], "").replace("</pdconfig>", "<stop grace=\"300ms\"/></pdconfig>");
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("</pdconfig>", "<stop grace=\"300ms\"/></pdconfig>");
     let mut balancer = Replaceable::start(&xml);
     let mut client = connect(balancer.address());
     client.write_all(b"x").unwrap();
@@ -207,7 +240,12 @@ fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
     balancer.program.signal(SIGTERM);
     assert!(ends_by_reset(&client));
     assert_eq!(balancer.program.wait().code(), Some(2));
-    assert!(balancer.program.wait_for("stop state=done").ends_with("reason=replaced sessions=1 silent=0 cut=1"));
+    assert!(
+        balancer
+            .program
+            .wait_for("stop state=done")
+            .ends_with("reason=replaced sessions=1 silent=0 cut=1")
+    );
     assert_eq!(exchange(connect(balancer.address()), b"new"), b"new", "the new one goes on");
 }
 
@@ -215,7 +253,8 @@ fn a_replaced_program_that_is_told_to_stop_does_so_like_any_other() {
 fn a_link_that_leads_to_another_version_is_followed() {
     let backend = Backend::echo();
     let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
-    let (name, one, two) = (balancer.path("tcpdirector"), balancer.path("one"), balancer.path("two"));
+    let (name, one, two) =
+        (balancer.path("tcpdirector"), balancer.path("one"), balancer.path("two"));
     fs::hard_link(&name, &two).unwrap();
     fs::rename(&name, &one).unwrap();
     let file = |pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
@@ -236,7 +275,9 @@ fn edits_that_are_not_in_the_file_are_warned_of() {
     let socket = folder.path("admin.sock");
     let user = format!("<user name=\"full\" password=\"{HASH}\" access=\"full\"/>");
     let admin = format!("<admin listen=\"unix:{}\">{user}</admin></pdconfig>", socket.display());
-    let balancer = Replaceable::start(&one_service("random", &[backend.address()], "").replace("</pdconfig>", &admin));
+    let balancer = Replaceable::start(
+        &one_service("random", &[backend.address()], "").replace("</pdconfig>", &admin),
+    );
     balancer.replace();
     assert!(!balancer.program.has("not in the file"));
     until("the admin side is there", || balancer.program.count("admin address=") == 2);
@@ -252,8 +293,13 @@ fn no_process_of_its_user_may_look_into_a_program_that_has_replaced_another() {
     if !nix::unistd::geteuid().is_root() {
         return leave_out("only root can give up root");
     }
-    let balancer = Replaceable::start_with(&one_service("random", &[], ""), "chmod 777 .;", &[("FLAGS", "-u nobody")]);
-    // what is in /proc belongs to the user of a process, unless that may not be looked into (proc(5))
+    let balancer = Replaceable::start_with(
+        &one_service("random", &[], ""),
+        "chmod 777 .;",
+        &[("FLAGS", "-u nobody")],
+    );
+    // what is in /proc belongs to the user of a process, unless that may not be looked into
+    // (proc(5))
     let owner = |pid: i32| fs::metadata(format!("/proc/{pid}/stat")).unwrap().uid();
     assert_eq!(owner(balancer.pid()), 0);
     assert_eq!(owner(balancer.replace()), 0);
@@ -266,7 +312,8 @@ fn a_program_whose_user_may_not_enter_the_folder_of_its_start_is_replaced_in_ano
         return leave_out("only root can give up root");
     }
     let prefix = "chmod 777 .; mkdir -m 700 home; cd home;";
-    let balancer = Replaceable::start_with(&one_service("random", &[], ""), prefix, &[("FLAGS", "-u nobody")]);
+    let balancer =
+        Replaceable::start_with(&one_service("random", &[], ""), prefix, &[("FLAGS", "-u nobody")]);
     let folder = || fs::read_link(format!("/proc/{}/cwd", balancer.pid())).unwrap();
     assert_eq!(folder(), balancer.path("home"));
     balancer.replace();
@@ -278,13 +325,15 @@ fn a_daemon_is_replaced_where_it_is() {
     let backend = Backend::named("web");
     let folder = Folder::new();
     let address = free_address();
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{address}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("{address}\""));
     folder.write("td.xml", &xml);
     // relative names: the successor has to start in the folder that the daemon has left
     let arguments = ["-d", "-c", "td.xml", "-l", "td.log", "-p", "td.pid"];
     let started = output(Command::new(PROGRAM).args(arguments).current_dir(folder.path("")));
     assert!(started.status.success(), "{started:?}");
-    let pid = || -> i32 { fs::read_to_string(folder.path("td.pid")).unwrap().trim().parse().unwrap() };
+    let pid =
+        || -> i32 { fs::read_to_string(folder.path("td.pid")).unwrap().trim().parse().unwrap() };
     let first = pid();
     for _ in 0..2 {
         let output = run(&["--replace", "-p", folder.path("td.pid").to_str().unwrap()]);
@@ -293,9 +342,15 @@ fn a_daemon_is_replaced_where_it_is() {
         assert_eq!(ask(address), "web");
     }
     until("the first one has gone", || !runs(first));
-    until("it has let go of the folder", || fs::read_link(format!("/proc/{}/cwd", pid())).unwrap().as_os_str() == "/");
+    until("it has let go of the folder", || {
+        fs::read_link(format!("/proc/{}/cwd", pid())).unwrap().as_os_str() == "/"
+    });
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid()), SIGTERM).unwrap();
     until("it has gone", || !folder.path("td.pid").exists());
     let log = fs::read_to_string(folder.path("td.log")).unwrap();
-    assert_eq!(log.lines().filter(|line| field(line, "state") == Some("refused")).count(), 0, "{log}");
+    assert_eq!(
+        log.lines().filter(|line| field(line, "state") == Some("refused")).count(),
+        0,
+        "{log}"
+    );
 }

@@ -1,6 +1,6 @@
-//! One of the two programs, or the process between them, is killed in the middle of a replacement, at each of the places that the
-//! source names: the other one serves, clients wait for it rather than being refused, and only those whose session was in the dead
-//! one notice.
+//! One of the two programs, or the process between them, is killed in the middle of a replacement,
+//! at each of the places that the source names: the other one serves, clients wait for it rather
+//! than being refused, and only those whose session was in the dead one notice.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,12 +11,16 @@ use crate::common::program::Folder;
 use crate::common::replaceable::{CLIENTS, Load, Replaceable, runs};
 use crate::common::{one_service, sources, until};
 
-/// The names of all places of that kind: `old: ...`, `new: ...`, and `between: ...`, which nobody misses.
+/// The names of all places of that kind: `old: ...`, `new: ...`, and `between: ...`, which nobody
+/// misses.
 fn faults() -> BTreeSet<String> {
     let source = |file| fs::read_to_string(file).unwrap();
     let texts = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).into_iter().map(source);
     let names = |text: String| {
-        let calls = text.split("fault::point(\"").skip(1).map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
+        let calls = text
+            .split("fault::point(\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
         calls.collect::<Vec<_>>()
     };
     texts.flat_map(names).collect()
@@ -29,11 +33,15 @@ fn whichever_dies_at_whichever_step_the_other_one_serves() {
     }
     let (backend, folder, faults) = (Backend::echo(), Folder::new(), faults());
     for (who, count) in [("old", 10), ("new", 11), ("between", 1)] {
-        assert!(faults.iter().filter(|fault| fault.starts_with(who)).count() >= count, "this test has lost its eyes: {faults:?}");
+        assert!(
+            faults.iter().filter(|fault| fault.starts_with(who)).count() >= count,
+            "this test has lost its eyes: {faults:?}"
+        );
     }
     let order = folder.path("fault");
     let variables = [("TCPDIRECTOR_FAULT", order.to_str().unwrap())];
-    let balancer = Replaceable::start_with(&one_service("random", &[backend.address()], ""), "", &variables);
+    let balancer =
+        Replaceable::start_with(&one_service("random", &[backend.address()], ""), "", &variables);
     let load = Load::default();
     std::thread::scope(|scope| {
         let _end = load.guard();

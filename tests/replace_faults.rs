@@ -1,4 +1,5 @@
-//! A replacement that goes wrong at any step: the old program goes on, no client notices, and the log has the reason.
+//! A replacement that goes wrong at any step: the old program goes on, no client notices, and the
+//! log has the reason.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,8 +16,8 @@ use crate::common::program::{Folder, installed, run};
 use crate::common::replaceable::{Load, Replaceable, runs};
 use crate::common::{connect, exchange, one_service, until};
 
-/// A program under load, on which replacements are tried. Whatever they do: it goes on, with its pid file and nobody beside it; and
-/// afterwards the right program takes over.
+/// A program under load, on which replacements are tried. Whatever they do: it goes on, with its
+/// pid file and nobody beside it; and afterwards the right program takes over.
 fn try_out(what: impl FnOnce(&Replaceable, &Load)) {
     let backend = Backend::echo();
     let balancer = Replaceable::start(&one_service("random", &[backend.address()], ""));
@@ -91,7 +92,10 @@ fn an_address_that_cannot_be_opened_is_named() {
         let more = format!("<listen ip=\"{}\"/><group ", taken.address());
         fs::write(balancer.path("td.xml"), good.replace("<group ", &more)).unwrap();
         let said = balancer.fails();
-        assert!(said.contains(&format!("service `web` cannot listen on {}", taken.address())), "{said}");
+        assert!(
+            said.contains(&format!("service `web` cannot listen on {}", taken.address())),
+            "{said}"
+        );
         fs::write(balancer.path("td.xml"), good).unwrap();
     });
 }
@@ -113,9 +117,24 @@ fn one_that_is_killed_or_refuses_at_any_step_is_as_if_it_had_never_been() {
             (&format!("{ready}; until('go'); import os; os.kill(os.getpid(), 9)"), "signal: 9"),
             (&format!("{ready}; until('go'); old.close(); time.sleep(60)"), "has ended early"),
             (&format!("{ready}; until('go'); say('failed', reason='no thread')"), "no thread"),
-            (&format!("say('unheard-of', x=1); {ready}; until('go'); say('ready', takes=[]); time.sleep(60)"), "twice"),
-            (&format!("{ready}; until('go'); say('serving'); import os; os.kill(os.getpid(), 9)"), "signal: 9"),
-            (&format!("{ready}; until('go'); say('serving'); until('done'); old.close(); time.sleep(60)"), "has ended early"),
+            (
+                &format!(
+                    "say('unheard-of', x=1); {ready}; until('go'); say('ready', takes=[]); time.sleep(60)"
+                ),
+                "twice",
+            ),
+            (
+                &format!(
+                    "{ready}; until('go'); say('serving'); import os; os.kill(os.getpid(), 9)"
+                ),
+                "signal: 9",
+            ),
+            (
+                &format!(
+                    "{ready}; until('go'); say('serving'); until('done'); old.close(); time.sleep(60)"
+                ),
+                "has ended early",
+            ),
         ] {
             balancer.install(&speaking(then));
             let said = balancer.fails();
@@ -131,7 +150,9 @@ fn one_that_hangs_while_clients_wait_for_it_loses_them_after_five_seconds_to_the
         return;
     }
     try_out(|balancer, load| {
-        balancer.install(&speaking("until('end'); say('ready', takes=[]); until('go'); time.sleep(60)"));
+        balancer.install(&speaking(
+            "until('end'); say('ready', takes=[]); until('go'); time.sleep(60)",
+        ));
         let said = balancer.fails();
         assert!(said.contains("not ready within 5 s"), "{said}");
         load.check();
@@ -189,21 +210,29 @@ fn a_process_that_is_named_by_a_pid_file_and_does_not_hold_it_is_not_signalled()
     let folder = Folder::new();
     let mut bystander = Command::new("sleep").arg("60").stdin(null()).spawn().unwrap();
     let file = folder.write("pid", &format!("{}\n", bystander.id()));
-    let _held = Flock::lock(File::open(&file).unwrap(), FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+    let _held = Flock::lock(File::open(&file).unwrap(), FlockArg::LockExclusive)
+        .map_err(|(_, e)| e)
+        .unwrap();
     let output = run(&["--replace", "-p", file.to_str().unwrap()]);
     let is_untouched = bystander.try_wait().unwrap().is_none();
     bystander.kill().unwrap();
     bystander.wait().unwrap();
     let said = text(&output.stderr);
-    assert!(is_untouched && output.status.code() == Some(1) && said.contains("another one holds it"), "{said}");
+    assert!(
+        is_untouched && output.status.code() == Some(1) && said.contains("another one holds it"),
+        "{said}"
+    );
 }
 
-/// Whoever may write to the folder of the pid file could have any program signalled that locks its own, cron for one.
+/// Whoever may write to the folder of the pid file could have any program signalled that locks its
+/// own, cron for one.
 #[test]
 fn a_pid_file_that_is_a_link_to_that_of_another_program_has_nobody_signalled() {
     let folder = Folder::new();
     let held = File::create(folder.path("held")).unwrap();
-    let _lock = Flock::lock(held.try_clone().unwrap(), FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+    let _lock = Flock::lock(held.try_clone().unwrap(), FlockArg::LockExclusive)
+        .map_err(|(_, e)| e)
+        .unwrap();
     // it holds the lock as an own descriptor of the same open file
     let mut bystander = Command::new("sleep").arg("60").stdin(held).spawn().unwrap();
     folder.write("held", &format!("{}\n", bystander.id()));
@@ -230,5 +259,8 @@ fn a_pid_file_that_is_a_pipe_is_held_by_nobody() {
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
     let output = run(&["--replace", "-p", pipe.to_str().unwrap()]);
     let said = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("no running process holds it"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("no running process holds it"),
+        "{said}"
+    );
 }

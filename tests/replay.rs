@@ -7,18 +7,23 @@ use nix::sys::signal::Signal::SIGINT;
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
-use crate::common::{TestDaemon, accept, connect, is_turned_away, one_service, read_all, read_out, reset, until};
+use crate::common::{
+    TestDaemon, accept, connect, is_turned_away, one_service, read_all, read_out, reset, until,
+};
 
 const REPLAY: &str = "<replay bytes=\"1000\"/>";
 const QUESTION: &[u8] = b"the question";
 
-/// A host that has taken one client and heard its question, and then takes no other: connecting to it is refused.
+/// A host that has taken one client and heard its question, and then takes no other: connecting to
+/// it is refused.
 fn busy(listener: TcpListener) -> TcpStream {
     let mut host = accept(&listener);
     let address = listener.local_addr().unwrap();
     drop(listener);
     // a program that another test is starting has the socket, too, until it runs
-    until("nobody is listening", || TcpStream::connect(address).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused));
+    until("nobody is listening", || {
+        TcpStream::connect(address).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    });
     host.read_exact(&mut [0; QUESTION.len()]).unwrap();
     host
 }
@@ -89,7 +94,8 @@ fn what_was_sent_to_a_host_counts_for_it_though_its_client_was_moved_on() {
 #[test]
 fn a_client_that_waits_for_a_host_that_is_down_stays_when_there_is_no_other() {
     let (listener, first) = listener();
-    let program = Program::start(&one_service("roundrobin", &[first, Backend::refuse().address()], REPLAY));
+    let program =
+        Program::start(&one_service("roundrobin", &[first, Backend::refuse().address()], REPLAY));
     let waiting = asking(program.address());
     let mut host = busy(listener);
     assert!(is_turned_away(program.address()));
@@ -130,7 +136,11 @@ fn a_client_that_has_said_nothing_and_ended_asks_one_host_only() {
             }
         });
         let second = Backend::named("second");
-        let daemon = TestDaemon::start(&one_service("roundrobin", &[first.address(), second.address()], REPLAY));
+        let daemon = TestDaemon::start(&one_service(
+            "roundrobin",
+            &[first.address(), second.address()],
+            REPLAY,
+        ));
         let client = daemon.connect();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read_out(&client), (Vec::new(), resets));
@@ -148,5 +158,8 @@ fn what_was_sent_to_a_host_that_has_not_answered_is_in_the_line_of_a_session_tha
     program.signal(SIGINT);
     assert!(read_out(&client).1);
     let line = program.wait_for(" session ");
-    assert!(line.contains(" to_server=12 to_client=0 ") && line.ends_with(" end=stopped"), "{line}");
+    assert!(
+        line.contains(" to_server=12 to_client=0 ") && line.ends_with(" end=stopped"),
+        "{line}"
+    );
 }

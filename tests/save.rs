@@ -1,13 +1,15 @@
 //! What a configuration file looks like after the running state was written to it.
 //!
-//! Each test edits a configuration as the admin pages would, saves it into the file that it came from, and states every line that
-//! differs: `-` for one that went, `+` for one that came.
+//! Each test edits a configuration as the admin pages would, saves it into the file that it came
+//! from, and states every line that differs: `-` for one that went, `+` for one that came.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tcpdirector::config::write::{merge, to_xml};
-use tcpdirector::config::{Access, Config, GroupConfig, HostConfig, ServiceConfig, UserConfig, read};
+use tcpdirector::config::{
+    Access, Config, GroupConfig, HostConfig, ServiceConfig, UserConfig, read,
+};
 use tcpdirector::scheduler::Rule;
 
 const SAMPLE: &str = include_str!("../etc/tcpdirector.xml");
@@ -18,7 +20,8 @@ fn load(source: &[u8]) -> Config {
     read::parse(Path::new("save.xml"), source).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
-/// The file after this edit. What was saved loads to what was to be saved, and saving it once more changes nothing.
+/// The file after this edit. What was saved loads to what was to be saved, and saving it once more
+/// changes nothing.
 fn saved(file: &str, edit: impl FnOnce(&mut Config)) -> String {
     let mut config = load(file.as_bytes());
     edit(&mut config);
@@ -39,7 +42,11 @@ fn difference(old: &str, new: &str) -> Vec<String> {
     let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+            common[i][j] = if old[i] == new[j] {
+                common[i + 1][j + 1] + 1
+            } else {
+                common[i + 1][j].max(common[i][j + 1])
+            };
         }
     }
     let (mut i, mut j, mut lines) = (0, 0, Vec::new());
@@ -85,7 +92,9 @@ fn users(config: &mut Config) -> &mut Vec<UserConfig> {
 
 /// A file with this in its only service, behind the listen.
 fn with_service(inside: &str) -> String {
-    format!("<pdconfig>\n  <service name='s'>\n    <listen ip='*:1'/>\n{inside}\n  </service>\n</pdconfig>\n")
+    format!(
+        "<pdconfig>\n  <service name='s'>\n    <listen ip='*:1'/>\n{inside}\n  </service>\n</pdconfig>\n"
+    )
 }
 
 #[test]
@@ -113,8 +122,14 @@ fn nothing_changed_is_the_same_file() {
 fn a_host_is_one_line() {
     let new = "+            <host name=\"new\" ip=\"10.0.0.1:80\"/>";
     for file in [SAMPLE, ORIGINAL] {
-        assert_eq!(changed(file, |config| main_hosts(config).push(host("new", "10.0.0.1:80"))), [new]);
-        assert_eq!(changed(file, |config| main_hosts(config).insert(0, host("new", "10.0.0.1:80")))[..1], [new]);
+        assert_eq!(
+            changed(file, |config| main_hosts(config).push(host("new", "10.0.0.1:80"))),
+            [new]
+        );
+        assert_eq!(
+            changed(file, |config| main_hosts(config).insert(0, host("new", "10.0.0.1:80")))[..1],
+            [new]
+        );
     }
     assert_eq!(
         changed(ORIGINAL, |config| drop(main_hosts(config).remove(1))),
@@ -122,7 +137,10 @@ fn a_host_is_one_line() {
     );
     assert_eq!(
         changed(ORIGINAL, |config| main_hosts(config)[1].address = "c:1".parse().unwrap()),
-        ["-            <host name=\"three\" ip=\"127.0.0.1:8003\" />", "+            <host name=\"three\" ip=\"c:1\" />"]
+        [
+            "-            <host name=\"three\" ip=\"127.0.0.1:8003\" />",
+            "+            <host name=\"three\" ip=\"c:1\" />"
+        ]
     );
     assert_eq!(
         changed(ORIGINAL, |config| main_hosts(config)[1].name = "drei".to_owned()),
@@ -149,7 +167,10 @@ fn a_host_that_is_called_a_client_stays_one() {
             "+\t    <client name=\"5\" ip=\"127.0.0.1:8005\"></client>"
         ]
     );
-    assert_eq!(changed(FIRST, |config| main_hosts(config).push(host("new", "a:1"))), ["+\t    <host name=\"new\" ip=\"a:1\"/>"]);
+    assert_eq!(
+        changed(FIRST, |config| main_hosts(config).push(host("new", "a:1"))),
+        ["+\t    <host name=\"new\" ip=\"a:1\"/>"]
+    );
 }
 
 #[test]
@@ -178,10 +199,17 @@ fn a_host_that_was_called_by_another_number_gets_its_name_when_the_group_changes
         "    <group name='g' scheduler='random'>\n      <host ip='a:1'/>\n      <host name='host.0' ip='a:2'/>\n    </group>",
     );
     assert_eq!(main_hosts(&mut load(file.as_bytes()))[0].name, "host.1");
-    assert_eq!(changed(&file, |config| config.services[0].connect = Duration::from_secs(1)), ["+    <timeout connect=\"1s\"/>"]);
+    assert_eq!(
+        changed(&file, |config| config.services[0].connect = Duration::from_secs(1)),
+        ["+    <timeout connect=\"1s\"/>"]
+    );
     assert_eq!(
         changed(&file, |config| drop(main_hosts(config).pop())),
-        ["-      <host ip='a:1'/>", "-      <host name='host.0' ip='a:2'/>", "+      <host name=\"host.1\" ip=\"a:1\"/>"]
+        [
+            "-      <host ip='a:1'/>",
+            "-      <host name='host.0' ip='a:2'/>",
+            "+      <host name=\"host.1\" ip=\"a:1\"/>"
+        ]
     );
 }
 
@@ -201,7 +229,10 @@ fn another_enabled_group_is_one_word() {
 fn another_scheduler_is_one_word() {
     assert_eq!(
         changed(SAMPLE, |config| config.services[0].groups[0].rule = Rule::Random),
-        ["-        <group name=\"main\" scheduler=\"leastconns\">", "+        <group name=\"main\" scheduler=\"random\">"]
+        [
+            "-        <group name=\"main\" scheduler=\"leastconns\">",
+            "+        <group name=\"main\" scheduler=\"random\">"
+        ]
     );
 }
 
@@ -218,14 +249,26 @@ fn a_new_group_stands_behind_the_others() {
     // with a blank line before it, as the others have
     let file = saved(SAMPLE, |config| config.services[0].groups.push(third()));
     assert_eq!(difference(SAMPLE, &file), [&lines[..], &["+"]].concat());
-    assert!(file.contains("        </group>\n\n        <group name=\"third\" scheduler=\"roundrobin\">\n"), "{file}");
+    assert!(
+        file.contains(
+            "        </group>\n\n        <group name=\"third\" scheduler=\"roundrobin\">\n"
+        ),
+        "{file}"
+    );
 }
 
 #[test]
 fn a_second_group_makes_the_enabled_one_worth_a_line() {
     assert_eq!(
-        changed(SAMPLE, |config| config.services[1].groups.push(group("next", Rule::Random, Vec::new()))),
-        ["+        <group name=\"next\" scheduler=\"random\"/>", "+        <enable group=\"main\"/>"]
+        changed(SAMPLE, |config| config.services[1].groups.push(group(
+            "next",
+            Rule::Random,
+            Vec::new()
+        ))),
+        [
+            "+        <group name=\"next\" scheduler=\"random\"/>",
+            "+        <enable group=\"main\"/>"
+        ]
     );
 }
 
@@ -268,21 +311,29 @@ fn a_new_service_stands_behind_the_others() {
         "+        <enable group=\"main\"/>",
         "+    </service>",
     ];
-    let edit = |config: &mut Config| config.services.push(service("<n>", "[::1]:1", vec![host("a", "a:1")]));
+    let edit = |config: &mut Config| {
+        config.services.push(service("<n>", "[::1]:1", vec![host("a", "a:1")]))
+    };
     assert_eq!(changed(ORIGINAL, edit), lines);
     assert_eq!(changed(SAMPLE, edit), [&lines[..], &["+"]].concat());
 }
 
 #[test]
 fn users_come_and_go_alone() {
-    let new = || UserConfig { name: "é\"".to_owned(), password: "$6$x".to_owned(), access: Access::ReadOnly };
+    let new = || UserConfig {
+        name: "é\"".to_owned(),
+        password: "$6$x".to_owned(),
+        access: Access::ReadOnly,
+    };
     let line = "+        <user name=\"é&quot;\" password=\"$6$x\" access=\"readonly\"/>";
     for file in [SAMPLE, ORIGINAL] {
         assert_eq!(changed(file, |config| users(config).push(new())), [line]);
     }
     assert_eq!(
         changed(SAMPLE, |config| drop(users(config).pop())),
-        ["-        <user name=\"guest\" password=\"$6$put-your-own-hash-here\" access=\"readonly\"/>"]
+        [
+            "-        <user name=\"guest\" password=\"$6$put-your-own-hash-here\" access=\"readonly\"/>"
+        ]
     );
     assert_eq!(
         changed(ORIGINAL, |config| users(config)[0].access = Access::ReadOnly),
@@ -295,23 +346,38 @@ fn users_come_and_go_alone() {
 
 #[test]
 fn an_attribute_that_is_no_part_of_the_state_stays() {
-    let file =
-        SAMPLE.replace("<admin listen=\"127.0.0.1:7001\" secure=\"no\">", "<admin secure='no'\n  listen='127.0.0.1:7001'>");
+    let file = SAMPLE.replace(
+        "<admin listen=\"127.0.0.1:7001\" secure=\"no\">",
+        "<admin secure='no'\n  listen='127.0.0.1:7001'>",
+    );
     assert_eq!(
-        changed(&file, |config| config.admin.as_mut().unwrap().listen = "127.0.0.1:7002".parse().unwrap()),
-        ["-    <admin secure='no'", "-  listen='127.0.0.1:7001'>", "+    <admin secure=\"no\" listen=\"127.0.0.1:7002\">"]
+        changed(&file, |config| config.admin.as_mut().unwrap().listen =
+            "127.0.0.1:7002".parse().unwrap()),
+        [
+            "-    <admin secure='no'",
+            "-  listen='127.0.0.1:7001'>",
+            "+    <admin secure=\"no\" listen=\"127.0.0.1:7002\">"
+        ]
     );
 }
 
 #[test]
 fn what_says_the_same_in_other_words_keeps_its_words() {
-    let file = with_service("    <group name='g' scheduler='random'/>\n    <timeout connect='5000ms' idle='60m'/>");
+    let file = with_service(
+        "    <group name='g' scheduler='random'/>\n    <timeout connect='5000ms' idle='60m'/>",
+    );
     assert_eq!(
         changed(&file, |config| config.services[0].idle = Duration::from_secs(1)),
-        ["-    <timeout connect='5000ms' idle='60m'/>", "+    <timeout connect=\"5000ms\" idle=\"1s\"/>"]
+        [
+            "-    <timeout connect='5000ms' idle='60m'/>",
+            "+    <timeout connect=\"5000ms\" idle=\"1s\"/>"
+        ]
     );
     let file = file.replace("idle='60m'", "half='0' dead='1500ms'");
-    assert_eq!(changed(&file, |config| config.services[0].dead = Some(Duration::from_secs(2))), [""; 0]);
+    assert_eq!(
+        changed(&file, |config| config.services[0].dead = Some(Duration::from_secs(2))),
+        [""; 0]
+    );
     assert_eq!(
         changed(&file, |config| config.services[0].half = Some(Duration::from_secs(9))),
         [
@@ -347,14 +413,24 @@ fn comments_stay_with_what_they_are_about() {
     ));
     assert_eq!(
         changed(&file, |config| drop(main_hosts(config).remove(0))),
-        ["-", "-      <!-- before a -->", "-      <host name='a' ip='a:1'/> <!-- beside", "-  a -->"]
+        [
+            "-",
+            "-      <!-- before a -->",
+            "-      <host name='a' ip='a:1'/> <!-- beside",
+            "-  a -->"
+        ]
     );
     assert_eq!(
         changed(&file, |config| drop(main_hosts(config).remove(1))),
         ["-      <host name='b' ip='b:1'/> <!-- beside b -->"]
     );
     let moved = saved(&file, |config| main_hosts(config).swap(0, 1));
-    assert!(moved.contains("      <!-- before a -->\n      <host name='a' ip='a:1'/> <!-- beside\n  a -->\n"), "{moved}");
+    assert!(
+        moved.contains(
+            "      <!-- before a -->\n      <host name='a' ip='a:1'/> <!-- beside\n  a -->\n"
+        ),
+        "{moved}"
+    );
     assert!(moved.contains("\n      <host name='b' ip='b:1'/> <!-- beside b -->\n"), "{moved}");
     let emptied = saved(&file, |config| main_hosts(config).clear());
     for comment in ["beside the group", "set off", "at the end"] {
@@ -378,7 +454,11 @@ fn an_empty_element_opens_and_one_line_stays_one_line() {
     let file = with_service("    <group name='g' scheduler='random'></group>");
     assert_eq!(
         changed(&file, |config| main_hosts(config).push(host("a", "a:1")))[1..],
-        ["+    <group name='g' scheduler='random'>", "+      <host name=\"a\" ip=\"a:1\"/>", "+    </group>"]
+        [
+            "+    <group name='g' scheduler='random'>",
+            "+      <host name=\"a\" ip=\"a:1\"/>",
+            "+    </group>"
+        ]
     );
     let file = "<pdconfig><service name='s'><listen ip='*:1'/><group name='g' scheduler='random'/></service></pdconfig>";
     let with_all = saved(file, |config| {
@@ -386,18 +466,22 @@ fn an_empty_element_opens_and_one_line_stays_one_line() {
         config.services.push(service("t", "*:2", vec![host("b", "b:1")]));
     });
     assert!(
-        !with_all.contains('\n') && with_all.contains("<host name=\"a\" ip=\"a:1\"/></group></service><service name=\"t\">"),
+        !with_all.contains('\n')
+            && with_all
+                .contains("<host name=\"a\" ip=\"a:1\"/></group></service><service name=\"t\">"),
         "{with_all}"
     );
 }
 
 #[test]
 fn what_stands_around_the_root_stays() {
-    let file =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/valid/doctype_with_a_subset.xml"));
+    let file = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/valid/doctype_with_a_subset.xml"),
+    );
     let file = file.unwrap() + "<!-- behind -->\n<?and more?>";
     let new = saved(&file, |config| config.services[0].name = "other".to_owned());
-    let (before, behind) = (file.split("<pdconfig>").next().unwrap(), file.split("</pdconfig>").last().unwrap());
+    let (before, behind) =
+        (file.split("<pdconfig>").next().unwrap(), file.split("</pdconfig>").last().unwrap());
     assert!(new.starts_with(before) && new.ends_with(behind), "{new}");
 }
 
@@ -408,10 +492,16 @@ fn line_ends_and_encodings_are_taken_care_of() {
     assert_eq!(changed(&file, edit), ["+            <host name=\"new\" ip=\"a:1\"/>\r"]);
     let text = "<?xml version='1.0' encoding='ENCODING'?>\n<!-- é -->\n".to_owned()
         + &with_service("    <group name='g' scheduler='random'><host name='a' ip='a:1'/></group>");
-    let expected = text.replace("ENCODING", "UTF-8").replace("a:1'", "b:1\"").replace("name='a' ip='", "name=\"a\" ip=\"");
-    let latin_1: Vec<u8> = text.replace("ENCODING", "iso-8859-1").chars().map(|c| u8::try_from(c).unwrap()).collect();
-    let utf_16: Vec<u8> =
-        ("\u{feff}".to_owned() + &text.replace("ENCODING", "UTF-16")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let expected = text
+        .replace("ENCODING", "UTF-8")
+        .replace("a:1'", "b:1\"")
+        .replace("name='a' ip='", "name=\"a\" ip=\"");
+    let latin_1: Vec<u8> =
+        text.replace("ENCODING", "iso-8859-1").chars().map(|c| u8::try_from(c).unwrap()).collect();
+    let utf_16: Vec<u8> = ("\u{feff}".to_owned() + &text.replace("ENCODING", "UTF-16"))
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     for source in [latin_1, utf_16] {
         let mut config = load(&source);
         assert_eq!(merge(&source, &config), text.replace("ENCODING", "UTF-8"));
@@ -425,7 +515,9 @@ fn line_ends_and_encodings_are_taken_care_of() {
 #[test]
 fn a_file_that_is_no_configuration_any_more_is_replaced() {
     let config = load(SAMPLE.as_bytes());
-    for broken in ["", "<pdconfig>", "<!-- half a", "<pdconfig><service name=''/></pdconfig>", "\u{0}\u{0}"] {
+    for broken in
+        ["", "<pdconfig>", "<!-- half a", "<pdconfig><service name=''/></pdconfig>", "\u{0}\u{0}"]
+    {
         assert_eq!(merge(broken.as_bytes(), &config), to_xml(&config, true));
     }
 }

@@ -21,7 +21,10 @@ fn group(rule: Rule, hosts: usize) -> Group {
         name: format!("h{i}"),
         address: Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1 + i as u16))),
     };
-    Group::new(&GroupConfig { name: "main".into(), rule, hosts: (0..hosts).map(host).collect() }, &Names::new())
+    Group::new(
+        &GroupConfig { name: "main".into(), rule, hosts: (0..hosts).map(host).collect() },
+        &Names::new(),
+    )
 }
 
 /// Picks without giving back.
@@ -57,7 +60,8 @@ fn roundrobin_skips_a_host_that_is_down_and_takes_it_in_again() {
 #[test]
 fn leastconns_ties_rotate() {
     let group = group(Rule::LeastConns, 3);
-    let one_at_a_time: Vec<String> = (0..6).map(|_| pick(&group).host().name().to_owned()).collect();
+    let one_at_a_time: Vec<String> =
+        (0..6).map(|_| pick(&group).host().name().to_owned()).collect();
     assert_eq!(one_at_a_time, ["h0", "h1", "h2", "h0", "h1", "h2"]);
 }
 
@@ -94,7 +98,10 @@ fn random_reaches_every_host_about_equally() {
         *served.entry(pick(&group).host().name().to_owned()).or_default() += 1;
     }
     // five standard deviations of a binomial distribution with n = 3000, p = 1/3 are 129
-    assert!(served.len() == 3 && served.values().all(|count| (870..=1130).contains(count)), "{served:?}");
+    assert!(
+        served.len() == 3 && served.values().all(|count| (870..=1130).contains(count)),
+        "{served:?}"
+    );
 }
 
 #[test]
@@ -116,7 +123,8 @@ fn leastconns_is_exact_under_a_burst() {
                 })
             })
             .collect();
-        let held: Vec<TcpStream> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let held: Vec<TcpStream> =
+            clients.into_iter().map(|client| client.join().unwrap()).collect();
         let open: Vec<usize> = daemon.hosts().iter().map(|host| host.open()).collect();
         assert_eq!(open, [20, 20, 20, 20], "{scheduler}");
         drop(held);
@@ -131,7 +139,10 @@ fn a_failure_older_than_the_hosts_return_proves_nothing() {
     let slow_attempt = std::time::Instant::now();
     assert!(host.failed(Reason::Refused, std::time::Instant::now()));
     assert!(host.answered().is_some());
-    assert!(!host.failed(Reason::TimedOut, slow_attempt), "an old attempt took the host down again");
+    assert!(
+        !host.failed(Reason::TimedOut, slow_attempt),
+        "an old attempt took the host down again"
+    );
     assert!(host.is_up());
 }
 

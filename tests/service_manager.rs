@@ -37,12 +37,16 @@ fn the_service_manager_hears_of_every_step_in_the_right_order() {
     assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
     let old = balancer.pid();
     let pid = balancer.replace();
-    // only the main process is listened to, so the old one speaks first, and the new one after it is the main one
+    // only the main process is listened to, so the old one speaks first, and the new one after it
+    // is the main one
     assert_eq!(told(&socket), format!("MAINPID={pid}"));
     assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
     assert_ne!(parent(pid), old);
     balancer.signal(SIGTERM);
-    assert_eq!(told(&socket), "STOPPING=1\nSTATUS=stopping, 0 sessions\nEXTEND_TIMEOUT_USEC=10000000");
+    assert_eq!(
+        told(&socket),
+        "STOPPING=1\nSTATUS=stopping, 0 sessions\nEXTEND_TIMEOUT_USEC=10000000"
+    );
 }
 
 fn parent(pid: i32) -> i32 {
@@ -51,8 +55,8 @@ fn parent(pid: i32) -> i32 {
     fields.split(' ').nth(1).and_then(|parent| parent.parse().ok()).expect("proc(5)")
 }
 
-/// systemd looks after no process but its own children: it killed at once what it was told to stop, and waited for ever for what died.
-/// It judges by who is the parent when it is told.
+/// systemd looks after no process but its own children: it killed at once what it was told to stop,
+/// and waited for ever for what died. It judges by who is the parent when it is told.
 #[test]
 fn a_new_program_is_no_child_of_the_old_one_when_the_service_manager_hears_of_it() {
     let folder = Folder::new();
@@ -72,7 +76,9 @@ fn a_new_program_is_no_child_of_the_old_one_when_the_service_manager_hears_of_it
     assert!(told(&socket).starts_with("READY=1\n"));
     until("the new one has the pid file", || balancer.pid() == pid);
     let children = || fs::read_to_string(format!("/proc/{old}/task/{old}/children")).unwrap();
-    until("the process between the two has ended, and the old one has asked for that", || children().is_empty());
+    until("the process between the two has ended, and the old one has asked for that", || {
+        children().is_empty()
+    });
     assert_eq!(exchange(client, b"x"), b"x");
 }
 
@@ -90,12 +96,16 @@ fn a_stop_that_takes_its_time_says_so_every_second() {
     until("it is connected", || backend.accepted() == 1);
     balancer.signal(SIGTERM);
     for _ in 0..4 {
-        assert_eq!(told(&socket), "STOPPING=1\nSTATUS=stopping, 1 sessions\nEXTEND_TIMEOUT_USEC=10000000");
+        assert_eq!(
+            told(&socket),
+            "STOPPING=1\nSTATUS=stopping, 1 sessions\nEXTEND_TIMEOUT_USEC=10000000"
+        );
     }
     drop(client);
 }
 
-/// systemd tells all processes of a service to stop, and when the main one has gone it tells those that are left once more.
+/// systemd tells all processes of a service to stop, and when the main one has gone it tells those
+/// that are left once more.
 #[test]
 fn a_replaced_program_that_systemd_stops_is_not_hurried_by_the_end_of_the_main_one() {
     let folder = Folder::new();
@@ -103,7 +113,8 @@ fn a_replaced_program_that_systemd_stops_is_not_hurried_by_the_end_of_the_main_o
     let _socket = UnixDatagram::bind(&path).unwrap();
     let backend = Backend::echo();
     let xml = one_service("random", &[backend.address()], "");
-    let mut balancer = Replaceable::start_with(&xml, "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let mut balancer =
+        Replaceable::start_with(&xml, "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
     let mut client = connect(balancer.address());
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
@@ -117,7 +128,12 @@ fn a_replaced_program_that_systemd_stops_is_not_hurried_by_the_end_of_the_main_o
     }
     assert_eq!(exchange(client, b"more"), b"more");
     assert!(balancer.program.wait().success());
-    assert!(balancer.program.wait_for("stop state=done").ends_with("reason=replaced sessions=1 silent=0 cut=0"));
+    assert!(
+        balancer
+            .program
+            .wait_for("stop state=done")
+            .ends_with("reason=replaced sessions=1 silent=0 cut=0")
+    );
 }
 
 #[test]
@@ -129,12 +145,18 @@ fn the_service_manager_hears_that_a_reload_was_refused_and_when_the_next_one_was
     let xml = one_service("random", &[], "");
     let balancer = Replaceable::start_with(&xml, "", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
     assert_eq!(told(&socket), "READY=1\nSTATUS=serving web");
-    for (file, status) in [("<pdconfig/>", "the last reload, by HUP, was refused: "), (xml.as_str(), "serving web")] {
+    for (file, status) in
+        [("<pdconfig/>", "the last reload, by HUP, was refused: "), (xml.as_str(), "serving web")]
+    {
         fs::write(balancer.path("td.xml"), file).unwrap();
         balancer.signal(SIGHUP);
         assert!(told(&socket).starts_with("RELOADING=1\n"));
         let ready = told(&socket);
-        assert!(ready.starts_with(&format!("READY=1\nSTATUS={status}")) && ready.ends_with("serving web"), "{ready}");
+        assert!(
+            ready.starts_with(&format!("READY=1\nSTATUS={status}"))
+                && ready.ends_with("serving web"),
+            "{ready}"
+        );
     }
 }
 
@@ -164,7 +186,8 @@ fn a_service_that_would_end_with_its_first_process_is_not_replaced() {
     balancer.replace();
 }
 
-/// Starts the program with descriptors from 3 on, as systemd does; `variables` stands before the command.
+/// Starts the program with descriptors from 3 on, as systemd does; `variables` stands before the
+/// command.
 fn activate(xml: &str, first: OwnedFd, variables: &str) -> Program {
     let folder = Folder::new();
     let file = folder.write("td.xml", xml);
@@ -179,7 +202,8 @@ fn a_socket_that_systemd_has_opened_is_used_and_goes_on_to_a_successor() {
     let backend = Backend::named("web");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{address}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("{address}\""));
     // this process has it open, too, so that nobody could bind it
     let passed = socket.try_clone().unwrap().into();
     let mut program = activate(&xml, passed, "LISTEN_PID=$$ LISTEN_FDS=1");
@@ -199,7 +223,8 @@ fn a_socket_for_every_address_fits_a_star() {
     let backend = Backend::named("web");
     let socket = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = socket.local_addr().unwrap().port();
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("*:{port}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("*:{port}\""));
     let program = activate(&xml, socket.into(), "LISTEN_PID=$$ LISTEN_FDS=1");
     assert!(program.wait_for("listen service=web").contains(&format!("address=0.0.0.0:{port} ")));
     assert_eq!(ask(([127, 0, 0, 1], port).into()), "web");
@@ -211,7 +236,9 @@ fn a_socket_that_nothing_is_to_listen_on_is_closed_with_a_warning() {
     let xml = one_service("random", &[], "");
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap().to_string();
-    for (passed, name) in [(stranger.into(), address.as_str()), (File::open("/dev/null").unwrap().into(), "-")] {
+    for (passed, name) in
+        [(stranger.into(), address.as_str()), (File::open("/dev/null").unwrap().into(), "-")]
+    {
         let program = activate(&xml, passed, "LISTEN_PID=$$ LISTEN_FDS=1");
         let warning = program.wait_for("state=unwanted");
         assert!(warning.contains(&format!(" warn listen address={name} ")), "{warning}");
@@ -228,11 +255,13 @@ fn a_reload_that_drops_an_address_of_systemd_says_so_also_after_a_replacement() 
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let xml = one_service("random", &[backend.address()], "");
-        let at = |address: std::net::SocketAddr| xml.replace("127.0.0.1:0\"", &format!("{address}\""));
+        let at =
+            |address: std::net::SocketAddr| xml.replace("127.0.0.1:0\"", &format!("{address}\""));
         let folder = Folder::new();
         let file = folder.write("td.xml", &at(address));
         let mut command = Command::new("sh");
-        let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$PROGRAM\" -c \"$FILE\"";
+        let script =
+            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$PROGRAM\" -c \"$FILE\"";
         command.env("PROGRAM", PROGRAM).env("FILE", &file).arg("-c").arg(script);
         let program = Program::spawn_with(command, Stdio::from(OwnedFd::from(socket)), folder);
         let mut pid = program.pid();
@@ -257,7 +286,8 @@ fn a_reload_that_drops_an_address_of_systemd_says_so_also_after_a_replacement() 
 #[test]
 fn sockets_that_cannot_be_used_are_errors_that_name_them() {
     let xml = one_service("random", &[], "");
-    let mut program = activate(&xml, File::open("/dev/null").unwrap().into(), "LISTEN_PID=$$ LISTEN_FDS=7");
+    let mut program =
+        activate(&xml, File::open("/dev/null").unwrap().into(), "LISTEN_PID=$$ LISTEN_FDS=7");
     assert_eq!(program.wait().code(), Some(1));
     program.wait_for("the sockets from systemd cannot be used");
     let address = free_address();
@@ -273,7 +303,11 @@ fn sockets_that_cannot_be_used_are_errors_that_name_them() {
         std::net::SocketAddr::V6(_) => panic!("loopback is IPv4 here"),
     });
     nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&bound), &name).unwrap();
-    let mut program = activate(&xml.replace("127.0.0.1:0\"", &format!("{address}\"")), bound, "LISTEN_PID=$$ LISTEN_FDS=1");
+    let mut program = activate(
+        &xml.replace("127.0.0.1:0\"", &format!("{address}\"")),
+        bound,
+        "LISTEN_PID=$$ LISTEN_FDS=1",
+    );
     assert_eq!(program.wait().code(), Some(1));
     program.wait_for("does not listen");
 }
@@ -281,10 +315,22 @@ fn sockets_that_cannot_be_used_are_errors_that_name_them() {
 #[test]
 fn what_is_meant_for_another_process_is_left_alone() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
-    for variables in ["LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_FDS=1", "LISTEN_PID=$$ LISTEN_FDS=0", "TCPDIRECTOR_HANDOVER=1"] {
-        let program = activate(&one_service("random", &[], ""), stranger.try_clone().unwrap().into(), variables);
+    for variables in [
+        "LISTEN_PID=1 LISTEN_FDS=1",
+        "LISTEN_FDS=1",
+        "LISTEN_PID=$$ LISTEN_FDS=0",
+        "TCPDIRECTOR_HANDOVER=1",
+    ] {
+        let program = activate(
+            &one_service("random", &[], ""),
+            stranger.try_clone().unwrap().into(),
+            variables,
+        );
         program.wait_for("listen service=web");
-        assert!(fs::read_link(format!("/proc/{}/fd/3", program.pid())).is_ok(), "{variables}: it was closed");
+        assert!(
+            fs::read_link(format!("/proc/{}/fd/3", program.pid())).is_ok(),
+            "{variables}: it was closed"
+        );
     }
 }
 

@@ -11,7 +11,8 @@ use tcpdirector::relay::{End, Relay};
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
 use crate::common::{
-    DEADLINE, TestDaemon, accept, connect, ends_by_reset, is_closed, one_service, pattern, until, until_acknowledged,
+    DEADLINE, TestDaemon, accept, connect, ends_by_reset, is_closed, one_service, pattern, until,
+    until_acknowledged,
 };
 
 /// The relay of the only session.
@@ -40,7 +41,8 @@ fn readers_that_rest_for_long_are_not_dead_and_get_every_byte() {
             let _ = may_go_on.recv_timeout(DEADLINE);
         }));
     });
-    let daemon = TestDaemon::start(&one_service("random", &[backend.address()], "<timeout dead=\"2s\"/>"));
+    let daemon =
+        TestDaemon::start(&one_service("random", &[backend.address()], "<timeout dead=\"2s\"/>"));
     let client = daemon.connect();
     let is_whole = talk(&client, || {
         until("it is relayed", || relay(&daemon).is_some());
@@ -79,17 +81,24 @@ fn a_session_of_which_one_side_has_ended_may_be_silent_for_half_only() {
     assert!(began.elapsed() >= Duration::from_millis(400), "ended after {:?}", began.elapsed());
     let line = program.wait_for(" session ");
     assert_eq!(field(&line, "end"), Some("idle"), "{line}");
-    assert_eq!(field(&line, "client"), Some(ended.local_addr().unwrap().to_string().as_str()), "{line}");
+    assert_eq!(
+        field(&line, "client"),
+        Some(ended.local_addr().unwrap().to_string().as_str()),
+        "{line}"
+    );
 
     // the same where the host has ended, and the client has not
-    let (mut client, mut host) = (connect(program.address()), entered.recv_timeout(DEADLINE).unwrap());
+    let (mut client, mut host) =
+        (connect(program.address()), entered.recv_timeout(DEADLINE).unwrap());
     host.write_all(b"bye").unwrap();
     host.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"bye");
     assert!(ends_by_reset(&host), "a cut upload looked complete");
-    let ends = || program.lines(" session ").iter().filter(|line| field(line, "end") == Some("idle")).count();
+    let ends = || {
+        program.lines(" session ").iter().filter(|line| field(line, "end") == Some("idle")).count()
+    };
     until("it is in the log", || ends() == 2);
 
     // one whose sides both live is left alone: it has been silent for longer than those two
@@ -116,7 +125,8 @@ fn a_session_that_goes_on_after_one_side_has_ended_is_not_cut_by_half() {
 #[test]
 fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_stays() {
     let (left, stays) = (Backend::with(drop), Backend::silent());
-    let daemon = TestDaemon::start(&one_service("leastconns", &[left.address(), stays.address()], ""));
+    let daemon =
+        TestDaemon::start(&one_service("leastconns", &[left.address(), stays.address()], ""));
     let hosts = daemon.hosts();
     let enter = |host: usize| {
         let before = hosts[host].total();
@@ -145,7 +155,8 @@ fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_stays() 
 fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_reads_nothing() {
     const PIECE: usize = 16 * 1024;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let daemon = TestDaemon::start(&one_service("leastconns", &[listener.local_addr().unwrap()], ""));
+    let daemon =
+        TestDaemon::start(&one_service("leastconns", &[listener.local_addr().unwrap()], ""));
     let mut client = daemon.connect();
     let mut host = accept(&listener);
     until("it is relayed", || relay(&daemon).is_some());

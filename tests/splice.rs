@@ -1,4 +1,5 @@
-//! What happens to bulk bytes, which go from socket to socket by splice, and to what comes before, between and after them.
+//! What happens to bulk bytes, which go from socket to socket by splice, and to what comes before,
+//! between and after them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +12,10 @@ use tcpdirector::relay::pool::Limits;
 
 use crate::common::backend::{Backend, checksum};
 use crate::common::program::Program;
-use crate::common::{DEADLINE, TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, reset, until};
+use crate::common::{
+    DEADLINE, TestDaemon, connect, ends_by_reset, exchange, one_service, pattern, read_all, reset,
+    until,
+};
 
 /// Some pipes, too few of them, and none.
 const PIPES: [usize; 3] = [8, 1, 0];
@@ -20,7 +24,15 @@ fn with_pipes(pipes: usize, backend: &Backend, inside: &str) -> TestDaemon {
     let xml = one_service("random", &[backend.address()], inside);
     TestDaemon::with_limits(
         &xml,
-        Limits { threads: 2, pollers: 2, sessions: 100, queue: 100, pipes, pipe_size: 1 << 20, held: 100_000 },
+        Limits {
+            threads: 2,
+            pollers: 2,
+            sessions: 100,
+            queue: 100,
+            pipes,
+            pipe_size: 1 << 20,
+            held: 100_000,
+        },
     )
 }
 
@@ -42,11 +54,17 @@ fn every_switch_between_the_two_ways_of_copying_keeps_every_byte() {
         let client = daemon.connect();
         let mut total = 0;
         // around the sizes that speak for and against bulk, the buffer, and the largest pipe
-        let sizes = [4095, 4096, 4097, 16_383, 16_384, 65_536, 65_537, 262_145, 1_048_575, 1_048_577, 3_000_001];
+        let sizes = [
+            4095, 4096, 4097, 16_383, 16_384, 65_536, 65_537, 262_145, 1_048_575, 1_048_577,
+            3_000_001,
+        ];
         for big in sizes {
             for (i, size) in [1, big, 2, big, big, 100].into_iter().enumerate() {
                 let payload = &source[i..][..size];
-                assert!(echo_of(&client, payload) == payload, "{size} bytes came back changed, with {pipes} pipes");
+                assert!(
+                    echo_of(&client, payload) == payload,
+                    "{size} bytes came back changed, with {pipes} pipes"
+                );
                 total += size as u64;
             }
         }
@@ -75,7 +93,10 @@ fn many_transfers_at_once_share_few_pipes() {
     });
     daemon.settle();
     let host = daemon.hosts().remove(0);
-    assert_eq!((host.meter().to_server(), host.meter().to_client()), (6 * SIZE as u64, 6 * SIZE as u64));
+    assert_eq!(
+        (host.meter().to_server(), host.meter().to_client()),
+        (6 * SIZE as u64, 6 * SIZE as u64)
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A program that is changed and replaced all the time, under a load that must not notice: short sessions one after the other, and
-//! long ones whose every byte is checked.
+//! A program that is changed and replaced all the time, under a load that must not notice: short
+//! sessions one after the other, and long ones whose every byte is checked.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -85,7 +85,8 @@ impl Short {
     /// How many were served, and what became of the others.
     fn stop(self) -> (usize, Vec<String>) {
         self.enough.store(true, SeqCst);
-        let failures = self.threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+        let failures =
+            self.threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
         (self.served.load(SeqCst), failures)
     }
 }
@@ -116,15 +117,18 @@ impl Scene {
         Scene { short, long, side, good, endless: endless(enough.clone()) }
     }
 
-    /// In the other rounds, the long sessions have lost their host, their listen address and their service.
+    /// In the other rounds, the long sessions have lost their host, their listen address and their
+    /// service.
     fn has_long(&self, round: usize) -> bool {
         round % 6 < 4
     }
 
-    /// Hosts, groups, services and listen addresses come, go, are renamed and change their addresses; `short` always has a host.
+    /// Hosts, groups, services and listen addresses come, go, are renamed and change their
+    /// addresses; `short` always has a host.
     fn file(&self, round: usize) -> String {
-        let host =
-            |name: usize, at: usize| format!("<host name=\"h{name}\" ip=\"{}\"/>", self.good[at % self.good.len()].address());
+        let host = |name: usize, at: usize| {
+            format!("<host name=\"h{name}\" ip=\"{}\"/>", self.good[at % self.good.len()].address())
+        };
         let hosts = match round % 5 {
             0 => host(0, 0) + &host(1, 1),
             1 => host(0, 1) + &host(1, 0),
@@ -134,7 +138,8 @@ impl Scene {
         };
         let (service, group) = (["web", "brief"][round / 7 % 2], ["blue", "green"][round / 3 % 2]);
         let rule = ["roundrobin", "leastconns", "random"][round % 3];
-        let side = if round % 4 == 1 { format!("<listen ip=\"{}\"/>", self.side) } else { String::new() };
+        let side =
+            if round % 4 == 1 { format!("<listen ip=\"{}\"/>", self.side) } else { String::new() };
         let mut text = format!(
             "<service name=\"{service}\"><listen ip=\"{}\"/>{side}<group name=\"{group}\" scheduler=\"{rule}\">{hosts}</group></service>",
             self.short
@@ -143,7 +148,9 @@ impl Scene {
             let name = if round % 2 == 0 { "long" } else { "lengthy" };
             let long = format!("<host name=\"{name}\" ip=\"{}\"/>", self.endless.address());
             let long = format!("<group name=\"{name}\" scheduler=\"random\">{long}</group>");
-            text = format!("<service name=\"{name}\"><listen ip=\"{}\"/>{long}</service>", self.long) + &text;
+            text =
+                format!("<service name=\"{name}\"><listen ip=\"{}\"/>{long}</service>", self.long)
+                    + &text;
         }
         if round % 4 == 3 {
             text += &format!(
@@ -159,7 +166,8 @@ impl Scene {
 struct Steady(Replaceable);
 
 impl Steady {
-    /// Writes the file and reloads, which must go like this. A file with several mistakes is refused in as many lines.
+    /// Writes the file and reloads, which must go like this. A file with several mistakes is
+    /// refused in as many lines.
     fn reload(&self, text: &str, outcome: &str) {
         let Steady(balancer) = self;
         fs::write(balancer.path("td.xml"), text).unwrap();
@@ -174,8 +182,11 @@ impl Steady {
 
     /// What its descriptors are.
     fn open(&self) -> Vec<String> {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").flatten();
-        let name = |path: std::path::PathBuf| fs::read_link(path).map(|to| to.display().to_string()).unwrap_or_default();
+        let entries =
+            fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").flatten();
+        let name = |path: std::path::PathBuf| {
+            fs::read_link(path).map(|to| to.display().to_string()).unwrap_or_default()
+        };
         entries.map(|entry| name(entry.path())).collect()
     }
 
@@ -210,8 +221,12 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
         }
         if round % (RELOADS / BROKEN) == 0 {
             let good = scene.file(round);
-            let broken =
-                [&good[..good.len() / 2], "", &good.replace("scheduler", "schedule"), &good.replace("127.0.0.1", "256.0.0.1")];
+            let broken = [
+                &good[..good.len() / 2],
+                "",
+                &good.replace("scheduler", "schedule"),
+                &good.replace("127.0.0.1", "256.0.0.1"),
+            ];
             steady.reload(broken[round / 4 % broken.len()], "refused");
             fs::write(steady.0.path("td.xml"), good).unwrap();
         }
@@ -221,8 +236,18 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
     }
     let (served, failures) = short.stop();
     enough.store(true, SeqCst);
-    let whole = long.into_iter().map(|thread| thread.join().expect("no panic")).filter(|whole| *whole).count();
-    assert!(failures.is_empty(), "{} of {} failed: {:?}", failures.len(), served + failures.len(), failures.first());
+    let whole = long
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic"))
+        .filter(|whole| *whole)
+        .count();
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed: {:?}",
+        failures.len(),
+        served + failures.len(),
+        failures.first()
+    );
     assert_eq!(whole, LONG, "transfers that came through whole");
     assert!(served > RELOADS, "only {served} sessions: there was no load");
     steady.reload(&scene.file(0), "done");
@@ -233,6 +258,8 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
     assert!(steady.descriptors() <= descriptors, "left over: {:?}", steady.open());
     until("no thread is left over", || steady.threads() <= threads);
     let now = steady.0.pid();
-    until("no old process is left over", || steady.0.pids().into_iter().all(|pid| pid == now || !runs(pid)));
+    until("no old process is left over", || {
+        steady.0.pids().into_iter().all(|pid| pid == now || !runs(pid))
+    });
     assert_eq!(steady.0.pids().len(), 1 + REPLACEMENTS);
 }

@@ -13,7 +13,8 @@ use crate::common::{connect, one_service, until};
 
 /// One service at an address, for an echo; at a stop, sessions may go on for a minute.
 fn xml(address: SocketAddr, backend: &Backend) -> String {
-    let xml = one_service("random", &[backend.address()], "").replace("127.0.0.1:0\"", &format!("{address}\""));
+    let xml = one_service("random", &[backend.address()], "")
+        .replace("127.0.0.1:0\"", &format!("{address}\""));
     xml.replace("</pdconfig>", "<stop grace=\"1m\"/></pdconfig>")
 }
 
@@ -52,7 +53,10 @@ fn stop_with(machine: &Machine, clients: Vec<TcpStream>) {
         drop(clients);
         stopping.join().unwrap();
     });
-    assert_eq!((machine.show("ActiveState"), machine.show("Result")), ("inactive".into(), "success".into()));
+    assert_eq!(
+        (machine.show("ActiveState"), machine.show("Result")),
+        ("inactive".into(), "success".into())
+    );
 }
 
 #[test]
@@ -61,7 +65,10 @@ fn it_starts_takes_a_good_file_and_refuses_a_bad_one_aloud() {
     let (backend, first, second) = (Backend::echo(), free_address(), free_address());
     machine.configure(&xml(first, &backend));
     machine.must(&["start", "tcpdirector"]);
-    assert_eq!((machine.show("ActiveState"), machine.show("StatusText")), ("active".into(), "serving web".into()));
+    assert_eq!(
+        (machine.show("ActiveState"), machine.show("StatusText")),
+        ("active".into(), "serving web".into())
+    );
     let mut client = session(first);
     machine.configure(&xml(second, &backend));
     machine.must(&["reload", "tcpdirector"]);
@@ -103,13 +110,18 @@ fn the_death_of_either_program_is_noticed_and_mended() {
     machine.must(&["kill", "--kill-whom=main", "--signal=KILL", "tcpdirector"]);
     until("the death is noticed", || machine.show("ActiveState") != "active");
     drop(client);
-    until("it serves again", || machine.show("NRestarts") == "1" && TcpStream::connect(address).is_ok());
+    until("it serves again", || {
+        machine.show("NRestarts") == "1" && TcpStream::connect(address).is_ok()
+    });
     let mut client = session(address);
     let (third, fourth) = replace(&machine);
     assert!(machine.run(&["sh", "-c", &format!("kill -9 {third}")]).status.success());
     assert!(!matches!(client.read(&mut [0]), Ok(1..)));
     goes_on(&mut session(address));
-    assert_eq!((machine.show("ActiveState"), machine.show("MainPID")), ("active".into(), fourth.clone()));
+    assert_eq!(
+        (machine.show("ActiveState"), machine.show("MainPID")),
+        ("active".into(), fourth.clone())
+    );
     assert!([&old, &new, &third].iter().all(|pid| **pid != fourth));
 }
 
@@ -118,8 +130,7 @@ fn a_stop_may_take_longer_than_the_unit_says() {
     let Some(machine) = Machine::boot(&[]) else { return };
     let (backend, address) = (Backend::echo(), free_address());
     machine.configure(&xml(address, &backend));
-    let script =
-        "d=/run/systemd/system/tcpdirector.service.d; mkdir -p $d; printf '[Service]\nTimeoutStopSec=1\n' > $d/stop.conf";
+    let script = "d=/run/systemd/system/tcpdirector.service.d; mkdir -p $d; printf '[Service]\nTimeoutStopSec=1\n' > $d/stop.conf";
     assert!(machine.run(&["sh", "-c", script]).status.success());
     machine.must(&["daemon-reload"]);
     machine.must(&["start", "tcpdirector"]);

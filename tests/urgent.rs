@@ -1,4 +1,5 @@
-//! What happens to urgent bytes: they keep their place among the others, in both directions, as bytes like any other.
+//! What happens to urgent bytes: they keep their place among the others, in both directions, as
+//! bytes like any other.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -67,7 +68,8 @@ fn heard(inside: &str, speak: impl Fn(&TcpStream) + Clone + Send + Sync + 'stati
 #[test]
 fn urgent_bytes_keep_their_place_in_both_directions() {
     for inside in INSIDE {
-        for words in [&b"before U after"[..], b"before U", b"U after", b"U", b"one U two V three W"] {
+        for words in [&b"before U after"[..], b"before U", b"U after", b"U", b"one U two V three W"]
+        {
             assert_eq!(heard(inside, |stream| speak(stream, words)), [words, words], "`{inside}`");
         }
     }
@@ -75,7 +77,8 @@ fn urgent_bytes_keep_their_place_in_both_directions() {
 
 #[test]
 fn two_urgent_bytes_at_the_very_start_are_not_lost() {
-    // the second one would drive out the first, if the socket did not keep both in line from the start
+    // the second one would drive out the first, if the socket did not keep both in line from the
+    // start
     for inside in INSIDE {
         for _ in 0..20 {
             let words = b"UV and more";
@@ -93,6 +96,10 @@ fn urgent_bytes_keep_their_place_in_bulk() {
             pour(stream, PIECES);
         });
         let lengths = got.each_ref().map(Vec::len);
-        assert!(got.iter().all(|got| *got == sent), "{lengths:?} bytes of {}, or changed", sent.len());
+        assert!(
+            got.iter().all(|got| *got == sent),
+            "{lengths:?} bytes of {}, or changed",
+            sent.len()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What becomes of a session whose client or host vanishes, without a word, in networks of their own. For root.
+//! What becomes of a session whose client or host vanishes, without a word, in networks of their
+//! own. For root.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,8 +18,8 @@ const DEAD: Duration = Duration::from_secs(2);
 /// Found within half as long again, on a busy machine.
 const FOUND: Duration = Duration::from_secs(6);
 
-/// Two networks with a line between them; `None` where that is not allowed. Anew for each case: a line that was cut and is back
-/// may still be taken for cut.
+/// Two networks with a line between them; `None` where that is not allowed. Anew for each case: a
+/// line that was cut and is back may still be taken for cut.
 fn two() -> Option<(Network, Network)> {
     let (here, there) = (Network::new()?, Network::new()?);
     here.link("line", "10.99.0.1/24", &there, "10.99.0.2/24");
@@ -127,7 +128,9 @@ fn a_host_that_vanishes_before_its_first_answer_is_left_for_another_one() {
     for in_flight in [true, false] {
         let Some((here, there)) = two() else { return };
         let good = here.run(|| Backend::banner("hello"));
-        let silent = there.run(|| Backend::at((THERE, 0).into(), |mut client| drop(client.read_to_end(&mut Vec::new()))));
+        let silent = there.run(|| {
+            Backend::at((THERE, 0).into(), |mut client| drop(client.read_to_end(&mut Vec::new())))
+        });
         let xml = one_service("roundrobin", &[silent.address(), good.address()], replay);
         let program = here.run(|| Program::start(&xml));
         let mut client = here.run(|| connect(program.address()));

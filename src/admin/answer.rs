@@ -1,6 +1,8 @@
-//! Answers: what a success, a failure and a document look like to a browser, a script that wants JSON, and curl.
+//! Answers: what a success, a failure and a document look like to a browser, a script that wants
+//! JSON, and curl.
 //!
-//! `routes` and `show` build every answer here, and each leaves through [`sealed`], which adds the headers that all have.
+//! `routes` and `show` build every answer here, and each leaves through [`sealed`], which adds the
+//! headers that all have.
 
 use std::fmt;
 
@@ -85,7 +87,8 @@ pub fn document(mime: &str, body: impl Into<Vec<u8>>) -> Response {
 /// A page.
 pub fn html(status: u16, page: &impl Template) -> Result<Response, Failure> {
     let mut body = String::new();
-    // behind `dyn`, a write is a call, and not a copy of what a string does for each piece of each page
+    // behind `dyn`, a write is a call, and not a copy of what a string does for each piece of each
+    // page
     let rendered = page.render_into(&mut body as &mut dyn fmt::Write);
     rendered.map_err(|error| Failure::new(500, error.to_string()))?;
     Ok(Response { status, ..document("text/html", body) })
@@ -93,7 +96,8 @@ pub fn html(status: u16, page: &impl Template) -> Result<Response, Failure> {
 
 /// Values for a script.
 pub fn json(values: &impl Serialize) -> Result<Response, Failure> {
-    let body = serde_json::to_string(values).map_err(|error| Failure::new(500, error.to_string()))?;
+    let body =
+        serde_json::to_string(values).map_err(|error| Failure::new(500, error.to_string()))?;
     Ok(document("application/json", body + "\n"))
 }
 
@@ -102,7 +106,8 @@ pub fn done(kind: Kind, message: &str) -> Result<Response, Failure> {
     match kind {
         Kind::Json => json(&Outcome { ok: true, message }),
         Kind::Html | Kind::Text => {
-            let location = format!("/running?resultMessage={}", utf8_percent_encode(message, QUERY));
+            let location =
+                format!("/running?resultMessage={}", utf8_percent_encode(message, QUERY));
             Ok(Response::text(302, "OK\n").with("Location", location))
         }
     }
@@ -113,7 +118,8 @@ pub fn failed(kind: Kind, failure: &Failure) -> Response {
     let Failure { status, why } = failure;
     let text = || Response::text(*status, format!("NOT OK: {}\n", one_line(why)));
     match kind {
-        Kind::Json => json(&Outcome { ok: false, message: why }).map_or_else(|_| text(), |r| Response { status: *status, ..r }),
+        Kind::Json => json(&Outcome { ok: false, message: why })
+            .map_or_else(|_| text(), |r| Response { status: *status, ..r }),
         Kind::Html | Kind::Text => text(),
     }
 }
@@ -124,9 +130,14 @@ pub fn turned_away(kind: Kind, closed: &Closed) -> Response {
     match closed {
         Closed::Denied => answer(401, "a user and the right password are needed")
             .with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\""),
-        Closed::Penalised(left) => answer(429, "too many wrong passwords came from this address: try again later")
-            .with("Retry-After", left.as_millis().div_ceil(1000).to_string()),
-        Closed::Short => answer(503, "this machine has no memory for the check of a password just now: try again"),
+        Closed::Penalised(left) => {
+            answer(429, "too many wrong passwords came from this address: try again later")
+                .with("Retry-After", left.as_millis().div_ceil(1000).to_string())
+        }
+        Closed::Short => answer(
+            503,
+            "this machine has no memory for the check of a password just now: try again",
+        ),
     }
 }
 

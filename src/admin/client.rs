@@ -1,7 +1,8 @@
-//! One client of the admin address, from its first byte to its last: reading, ready, served, writing, lingering, over.
+//! One client of the admin address, from its first byte to its last: reading, ready, served,
+//! writing, lingering, over.
 //!
-//! Owned by the thread `admin front`. No call blocks; each phase has a deadline, and no client can make itself immortal: a request
-//! has one deadline for all of it, taking the answer another.
+//! Owned by the thread `admin front`. No call blocks; each phase has a deadline, and no client can
+//! make itself immortal: a request has one deadline for all of it, taking the answer another.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -16,8 +17,8 @@ use crate::system::memory;
 
 /// How long a client may take to send a request, to be served, and to take the answer: for each.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How long we wait for a client to hang up by itself. Closing first would reset a client that is still sending, and with that
-/// the answer that says why it should stop.
+/// How long we wait for a client to hang up by itself. Closing first would reset a client that is
+/// still sending, and with that the answer that says why it should stop.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much it may send meanwhile.
 const MAX_LINGER: usize = 1024 * 1024;
@@ -77,7 +78,11 @@ impl Client {
             Phase::Reading { .. } => self.read(now),
             Phase::Writing { .. } => self.write(now),
             Phase::Lingering { .. } => self.discard(),
-            _ if happened.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) => self.phase = Phase::Over,
+            _ if happened
+                .intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) =>
+            {
+                self.phase = Phase::Over
+            }
             _ => {}
         }
     }
@@ -88,7 +93,8 @@ impl Client {
             return;
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            // a browser that has opened a connection in advance wants no answer to what it did not ask
+            // a browser that has opened a connection in advance wants no answer to what it did not
+            // ask
             Phase::Reading { bytes, .. } if !bytes.is_empty() => {
                 self.refuse(Refused(408, "the request took longer than 10 seconds"), now);
             }
@@ -144,7 +150,8 @@ impl Client {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether the next step is the client's, so that another one may have its place. One that waits for us keeps it.
+    /// Whether the next step is the client's, so that another one may have its place. One that
+    /// waits for us keeps it.
     pub fn may_be_dropped(&self) -> bool {
         !self.is_ready() && !matches!(self.phase, Phase::Served)
     }
@@ -181,7 +188,11 @@ impl Client {
             Some(head) if head.is_complete(bytes) => {
                 let request = head.rewrite(bytes, &self.address);
                 self.deadline = now + PATIENCE;
-                self.phase = Phase::Ready { request, bodyless: head.bodyless, is_for_health: head.is_for_health };
+                self.phase = Phase::Ready {
+                    request,
+                    bodyless: head.bodyless,
+                    is_for_health: head.is_for_health,
+                };
             }
             _ if ended && bytes.is_empty() => self.phase = Phase::Over,
             _ if ended => self.refuse(Refused(400, "the request ends too early"), now),

@@ -1,6 +1,8 @@
-//! What the admin pages need of the program above them, so that they know no listener, no pool and no file.
+//! What the admin pages need of the program above them, so that they know no listener, no pool and
+//! no file.
 //!
-//! `daemon` implements it; the tests have one of their own. Called on the thread `admin`, one call at a time.
+//! `daemon` implements it; the tests have one of their own. Called on the thread `admin`, one call
+//! at a time.
 
 use std::time::Duration;
 
@@ -8,8 +10,9 @@ use super::crypt::Cost;
 use crate::config::{Change, Refusal};
 use crate::state::Director;
 
-/// The levers of the running program. Each tells in words what it did, or refuses and has changed nothing. The caller logs the
-/// outcome and notes it among the events; implementations do neither, but a reload tells of itself and of each of its changes as well.
+/// The levers of the running program. Each tells in words what it did, or refuses and has changed
+/// nothing. The caller logs the outcome and notes it among the events; implementations do neither,
+/// but a reload tells of itself and of each of its changes as well.
 pub trait Control: Send + Sync {
     /// The running state, for looking at it.
     fn director(&self) -> &Director;
@@ -19,8 +22,8 @@ pub trait Control: Send + Sync {
     fn apply(&self, change: &Change) -> Result<String, Refusal>;
     /// What a reload would change now.
     fn plan(&self) -> Result<Vec<Change>, Refusal>;
-    /// Makes the running state what the configuration file says; with a time to confirm in, only until that is over, unless
-    /// somebody confirms it. `by` is for the log.
+    /// Makes the running state what the configuration file says; with a time to confirm in, only
+    /// until that is over, unless somebody confirms it. `by` is for the log.
     fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal>;
     /// Confirms the last reload.
     fn confirm(&self) -> Result<String, Refusal>;
@@ -32,7 +35,8 @@ pub trait Control: Send + Sync {
     fn reopen_log(&self) -> Result<String, Refusal>;
     /// Begins to stop the program; the answer to whoever asked is still sent.
     fn shutdown(&self) -> Result<String, Refusal>;
-    /// The configuration file as it was last read or written; hashes of passwords only where they may be seen.
+    /// The configuration file as it was last read or written; hashes of passwords only where they
+    /// may be seen.
     fn config_xml(&self, with_hashes: bool) -> String;
     /// The configuration that describes the running state, as a file; hashes likewise.
     fn running_xml(&self, with_hashes: bool) -> String;

@@ -1,6 +1,7 @@
 //! One request on its way to tiny_http, and its answer on the way back, without blocking.
 //!
-//! Owned by the thread `admin front`, which has at most one of these at a time. The connection outlives it.
+//! Owned by the thread `admin front`, which has at most one of these at a time. The connection
+//! outlives it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,8 +45,22 @@ pub enum Progress {
 
 impl Exchange {
     /// An exchange over a connection that does not block and has nothing under way.
-    pub fn new(stream: UnixStream, client: u64, request: Vec<u8>, bodyless: bool, now: Instant) -> Exchange {
-        Exchange { client, deadline: now + PATIENCE, stream, request, sent: 0, answer: Vec::new(), bodyless }
+    pub fn new(
+        stream: UnixStream,
+        client: u64,
+        request: Vec<u8>,
+        bodyless: bool,
+        now: Instant,
+    ) -> Exchange {
+        Exchange {
+            client,
+            deadline: now + PATIENCE,
+            stream,
+            request,
+            sent: 0,
+            answer: Vec::new(),
+            bodyless,
+        }
     }
 
     /// What to wait for.
@@ -56,11 +71,12 @@ impl Exchange {
     /// Goes on as far as possible.
     pub fn act(&mut self) -> Progress {
         match self.write().and_then(|()| self.read()) {
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Progress::Open,
-            Err(_) => Progress::Failed,
-            Ok(()) => {
-                wire::relay_answer(std::mem::take(&mut self.answer), self.bodyless).map_or(Progress::Failed, Progress::Done)
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Progress::Open
             }
+            Err(_) => Progress::Failed,
+            Ok(()) => wire::relay_answer(std::mem::take(&mut self.answer), self.bodyless)
+                .map_or(Progress::Failed, Progress::Done),
         }
     }
 
@@ -80,7 +96,10 @@ impl Exchange {
                 count => memory::append(&mut self.answer, space.get(..count).unwrap_or_default())?,
             }
             if self.answer.len() > MAX_ANSWER {
-                return Err(io::Error::new(ErrorKind::InvalidData, "the answer is larger than 16 MiB"));
+                return Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "the answer is larger than 16 MiB",
+                ));
             }
         }
         Ok(())

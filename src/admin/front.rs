@@ -1,9 +1,10 @@
-//! The acceptor that faces the network: everything a client sends is read, bounded, checked and rewritten here before tiny_http
-//! sees it, one request at a time.
+//! The acceptor that faces the network: everything a client sends is read, bounded, checked and
+//! rewritten here before tiny_http sees it, one request at a time.
 //!
-//! Runs on the thread `admin front`: one poll(2) loop over sockets that do not block, so that a silent or slow client costs one
-//! of [`MAX_CLIENTS`] places and no thread. When all are taken, the one that has been unfinished longest makes room, of the address that
-//! has the most. Only a request that waits for us keeps its place, and of these an address has its share (`places`).
+//! Runs on the thread `admin front`: one poll(2) loop over sockets that do not block, so that a
+//! silent or slow client costs one of [`MAX_CLIENTS`] places and no thread. When all are taken, the
+//! one that has been unfinished longest makes room, of the address that has the most. Only a
+//! request that waits for us keeps its place, and of these an address has its share (`places`).
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -66,8 +67,14 @@ struct Happened {
 }
 
 impl Front {
-    /// A front that stops when the other end of `stop` is closed; `line` is a connection to the backend.
-    pub fn new(listeners: Vec<Listener>, backend: Arc<Backend>, line: UnixStream, stop: UnixStream) -> Front {
+    /// A front that stops when the other end of `stop` is closed; `line` is a connection to the
+    /// backend.
+    pub fn new(
+        listeners: Vec<Listener>,
+        backend: Arc<Backend>,
+        line: UnixStream,
+        stop: UnixStream,
+    ) -> Front {
         let (clients, line, stop) = (Vec::with_capacity(MAX_CLIENTS), Some(line), Some(stop));
         Front {
             listeners,
@@ -95,12 +102,18 @@ impl Front {
                 }
                 client.expire(now);
             }
-            // not before what has happened to the clients is dealt with: this lets go of some of them
+            // not before what has happened to the clients is dealt with: this lets go of some of
+            // them
             if happened.stop {
                 self.finish(now);
             }
             self.go_on(happened.exchange, now);
-            for number in happened.listeners.iter().enumerate().filter_map(|(number, is_ready)| is_ready.then_some(number)) {
+            for number in happened
+                .listeners
+                .iter()
+                .enumerate()
+                .filter_map(|(number, is_ready)| is_ready.then_some(number))
+            {
                 self.accept(number, now);
             }
             self.refuse_excess(now);
@@ -113,7 +126,8 @@ impl Front {
         }
     }
 
-    /// Takes no more clients and requests; those that wait for us get their answers, if that does not take long.
+    /// Takes no more clients and requests; those that wait for us get their answers, if that does
+    /// not take long.
     fn finish(&mut self, now: Instant) {
         self.stop = None;
         self.end = Some(now + LAST_ANSWERS);
@@ -132,13 +146,20 @@ impl Front {
         self.clients.retain(|client| !client.is_over());
         let now = Instant::now();
         self.rest = self.rest.filter(|until| *until > now);
-        let accepts =
-            self.rest.is_none() && (self.clients.len() < MAX_CLIENTS || self.clients.iter().any(Client::may_be_dropped));
+        let accepts = self.rest.is_none()
+            && (self.clients.len() < MAX_CLIENTS
+                || self.clients.iter().any(Client::may_be_dropped));
         let accepting = if accepts { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut polled: Vec<PollFd> = self.stop.iter().map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)).collect();
-        polled.extend(self.listeners.iter().map(|listener| PollFd::new(listener.as_fd(), accepting)));
-        polled.extend(self.clients.iter().map(|client| PollFd::new(client.as_fd(), client.interest())));
-        polled.extend(self.exchange.iter().map(|exchange| PollFd::new(exchange.as_fd(), exchange.interest())));
+        let mut polled: Vec<PollFd> =
+            self.stop.iter().map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)).collect();
+        polled
+            .extend(self.listeners.iter().map(|listener| PollFd::new(listener.as_fd(), accepting)));
+        polled.extend(
+            self.clients.iter().map(|client| PollFd::new(client.as_fd(), client.interest())),
+        );
+        polled.extend(
+            self.exchange.iter().map(|exchange| PollFd::new(exchange.as_fd(), exchange.interest())),
+        );
         if let Err(e) = poll(&mut polled, self.timeout(now)) {
             // a signal, or no memory for a moment: nothing has happened
             if e != Errno::EINTR {
@@ -149,7 +170,11 @@ impl Front {
         let mut flags = polled.iter().map(|one| one.revents().unwrap_or(PollFlags::empty()));
         Happened {
             stop: self.stop.is_some() && flags.next().is_some_and(|flags| !flags.is_empty()),
-            listeners: flags.by_ref().take(self.listeners.len()).map(|flags| !flags.is_empty()).collect(),
+            listeners: flags
+                .by_ref()
+                .take(self.listeners.len())
+                .map(|flags| !flags.is_empty())
+                .collect(),
             clients: flags.by_ref().take(self.clients.len()).collect(),
             exchange: flags.next().is_some_and(|flags| !flags.is_empty()),
         }
@@ -158,7 +183,8 @@ impl Front {
     /// Until the first deadline; rounded up, or the last millisecond would be spent spinning.
     fn timeout(&self, now: Instant) -> PollTimeout {
         let deadlines = self.clients.iter().map(|client| client.deadline);
-        let others = self.exchange.iter().map(|exchange| exchange.deadline).chain(self.rest).chain(self.end);
+        let others =
+            self.exchange.iter().map(|exchange| exchange.deadline).chain(self.rest).chain(self.end);
         match deadlines.chain(others).min() {
             None => PollTimeout::NONE,
             Some(first) => {
@@ -171,8 +197,14 @@ impl Front {
     /// Takes in some of the clients that wait at a listener.
     fn accept(&mut self, listener: usize, now: Instant) {
         for _ in 0..AT_ONCE {
-            let victim = if self.clients.len() < MAX_CLIENTS { None } else { Some(places::whom_to_drop(&self.clients, now)) };
-            let Some(socket) = self.listeners.get(listener).filter(|_| victim != Some(None)) else { return };
+            let victim = if self.clients.len() < MAX_CLIENTS {
+                None
+            } else {
+                Some(places::whom_to_drop(&self.clients, now))
+            };
+            let Some(socket) = self.listeners.get(listener).filter(|_| victim != Some(None)) else {
+                return;
+            };
             match socket.accept() {
                 Ok((stream, address)) => {
                     if let Some(victim) = victim.flatten() {
@@ -186,7 +218,11 @@ impl Front {
                     self.clients.push(client);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
+                    ) => {}
                 Err(e) => {
                     if !std::mem::replace(&mut self.short, true) {
                         log::warn!("admin state=short reason=\"{e}\"");
@@ -203,7 +239,10 @@ impl Front {
         let excess = |client: &Client| Some((client.id, places::excess(client, &self.clients)?));
         let refused: Vec<(u64, Refused)> = self.clients.iter().filter_map(excess).collect();
         for (id, refused) in refused {
-            self.clients.iter_mut().filter(|client| client.id == id).for_each(|client| client.refuse(refused, now));
+            self.clients
+                .iter_mut()
+                .filter(|client| client.id == id)
+                .for_each(|client| client.refuse(refused, now));
         }
     }
 
@@ -216,8 +255,13 @@ impl Front {
         };
         let (refused, why) = match progress {
             Progress::Open if now < exchange.deadline => return,
-            Progress::Open => (Refused(504, "no answer came in time; what was asked for may still be done"), "no answer in time"),
-            Progress::Failed => (Refused(502, "the answer was cut off: try again"), "an answer was cut off"),
+            Progress::Open => (
+                Refused(504, "no answer came in time; what was asked for may still be done"),
+                "no answer in time",
+            ),
+            Progress::Failed => {
+                (Refused(502, "the answer was cut off: try again"), "an answer was cut off")
+            }
             Progress::Done(answer) => {
                 self.line = self.end_exchange(|client| client.answer(answer, now));
                 return self.drop_who_owes_most();
@@ -246,11 +290,18 @@ impl Front {
             };
             self.last = Some(client.source);
             match self.line.take().map_or_else(|| self.backend.connect(), Ok) {
-                Ok(line) => self.exchange = Some(Exchange::new(line, client.id, request, bodyless, now)),
-                Err(e) if socket::is_our_shortage(&e) => client.refuse(Refused(503, "this machine is short of something"), now),
+                Ok(line) => {
+                    self.exchange = Some(Exchange::new(line, client.id, request, bodyless, now))
+                }
+                Err(e) if socket::is_our_shortage(&e) => {
+                    client.refuse(Refused(503, "this machine is short of something"), now)
+                }
                 Err(e) => {
                     log::warn!("admin state=short reason={}", value(&e.to_string()));
-                    client.refuse(Refused(502, "the admin pages cannot be reached just now: try again"), now);
+                    client.refuse(
+                        Refused(502, "the admin pages cannot be reached just now: try again"),
+                        now,
+                    );
                 }
             }
             self.go_on(true, now);
@@ -260,14 +311,20 @@ impl Front {
     /// Large answers for clients that do not take them are the only memory here that could add up.
     fn drop_who_owes_most(&mut self) {
         while self.clients.iter().map(Client::owed).sum::<usize>() > MAX_OWED {
-            let largest = self.clients.iter().enumerate().max_by_key(|(_, client)| client.owed()).map(|(number, _)| number);
+            let largest = self
+                .clients
+                .iter()
+                .enumerate()
+                .max_by_key(|(_, client)| client.owed())
+                .map(|(number, _)| number);
             let Some(largest) = largest else { return };
             self.clients.swap_remove(largest);
         }
     }
 }
 
-/// The body of the thread. A panic, which would be a mistake of ours, costs the clients of the moment and not the admin pages.
+/// The body of the thread. A panic, which would be a mistake of ours, costs the clients of the
+/// moment and not the admin pages.
 pub fn live(mut front: Front) {
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| front.run())).is_err() {
         log::error!("admin state=recovered reason=\"a panic in its front\"");

@@ -1,4 +1,5 @@
-//! Who may come in, and whether it was really they who asked: the one place where the routes call `auth` and `guard`.
+//! Who may come in, and whether it was really they who asked: the one place where the routes call
+//! `auth` and `guard`.
 //!
 //! Owns what those two remember: wrong tries for each address, and the key of the tokens.
 
@@ -60,7 +61,9 @@ impl Gate {
     pub fn admit(&self, request: &Request, control: &dyn Control) -> Result<Visitor, Closed> {
         let (authorization, users) = (request.authorization.as_deref(), control.director().users());
         match self.auth.check(authorization, &request.client, &users, || control.password_limit()) {
-            Verdict::Allowed { user, access } => Ok(Visitor { user, is_full: access == Access::Full }),
+            Verdict::Allowed { user, access } => {
+                Ok(Visitor { user, is_full: access == Access::Full })
+            }
             Verdict::Denied => Err(Closed::Denied),
             Verdict::Penalised(left) => Err(Closed::Penalised(left)),
             Verdict::Short => Err(Closed::Short),
@@ -73,13 +76,22 @@ impl Gate {
     }
 
     /// Refuses, in words, a change that another site may have made a browser ask for.
-    pub fn intent(&self, visitor: &Visitor, request: &Request, token: Option<&str>) -> Result<Intent, &'static str> {
+    pub fn intent(
+        &self,
+        visitor: &Visitor,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<Intent, &'static str> {
         if guard::is_cross_site(request) {
             return Err("this request comes from another site");
         }
         match token {
-            Some(token) if !self.guard.token_fits(&visitor.user, token) => Err("the form is too old: load the page again"),
-            None if guard::needs_token(request) => Err("the form has no token: load the page again"),
+            Some(token) if !self.guard.token_fits(&visitor.user, token) => {
+                Err("the form is too old: load the page again")
+            }
+            None if guard::needs_token(request) => {
+                Err("the form has no token: load the page again")
+            }
             _ if guard::is_unasked(request, token.is_some()) => Ok(Intent::Unasked),
             _ => Ok(Intent::Meant),
         }

@@ -1,15 +1,18 @@
 //! A request and its answer as plain values: what the pages see of HTTP.
 //!
-//! `serve` makes a [`Request`] of what comes through tiny_http, calls the one [`Handler`] on the thread `admin`, and sends its
-//! [`Response`]. Nothing here does I/O; what a client wrote is decoded here and nowhere else.
+//! `serve` makes a [`Request`] of what comes through tiny_http, calls the one [`Handler`] on the
+//! thread `admin`, and sends its [`Response`]. Nothing here does I/O; what a client wrote is
+//! decoded here and nowhere else.
 
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-/// Answers requests. Called by one thread, one request at a time; a panic in it becomes an answer with the status 500.
+/// Answers requests. Called by one thread, one request at a time; a panic in it becomes an answer
+/// with the status 500.
 pub trait Handler: Send + Sync {
-    /// The answer to one request. It must not wait for anything slower than a password check: other requests wait behind it.
+    /// The answer to one request. It must not wait for anything slower than a password check: other
+    /// requests wait behind it.
     fn handle(&self, request: &Request) -> Response;
 }
 
@@ -22,7 +25,8 @@ impl<F: Fn(&Request) -> Response + Send + Sync> Handler for F {
 /// What may be asked for in which way. The front refuses every other method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
-    /// Also stands for HEAD (see [`Request::is_head`]), whose answer the front sends without its body.
+    /// Also stands for HEAD (see [`Request::is_head`]), whose answer the front sends without its
+    /// body.
     #[default]
     Get,
     /// With a form or without.
@@ -38,7 +42,8 @@ pub struct Request {
     pub is_head: bool,
     /// Decoded, always with a slash in front, without the query.
     pub path: String,
-    /// The parameters behind the question mark, decoded, in the order they came in; names may repeat.
+    /// The parameters behind the question mark, decoded, in the order they came in; names may
+    /// repeat.
     pub query: Vec<(String, String)>,
     /// The fields of the form that was posted, decoded; empty for every other kind of request.
     pub form: Vec<(String, String)>,
@@ -65,9 +70,13 @@ pub struct Request {
 }
 
 impl fmt::Debug for Request {
-    /// Without parameters and Authorization: both may hold a password, and debug output ends up in logs and test reports.
+    /// Without parameters and Authorization: both may hold a password, and debug output ends up in
+    /// logs and test reports.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,10 +89,12 @@ impl Request {
         Ok(())
     }
 
-    /// Sets the form from a body of the given type; another type is no form, and its body is not looked at.
+    /// Sets the form from a body of the given type; another type is no form, and its body is not
+    /// looked at.
     pub fn set_body(&mut self, content_type: &str, body: &[u8]) -> Result<(), String> {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
-        self.is_form = self.method == Method::Post && kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        self.is_form = self.method == Method::Post
+            && kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
         if self.is_form {
             let text = std::str::from_utf8(body).map_err(|_| "the form is not UTF-8".to_owned())?;
             self.form = pairs(text)?;
@@ -100,10 +111,13 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-/// The text behind `%XX`. Nothing is replaced by a question mark: what is not UTF-8 is an error, and so is a lonely `%`.
+/// The text behind `%XX`. Nothing is replaced by a question mark: what is not UTF-8 is an error,
+/// and so is a lonely `%`.
 fn decode(text: &str) -> Result<String, String> {
     let mut after_percent = text.split('%').skip(1);
-    if after_percent.any(|rest| !rest.get(..2).is_some_and(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()))) {
+    if after_percent.any(|rest| {
+        !rest.get(..2).is_some_and(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }) {
         return Err("a % stands for itself: write it as %25".to_owned());
     }
     match percent_decode_str(text).decode_utf8() {
@@ -180,7 +194,10 @@ mod tests {
             let mut request = Request { method, ..Request::default() };
             request.set_body(kind, body).map(|()| (request.is_form, request.form.len()))
         };
-        assert_eq!(form(Method::Post, "application/x-www-form-urlencoded; charset=UTF-8", b"a=1&b=2"), Ok((true, 2)));
+        assert_eq!(
+            form(Method::Post, "application/x-www-form-urlencoded; charset=UTF-8", b"a=1&b=2"),
+            Ok((true, 2))
+        );
         assert_eq!(form(Method::Post, "Application/X-WWW-Form-Urlencoded", b""), Ok((true, 0)));
         assert_eq!(form(Method::Get, "application/x-www-form-urlencoded", b"a=1"), Ok((false, 0)));
         assert_eq!(form(Method::Post, "text/plain", b"\xff"), Ok((false, 0)));

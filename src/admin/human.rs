@@ -76,6 +76,9 @@ mod tests {
 
     #[test]
     fn one_is_not_many() {
-        assert_eq!([count(0, "host"), count(1, "host"), count(2, "host")], ["0 hosts", "1 host", "2 hosts"]);
+        assert_eq!(
+            [count(0, "host"), count(1, "host"), count(2, "host")],
+            ["0 hosts", "1 host", "2 hosts"]
+        );
     }
 }

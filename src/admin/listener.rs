@@ -1,4 +1,5 @@
-//! The admin address: TCP or a Unix socket, opened before anything starts, accepted from by the thread `admin front`.
+//! The admin address: TCP or a Unix socket, opened before anything starts, accepted from by the
+//! thread `admin front`.
 
 use std::fmt;
 use std::io;
@@ -12,7 +13,8 @@ use crate::system::inherited::Inherited;
 use crate::system::interfaces;
 use crate::system::local::LocalListener;
 
-/// A listening socket that does not block. The address is closed, and the file of a Unix socket removed, with the last clone.
+/// A listening socket that does not block. The address is closed, and the file of a Unix socket
+/// removed, with the last clone.
 #[derive(Clone)]
 pub struct Listener {
     listen: AdminListen,
@@ -25,17 +27,22 @@ enum Kind {
 }
 
 impl Listener {
-    /// Opens the sockets of an admin address: one, or one for each address of a host name. Those that are open already are taken.
+    /// Opens the sockets of an admin address: one, or one for each address of a host name. Those
+    /// that are open already are taken.
     pub fn open(listen: &AdminListen, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
         let path = match listen {
             AdminListen::Tcp(address) => {
-                let sockets = inherited.take_or_listen(&listen.to_string(), address.spot(), address.port)?.into_iter();
+                let sockets = inherited
+                    .take_or_listen(&listen.to_string(), address.spot(), address.port)?
+                    .into_iter();
                 return sockets.map(|socket| Listener::tcp(listen.clone(), socket)).collect();
             }
             AdminListen::Unix(path) => path,
         };
         // a file that somebody has removed leads nobody to the socket that is open
-        let taken = inherited.take_unix(&listen.to_string()).and_then(|socket| LocalListener::inherit(socket, path).ok());
+        let taken = inherited
+            .take_unix(&listen.to_string())
+            .and_then(|socket| LocalListener::inherit(socket, path).ok());
         let local = taken.map_or_else(|| LocalListener::open(path), Ok)?;
         local.socket().set_nonblocking(true)?;
         Ok(vec![Listener { listen: listen.clone(), kind: Arc::new(Kind::Unix(local)) }])
@@ -52,7 +59,8 @@ impl Listener {
         &self.listen
     }
 
-    /// Where it listens, if that is TCP; tells the port that the system chose when the configuration left that open.
+    /// Where it listens, if that is TCP; tells the port that the system chose when the
+    /// configuration left that open.
     pub fn address(&self) -> Option<SocketAddr> {
         match &*self.kind {
             Kind::Tcp(_, address) => Some(*address),
@@ -60,7 +68,8 @@ impl Listener {
         }
     }
 
-    /// The file of a Unix socket: before root is given up, it has to be given to the user who may connect.
+    /// The file of a Unix socket: before root is given up, it has to be given to the user who may
+    /// connect.
     pub fn path(&self) -> Option<&Path> {
         match &*self.kind {
             Kind::Tcp(..) => None,
@@ -68,7 +77,8 @@ impl Listener {
         }
     }
 
-    /// Whether the file of a Unix socket is this process's to remove: not while another one is the service.
+    /// Whether the file of a Unix socket is this process's to remove: not while another one is the
+    /// service.
     pub fn set_ours(&self, is_ours: bool) {
         if let Kind::Unix(local) = &*self.kind {
             local.set_ours(is_ours);
@@ -86,7 +96,8 @@ impl Listener {
             }
             Kind::Unix(local) => {
                 let (stream, _) = local.socket().accept()?;
-                // only a descriptor with read, write and shutdown is wanted, and those are the same for both families
+                // only a descriptor with read, write and shutdown is wanted, and those are the same
+                // for both families
                 (TcpStream::from(OwnedFd::from(stream)), "unix".to_owned())
             }
         };

@@ -1,11 +1,13 @@
-//! The management pages over HTTP, behind an acceptor of our own: tiny_http never faces the network.
+//! The management pages over HTTP, behind an acceptor of our own: tiny_http never faces the
+//! network.
 //!
 //! ```text
 //! client --TCP or Unix--> front: bounds, deadlines, checks --one clean request--> tiny_http --> serve --> Handler
 //! ```
 //!
-//! Two threads: `admin front` looks after all clients, `admin` calls the [`Handler`]; tiny_http has a few of its own that only
-//! ever meet the front. None of them touches a session, so the admin side can neither stall nor starve the data path.
+//! Two threads: `admin front` looks after all clients, `admin` calls the [`Handler`]; tiny_http has
+//! a few of its own that only ever meet the front. None of them touches a session, so the admin
+//! side can neither stall nor starve the data path.
 
 mod answer;
 pub mod auth;
@@ -51,15 +53,17 @@ use serve::Backend;
 const FRONT_STACK: usize = 128 * 1024;
 /// The stack of the thread that makes the pages.
 const STACK: usize = 512 * 1024;
-/// The most descriptors that the admin side uses: clients, both ends of the connection to tiny_http, which has one of them twice, and
-/// those of the next one, the socket that they wait on, two to stop it.
+/// The most descriptors that the admin side uses: clients, both ends of the connection to
+/// tiny_http, which has one of them twice, and those of the next one, the socket that they wait on,
+/// two to stop it.
 pub const DESCRIPTORS: usize = MAX_CLIENTS + 8;
 
-/// The most threads: the front, the one that makes the pages, and tiny_http's own (an acceptor and a pool of four; all but one of them
-/// end soon).
+/// The most threads: the front, the one that makes the pages, and tiny_http's own (an acceptor and
+/// a pool of four; all but one of them end soon).
 pub const THREADS: usize = 7;
 
-/// Address space: stacks, those of tiny_http as large as std makes them, and what a request and its answer take.
+/// Address space: stacks, those of tiny_http as large as std makes them, and what a request and its
+/// answer take.
 pub const SPACE: usize = FRONT_STACK + STACK + 5 * thread::LARGE + serve::ROOM;
 
 /// The running admin side. Dropping it stops it.
@@ -79,14 +83,20 @@ pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<
     let (stop, stopped) = UnixStream::pair()?;
     let front = Front::new(listeners.clone(), backend.clone(), line, stopped);
     // from here on, an error drops this and with it ends what has been started
-    let mut admin = Admin { listeners, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
+    let mut admin =
+        Admin { listeners, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
     admin.spawn("admin", STACK, move || backend.live(&*handler))?;
     admin.spawn("admin front", FRONT_STACK, move || front::live(front))?;
     Ok(admin)
 }
 
 impl Admin {
-    fn spawn(&mut self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        stack: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         self.threads.push(thread::start(name, stack, body)?);
         Ok(())
     }
@@ -108,15 +118,16 @@ impl Admin {
         &self.listeners
     }
 
-    /// Closes the listeners and drops the clients; those that wait for their answer get it, if that takes less than a second.
-    /// The file of a Unix socket is gone when this returns. Not to be called by the handler, which is one of the
-    /// things that this waits for.
+    /// Closes the listeners and drops the clients; those that wait for their answer get it, if that
+    /// takes less than a second. The file of a Unix socket is gone when this returns. Not to be
+    /// called by the handler, which is one of the things that this waits for.
     pub fn stop(&mut self) {
         if self.stop.take().is_none() {
             return;
         }
         self.listeners.clear();
-        // the front, which was started last, ends by itself now, and needs the other one until it has
+        // the front, which was started last, ends by itself now, and needs the other one until it
+        // has
         let front = if self.threads.len() > 1 { self.threads.pop() } else { None };
         join(front);
         self.backend.stop();

@@ -1,5 +1,5 @@
-//! The pages for people: what the templates in `templates/` show. Everything that is text in them is escaped by askama, and
-//! nowhere else; `show` makes a page for each request.
+//! The pages for people: what the templates in `templates/` show. Everything that is text in them
+//! is escaped by askama, and nowhere else; `show` makes a page for each request.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -29,7 +29,10 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Of the page at the path `here`, for a user; the token makes the forms appear.
     pub fn new(user: &'a str, token: Option<&'a String>, here: &'static str) -> Frame<'a> {
-        let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let machine = nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default();
         Frame { user, token, here, machine }
     }
 }
@@ -63,7 +66,8 @@ pub struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// The page for this moment; `refresh` is after how many seconds it is loaded again; 0 is never.
+    /// The page for this moment; `refresh` is after how many seconds it is loaded again; 0 is
+    /// never.
     pub fn new(
         frame: Frame<'a>,
         state: &'a Snapshot,
@@ -74,13 +78,15 @@ impl<'a> Running<'a> {
         Running { frame, state, users, message, refresh, banner: Banner::of(state) }
     }
 
-    /// Stands for all that the forms depend on: while it stays the same, the script may exchange the numbers alone.
+    /// Stands for all that the forms depend on: while it stays the same, the script may exchange
+    /// the numbers alone.
     fn shape(&self) -> String {
         let mut hasher = DefaultHasher::new();
         for service in &self.state.services {
             (&service.name, &service.listens, service.groups.len()).hash(&mut hasher);
             for group in &service.groups {
-                (&group.name, &group.scheduler, group.enabled, group.hosts.is_empty()).hash(&mut hasher);
+                (&group.name, &group.scheduler, group.enabled, group.hosts.is_empty())
+                    .hash(&mut hasher);
             }
         }
         self.state.confirm_within.is_some().hash(&mut hasher);
@@ -142,11 +148,16 @@ struct Banner {
 
 impl Banner {
     fn of(state: &Snapshot) -> Banner {
-        let sick: Vec<&str> = state.services.iter().filter(|s| !s.is_healthy()).map(|s| s.name.as_str()).collect();
+        let sick: Vec<&str> =
+            state.services.iter().filter(|s| !s.is_healthy()).map(|s| s.name.as_str()).collect();
         let (mut troubles, mut minor) = (Vec::new(), Vec::new());
         let (mut down, mut out) = (0, 0);
         for service in &state.services {
-            for (group, host) in service.groups.iter().flat_map(|group| group.hosts.iter().map(move |host| (group, host))) {
+            for (group, host) in service
+                .groups
+                .iter()
+                .flat_map(|group| group.hosts.iter().map(move |host| (group, host)))
+            {
                 down += usize::from(!host.up && host.operator == "enabled");
                 out += usize::from(host.operator != "enabled");
                 if let Some(why) = why_not(host) {
@@ -161,9 +172,13 @@ impl Banner {
         let (class, headline) = match (sick.is_empty(), down, out) {
             (false, ..) => ("bad", format!("No host for {}", sick.join(", "))),
             (true, 1.., _) => ("warn", format!("{} {is} down", human::count(down, "host"))),
-            (true, 0, _) if state.reload_refused.is_some() => ("warn", "The last reload was refused".to_owned()),
+            (true, 0, _) if state.reload_refused.is_some() => {
+                ("warn", "The last reload was refused".to_owned())
+            }
             (true, 0, 0) => ("good", "All is well".to_owned()),
-            (true, 0, _) => ("good", format!("All is well, {} taken out", human::count(out, "host"))),
+            (true, 0, _) => {
+                ("good", format!("All is well, {} taken out", human::count(out, "host")))
+            }
         };
         let more = troubles.len().saturating_sub(SHOWN_TROUBLES);
         troubles.truncate(SHOWN_TROUBLES);

@@ -1,6 +1,7 @@
 //! What wrong passwords cost the address that they come from.
 //!
-//! Called by `auth` on the thread `admin`. Owns a bounded table behind a lock that is held for a look or a note.
+//! Called by `auth` on the thread `admin`. Owns a bounded table behind a lock that is held for a
+//! look or a note.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,8 +15,8 @@ const FREE_TRIES: u32 = 5;
 const FIRST_PENALTY: Duration = Duration::from_millis(250);
 /// The longest penalty.
 const LAST_PENALTY: Duration = Duration::from_secs(8);
-/// A check that takes longer is slow: its address is penalised for [`PAUSE`] times as long, so that on an old box, too, a flood of wrong
-/// passwords from it leaves most of the time to others.
+/// A check that takes longer is slow: its address is penalised for [`PAUSE`] times as long, so that
+/// on an old box, too, a flood of wrong passwords from it leaves most of the time to others.
 const SLOW: Duration = Duration::from_millis(50);
 const PAUSE: u32 = 4;
 /// How long after the last wrong password an address is forgotten.
@@ -54,7 +55,8 @@ impl Penalties {
             wrong.retain(|_, wrong| wrong.is_fresh(now));
             // still full: the one that has been quiet longest is forgotten
             if wrong.len() >= MAX_ADDRESSES {
-                let oldest = wrong.iter().min_by_key(|(_, wrong)| wrong.last).map(|(address, _)| *address);
+                let oldest =
+                    wrong.iter().min_by_key(|(_, wrong)| wrong.last).map(|(address, _)| *address);
                 oldest.and_then(|oldest| wrong.remove(&oldest));
             }
         }
@@ -72,13 +74,19 @@ impl Wrong {
     /// How long the penalty still lasts.
     fn penalty(&self, now: Instant) -> Option<Duration> {
         let doublings = self.tries.checked_sub(FREE_TRIES + 1);
-        let for_tries = doublings.map(|times| FIRST_PENALTY.saturating_mul(1 << times.min(8)).min(LAST_PENALTY));
-        let for_time = Some(self.took).filter(|took| *took > SLOW).map(|took| took.saturating_mul(PAUSE));
-        for_tries.max(for_time)?.checked_sub(now.saturating_duration_since(self.last)).filter(|left| !left.is_zero())
+        let for_tries = doublings
+            .map(|times| FIRST_PENALTY.saturating_mul(1 << times.min(8)).min(LAST_PENALTY));
+        let for_time =
+            Some(self.took).filter(|took| *took > SLOW).map(|took| took.saturating_mul(PAUSE));
+        for_tries
+            .max(for_time)?
+            .checked_sub(now.saturating_duration_since(self.last))
+            .filter(|left| !left.is_zero())
     }
 }
 
-/// Whom tries and places are counted for: an IPv6 client has a whole /64 to come from. Clients of a Unix socket count as one.
+/// Whom tries and places are counted for: an IPv6 client has a whole /64 to come from. Clients of a
+/// Unix socket count as one.
 pub fn source(client: &str) -> IpAddr {
     // a link-local address has its interface behind it
     match client.split('%').next().unwrap_or_default().parse() {

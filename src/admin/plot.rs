@@ -1,5 +1,5 @@
-//! The small plots of a service: what it did in the last five minutes, as points of an SVG that the template frames, and the same
-//! in words for whoever does not see it.
+//! The small plots of a service: what it did in the last five minutes, as points of an SVG that the
+//! template frames, and the same in words for whoever does not see it.
 
 use super::human;
 use crate::state::Sample;
@@ -33,15 +33,24 @@ pub struct Curve {
 
 /// Open sessions, and throughput both ways.
 pub fn plots(history: &[Sample]) -> [Plot; 2] {
-    let curve = |word, value: fn(&Sample) -> u64| (word, history.iter().map(value).collect::<Vec<u64>>());
+    let curve =
+        |word, value: fn(&Sample) -> u64| (word, history.iter().map(value).collect::<Vec<u64>>());
     let rate = |bytes| format!("{}/s", human::bytes(bytes));
     [
         plot("Open sessions", vec![curve("open", |s| s.open as u64)], |n| n.to_string()),
-        plot("Throughput", vec![curve("to clients", |s| s.to_client), curve("to servers", |s| s.to_server)], rate),
+        plot(
+            "Throughput",
+            vec![curve("to clients", |s| s.to_client), curve("to servers", |s| s.to_server)],
+            rate,
+        ),
     ]
 }
 
-fn plot(name: &'static str, curves: Vec<(&'static str, Vec<u64>)>, show: impl Fn(u64) -> String) -> Plot {
+fn plot(
+    name: &'static str,
+    curves: Vec<(&'static str, Vec<u64>)>,
+    show: impl Fn(u64) -> String,
+) -> Plot {
     let top = curves.iter().flat_map(|(_, values)| values).copied().max().unwrap_or(0);
     let mut words = format!("{name} in the last five minutes");
     if curves.iter().all(|(_, values)| values.is_empty()) {
@@ -85,10 +94,14 @@ mod tests {
 
     #[test]
     fn a_plot_says_in_words_what_it_shows() {
-        let samples = [Sample { open: 4, to_server: 10, to_client: 2_000 }, Sample { open: 3, to_server: 20, to_client: 0 }];
+        let samples = [
+            Sample { open: 4, to_server: 10, to_client: 2_000 },
+            Sample { open: 3, to_server: 20, to_client: 0 },
+        ];
         let [open, rate] = plots(&samples);
         assert_eq!(open.words, "Open sessions in the last five minutes; open: now 3, at most 4");
-        let both = "; to clients: now 0 B/s, at most 2.0 kB/s; to servers: now 20 B/s, at most 20 B/s";
+        let both =
+            "; to clients: now 0 B/s, at most 2.0 kB/s; to servers: now 20 B/s, at most 20 B/s";
         assert_eq!(rate.words, format!("Throughput in the last five minutes{both}"));
         assert!(plots(&[])[0].words.ends_with("nothing measured yet"));
     }

@@ -1,7 +1,9 @@
-//! The one table of what can be asked of the admin side: path, access, parameters and what answers. The loop in `admin` calls
-//! [`Routes`] for each request, on the thread `admin`; the manual page is compared with [`table`].
+//! The one table of what can be asked of the admin side: path, access, parameters and what answers.
+//! The loop in `admin` calls [`Routes`] for each request, on the thread `admin`; the manual page is
+//! compared with [`table`].
 //!
-//! Checks come in this order: user (401), path (404), method (405), access and origin (403), parameters (400), then the act.
+//! Checks come in this order: user (401), path (404), method (405), access and origin (403),
+//! parameters (400), then the act.
 
 use std::io;
 use std::sync::Arc;
@@ -95,11 +97,19 @@ const OWN: [Route; 24] = [
     lever("shutdown", &[], |visit| Ok(Done::Told(visit.control.shutdown()?))),
 ];
 
-const fn show(path: &'static str, parameters: &'static [&'static str], show: fn(&Visit) -> Result<Response, Failure>) -> Route {
+const fn show(
+    path: &'static str,
+    parameters: &'static [&'static str],
+    show: fn(&Visit) -> Result<Response, Failure>,
+) -> Route {
     Route { path, needs: Needs::Read, parameters, act: Act::Show(show) }
 }
 
-const fn lever(path: &'static str, parameters: &'static [&'static str], pull: fn(&Visit) -> Result<Done, Failure>) -> Route {
+const fn lever(
+    path: &'static str,
+    parameters: &'static [&'static str],
+    pull: fn(&Visit) -> Result<Done, Failure>,
+) -> Route {
     Route { path, needs: Needs::Write, parameters, act: Act::Do(pull) }
 }
 
@@ -135,7 +145,8 @@ impl Route {
         self.parameters.iter().any(|name| name.trim_end_matches('?').eq_ignore_ascii_case(argument))
     }
 
-    /// Refuses arguments that are unknown or given twice; those of changes are checked by `Change` itself.
+    /// Refuses arguments that are unknown or given twice; those of changes are checked by `Change`
+    /// itself.
     fn check(&self, arguments: &[(String, String)]) -> Result<(), Failure> {
         for (i, (name, _)) in arguments.iter().enumerate() {
             if !self.knows(name) {
@@ -169,23 +180,33 @@ impl Routes {
 
     fn answer(&self, request: &Request) -> Response {
         let route = Route::of(&request.path);
-        self.admit(route, request).map_or_else(|refusal| refusal, |visitor| self.answer_to(visitor, route, request))
+        self.admit(route, request)
+            .map_or_else(|refusal| refusal, |visitor| self.answer_to(visitor, route, request))
     }
 
     fn answer_to(&self, visitor: Visitor, route: Option<Route>, request: &Request) -> Response {
         let kind = Kind::of(request.accept.as_deref());
         let Some(route) = route else {
-            return failed(kind, &Failure::new(404, format!("there is no page `{}`", request.path)));
+            return failed(
+                kind,
+                &Failure::new(404, format!("there is no page `{}`", request.path)),
+            );
         };
         if !route.methods().contains(&request.method) {
-            return failed(kind, &Failure::new(405, "this page can only be read: use GET")).with("Allow", "GET, HEAD");
+            return failed(kind, &Failure::new(405, "this page can only be read: use GET"))
+                .with("Allow", "GET, HEAD");
         }
         if request.is_head && matches!(route.act, Act::Do(_) | Act::Change) {
-            return failed(kind, &Failure::new(405, "this changes something: use GET or POST")).with("Allow", "GET, POST");
+            return failed(kind, &Failure::new(405, "this changes something: use GET or POST"))
+                .with("Allow", "GET, POST");
         }
         let named = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
-        let (tokens, arguments): (Vec<_>, Vec<_>) =
-            request.query.iter().chain(&request.form).map(named).partition(|(name, _)| name == "token");
+        let (tokens, arguments): (Vec<_>, Vec<_>) = request
+            .query
+            .iter()
+            .chain(&request.form)
+            .map(named)
+            .partition(|(name, _)| name == "token");
         let token = self.gate.token(&visitor);
         let visit = Visit { control: &*self.control, request, kind, visitor, token, arguments };
         match route.act {
@@ -193,7 +214,9 @@ impl Routes {
                 let answer = route.check(&visit.arguments).and_then(|()| show(&visit));
                 answer.unwrap_or_else(|failure| failed(kind, &failure))
             }
-            Act::Do(_) | Act::Change => self.write(&route, &visit, tokens.first().map(|(_, token)| token.as_str())),
+            Act::Do(_) | Act::Change => {
+                self.write(&route, &visit, tokens.first().map(|(_, token)| token.as_str()))
+            }
         }
     }
 
@@ -201,7 +224,9 @@ impl Routes {
         if route.is_some_and(|route| route.needs == Needs::Nobody) {
             return Ok(Visitor::unknown());
         }
-        self.gate.admit(request, &*self.control).map_err(|closed| turned_away(Kind::of(request.accept.as_deref()), &closed))
+        self.gate
+            .admit(request, &*self.control)
+            .map_err(|closed| turned_away(Kind::of(request.accept.as_deref()), &closed))
     }
 
     /// Does what changes something, and tells the log and the events who did it.
@@ -218,16 +243,27 @@ impl Routes {
         match outcome {
             Ok(Done::Shown(response)) => response,
             Ok(Done::Told(message)) => {
-                log::info!("change by={user} client={client} {what} outcome=done message={}", value(&message));
-                visit.control.director().events.note(&by, format!("change {what} message={}", value(&message)));
+                log::info!(
+                    "change by={user} client={client} {what} outcome=done message={}",
+                    value(&message)
+                );
+                visit
+                    .control
+                    .director()
+                    .events
+                    .note(&by, format!("change {what} message={}", value(&message)));
                 done(visit.kind, &message).unwrap_or_else(|failure| failed(visit.kind, &failure))
             }
             Err(failure) => {
                 let Failure { status, why } = &failure;
-                log::info!("change by={user} client={client} {what} outcome=refused status={status} reason={}", value(why));
+                log::info!(
+                    "change by={user} client={client} {what} outcome=refused status={status} reason={}",
+                    value(why)
+                );
                 match visit.kind {
                     // a person sees the reason above the page that they were on
-                    Kind::Html => show::refused(visit, &failure).unwrap_or_else(|_| failed(Kind::Text, &failure)),
+                    Kind::Html => show::refused(visit, &failure)
+                        .unwrap_or_else(|_| failed(Kind::Text, &failure)),
                     Kind::Json | Kind::Text => failed(visit.kind, &failure),
                 }
             }
@@ -236,9 +272,15 @@ impl Routes {
 
     fn permit(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Result<Intent, Failure> {
         if !visit.visitor.is_full {
-            return Err(Failure::new(403, format!("user `{}` may look and not change", visit.visitor.user)));
+            return Err(Failure::new(
+                403,
+                format!("user `{}` may look and not change", visit.visitor.user),
+            ));
         }
-        let intent = self.gate.intent(&visit.visitor, visit.request, token).map_err(|why| Failure::new(403, why))?;
+        let intent = self
+            .gate
+            .intent(&visit.visitor, visit.request, token)
+            .map_err(|why| Failure::new(403, why))?;
         // a plan changes nothing
         let is_plan = route.path == "reload" && visit.argument("plan").is_some();
         Ok(if is_plan { Intent::Meant } else { intent })
@@ -257,8 +299,13 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
         Change::DelUser { name, .. } if *name == visit.visitor.user => {
             Err(Failure::new(409, format!("you are user `{name}`: let another user delete you")))
         }
-        Change::ChangeUser { name, access: Some(Access::ReadOnly), .. } if *name == visit.visitor.user => {
-            Err(Failure::new(409, format!("you are user `{name}`: let another user take your rights away")))
+        Change::ChangeUser { name, access: Some(Access::ReadOnly), .. }
+            if *name == visit.visitor.user =>
+        {
+            Err(Failure::new(
+                409,
+                format!("you are user `{name}`: let another user take your rights away"),
+            ))
         }
         Change::AddUser { user: UserConfig { name, password, .. } }
         | Change::ChangeUser { name, password: Some(password), .. } => {
@@ -274,8 +321,14 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
 /// `reload`, `reload?plan=1`, `reload?confirm=SECONDS`
 fn reload(visit: &Visit) -> Result<Done, Failure> {
     let seconds = |text: &str| {
-        let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs);
-        seconds.ok_or_else(|| Failure::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400")))
+        let seconds = text
+            .parse()
+            .ok()
+            .filter(|seconds| (1..=86_400).contains(seconds))
+            .map(Duration::from_secs);
+        seconds.ok_or_else(|| {
+            Failure::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400"))
+        })
     };
     let confirm = visit.argument("confirm").map(seconds).transpose()?;
     match visit.argument("plan") {
@@ -285,16 +338,21 @@ fn reload(visit: &Visit) -> Result<Done, Failure> {
     }
 }
 
-/// The arguments with `password=HASH` in the place of `plain=PASSWORD`, for the route that takes it.
+/// The arguments with `password=HASH` in the place of `plain=PASSWORD`, for the route that takes
+/// it.
 fn hashed(route: &Route, arguments: &[(String, String)]) -> Result<Vec<(String, String)>, Failure> {
     let hashed = |(name, text): &(String, String)| {
         if name != "plain" || !route.knows(name) {
             return Ok((name.clone(), text.clone()));
         }
         if text.is_empty() || text.len() > MAX_PASSWORD {
-            return Err(Failure::new(400, format!("plain: a password has 1 to {MAX_PASSWORD} bytes")));
+            return Err(Failure::new(
+                400,
+                format!("plain: a password has 1 to {MAX_PASSWORD} bytes"),
+            ));
         }
-        let hash = crypt::hash(text).map_err(|error| Failure::new(500, format!("no hash could be made: {error}")))?;
+        let hash = crypt::hash(text)
+            .map_err(|error| Failure::new(500, format!("no hash could be made: {error}")))?;
         Ok(("password".to_owned(), hash))
     };
     arguments.iter().map(hashed).collect()

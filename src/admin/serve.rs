@@ -1,8 +1,10 @@
-//! The loop around tiny_http, on the thread `admin`: takes a request, calls the handler, sends its answer.
+//! The loop around tiny_http, on the thread `admin`: takes a request, calls the handler, sends its
+//! answer.
 //!
-//! tiny_http listens on a private socket, on which the front's one connection waits already ([`local::private_pair`]) and nobody else
-//! can connect: there is no file for it, and no other client. Whenever that connection is of no use any more, for whatever reason, the
-//! front asks for another one, which comes with another server.
+//! tiny_http listens on a private socket, on which the front's one connection waits already
+//! ([`local::private_pair`]) and nobody else can connect: there is no file for it, and no other
+//! client. Whenever that connection is of no use any more, for whatever reason, the front asks for
+//! another one, which comes with another server.
 
 use std::io::{self, Cursor, Read};
 use std::mem::ManuallyDrop;
@@ -20,10 +22,12 @@ use crate::system::local;
 use crate::system::logging::value;
 use crate::system::memory;
 
-/// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics where that has none. What would be
-/// woken by that has ended: who accepts ends with the one connection that there is, and who reads ends with that connection.
+/// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics
+/// where that has none. What would be woken by that has ended: who accepts ends with the one
+/// connection that there is, and who reads ends with that connection.
 type Undropped = ManuallyDrop<Server>;
-/// What a request and its answer may take together, lists of sessions aside. The program would end if it were not there.
+/// What a request and its answer may take together, lists of sessions aside. The program would end
+/// if it were not there.
 pub const ROOM: usize = 4 << 20;
 
 /// The servers, one after the other, as the front and `Admin` see them.
@@ -50,8 +54,8 @@ impl State {
 }
 
 impl Backend {
-    /// A connection to a server of its own, to be used at once: what is sent waits until that server runs. The one before ends after the
-    /// request that it is at.
+    /// A connection to a server of its own, to be used at once: what is sent waits until that
+    /// server runs. The one before ends after the request that it is at.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let (listener, stream) = local::private_pair()?;
         self.change(|state| state.next = Some(listener));
@@ -96,9 +100,12 @@ impl Backend {
         state.next.take().filter(|_| !state.is_stopping)
     }
 
-    /// The life of one server. It ends by a wake-up, or because tiny_http has ended: then that is the error.
+    /// The life of one server. It ends by a wake-up, or because tiny_http has ended: then that is
+    /// the error.
     fn serve(&self, listener: UnixListener, handler: &dyn Handler) -> io::Result<()> {
-        let server = Arc::new(ManuallyDrop::new(Server::from_listener(listener, None).map_err(io::Error::other)?));
+        let server = Arc::new(ManuallyDrop::new(
+            Server::from_listener(listener, None).map_err(io::Error::other)?,
+        ));
         self.state.lock().server = Some(server.clone());
         let end = loop {
             if self.state.lock().is_over() {
@@ -107,7 +114,8 @@ impl Backend {
             match server.recv() {
                 Ok(request) => answer(request, handler),
                 Err(e) => match e.raw_os_error() {
-                    // a wake-up has no error number, and this is how accept(2) says that nobody else will connect
+                    // a wake-up has no error number, and this is how accept(2) says that nobody
+                    // else will connect
                     None => {}
                     Some(number) if number == Errno::EINVAL as i32 => {}
                     Some(_) => break Err(e),
@@ -134,12 +142,17 @@ fn answer(mut request: tiny_http::Request, handler: &dyn Handler) {
 
 fn read(request: &mut tiny_http::Request) -> Result<Request, String> {
     let mut body = Vec::new();
-    request.as_reader().take(MAX_BODY as u64).read_to_end(&mut body).map_err(|_| "the body is cut off".to_owned())?;
+    request
+        .as_reader()
+        .take(MAX_BODY as u64)
+        .read_to_end(&mut body)
+        .map_err(|_| "the body is cut off".to_owned())?;
     let header = |name: &'static str| {
         let found = request.headers().iter().find(|header| header.field.equiv(name));
         found.map(|header| header.value.as_str().to_owned())
     };
-    let method = if *request.method() == tiny_http::Method::Post { Method::Post } else { Method::Get };
+    let method =
+        if *request.method() == tiny_http::Method::Post { Method::Post } else { Method::Get };
     let mut read = Request {
         method,
         authorization: header("Authorization"),
@@ -169,7 +182,8 @@ fn translated(response: Response) -> tiny_http::Response<Cursor<Vec<u8>>> {
     };
     let headers: Vec<Header> = response.headers.into_iter().filter_map(header).collect();
     let body = Cursor::new(response.body);
-    tiny_http::Response::new(StatusCode(status), headers, body, Some(length), None).with_chunked_threshold(usize::MAX)
+    tiny_http::Response::new(StatusCode(status), headers, body, Some(length), None)
+        .with_chunked_threshold(usize::MAX)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What answers the routes that only show something: one function each, from a visit to a response. `routes` calls them after all
-//! checks but those of values.
+//! What answers the routes that only show something: one function each, from a visit to a response.
+//! `routes` calls them after all checks but those of values.
 
 use super::answer::{Failure, Kind, document, html, json};
 use super::control::Control;
@@ -11,8 +11,8 @@ use crate::state::Director;
 use crate::state::snapshot::{self, SessionView, Snapshot};
 use crate::system::memory;
 
-/// Bytes that a session takes in a list of them, on all its ways to the client together: as values, as text that grows, in the hands of
-/// tiny_http, of the front.
+/// Bytes that a session takes in a list of them, on all its ways to the client together: as values,
+/// as text that grows, in the hands of tiny_http, of the front.
 const LISTED: usize = 2048;
 
 type Answer = Result<Response, Failure>;
@@ -66,38 +66,58 @@ pub fn running(visit: &Visit) -> Answer {
     if visit.kind == Kind::Json {
         return running_json(visit);
     }
-    let refresh = visit.argument("refresh").filter(|text| !text.is_empty()).map(refresh).transpose()?;
+    let refresh =
+        visit.argument("refresh").filter(|text| !text.is_empty()).map(refresh).transpose()?;
     let message = visit.argument("resultmessage").map(|text| Message { text, is_error: false });
     let state = visit.state();
-    html(200, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh))
+    html(
+        200,
+        &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh),
+    )
 }
 
 /// The page with the reason why something was not done.
 pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
     let state = visit.state();
     let message = Some(Message { text: &failure.why, is_error: true });
-    html(failure.status, &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None))
+    html(
+        failure.status,
+        &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None),
+    )
 }
 
-/// What a change would do, with a button for it, since nobody may have asked for it yet; a script is told in words.
+/// What a change would do, with a button for it, since nobody may have asked for it yet; a script
+/// is told in words.
 pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
     match visit.kind {
-        Kind::Json => {
-            Err(Failure::new(403, "nothing was changed: a browser has asked by itself, and the page has a form for this"))
-        }
-        Kind::Html | Kind::Text => {
-            html(200, &Question { frame: visit.frame(""), path, what, token: &visit.token, arguments: &visit.arguments })
-        }
+        Kind::Json => Err(Failure::new(
+            403,
+            "nothing was changed: a browser has asked by itself, and the page has a form for this",
+        )),
+        Kind::Html | Kind::Text => html(
+            200,
+            &Question {
+                frame: visit.frame(""),
+                path,
+                what,
+                token: &visit.token,
+                arguments: &visit.arguments,
+            },
+        ),
     }
 }
 
-/// After how many seconds the page is to be loaded again; 0 is never. `1` is no second but yes, as the original's page says it.
+/// After how many seconds the page is to be loaded again; 0 is never. `1` is no second but yes, as
+/// the original's page says it.
 fn refresh(text: &str) -> Result<u64, Failure> {
     match (text, text.parse()) {
         ("1" | "yes", _) => Ok(60),
         ("no", _) => Ok(0),
         (_, Ok(seconds)) if seconds <= 3600 => Ok(seconds),
-        _ => Err(Failure::new(400, format!("refresh: `{text}` must be yes, no, or seconds from 2 to 3600"))),
+        _ => Err(Failure::new(
+            400,
+            format!("refresh: `{text}` must be yes, no, or seconds from 2 to 3600"),
+        )),
     }
 }
 
@@ -127,7 +147,10 @@ pub fn plan(visit: &Visit) -> Answer {
     if changes.is_empty() {
         return Ok(document("text/plain", "# nothing would change\n"));
     }
-    Ok(document("text/plain", changes.iter().map(|change| format!("{change}\n")).collect::<String>()))
+    Ok(document(
+        "text/plain",
+        changes.iter().map(|change| format!("{change}\n")).collect::<String>(),
+    ))
 }
 
 pub fn sessions(visit: &Visit) -> Answer {
@@ -145,7 +168,9 @@ pub fn sessions_json(visit: &Visit) -> Answer {
 fn listed(visit: &Visit) -> Result<Vec<SessionView>, Failure> {
     let director = visit.director();
     let room = memory::check(director.roster.open().saturating_mul(LISTED));
-    room.map_err(|_| Failure::new(503, "this machine is short of memory for a list of all sessions"))?;
+    room.map_err(|_| {
+        Failure::new(503, "this machine is short of memory for a list of all sessions")
+    })?;
     Ok(snapshot::sessions(director))
 }
 
@@ -153,7 +178,10 @@ pub fn events(visit: &Visit) -> Answer {
     if visit.kind == Kind::Json {
         return events_json(visit);
     }
-    html(200, &EventsPage { frame: visit.frame("/events"), events: snapshot::events(visit.director()) })
+    html(
+        200,
+        &EventsPage { frame: visit.frame("/events"), events: snapshot::events(visit.director()) },
+    )
 }
 
 pub fn events_json(visit: &Visit) -> Answer {

@@ -1,5 +1,6 @@
-//! `running.txt` and `config.txt` in the original's grammar, and `healthz`. For scripts: one line is always one thing, fields are separated by one
-//! space, and a space, a control character or a `%` in a field is written as `%XX`.
+//! `running.txt` and `config.txt` in the original's grammar, and `healthz`. For scripts: one line
+//! is always one thing, fields are separated by one space, and a space, a control character or a
+//! `%` in a field is written as `%XX`.
 
 use std::fmt::Write;
 
@@ -22,11 +23,19 @@ pub fn running(snapshot: &Snapshot) -> String {
             line(&mut text, &["service", &service.name, listen, &service.enabled]);
         }
         for group in &service.groups {
-            line(&mut text, &["group", &group.name, if group.enabled { "enabled" } else { "inactive" }]);
+            line(
+                &mut text,
+                &["group", &group.name, if group.enabled { "enabled" } else { "inactive" }],
+            );
             for host in &group.hosts {
                 match why_not(host) {
-                    None => line(&mut text, &["host", &host.name, &host.ip, &host.open.to_string(), "-"]),
-                    Some(reason) => line(&mut text, &["disabled", &host.name, &host.ip, &reason, "-"]),
+                    None => line(
+                        &mut text,
+                        &["host", &host.name, &host.ip, &host.open.to_string(), "-"],
+                    ),
+                    Some(reason) => {
+                        line(&mut text, &["disabled", &host.name, &host.ip, &reason, "-"])
+                    }
                 }
             }
         }
@@ -42,7 +51,14 @@ pub fn config(config: &Config) -> String {
             line(&mut text, &["service", &service.name, &listen.to_string(), &service.enabled]);
         }
         for group in &service.groups {
-            line(&mut text, &["group", &group.name, if group.name == service.enabled { "enabled" } else { "inactive" }]);
+            line(
+                &mut text,
+                &[
+                    "group",
+                    &group.name,
+                    if group.name == service.enabled { "enabled" } else { "inactive" },
+                ],
+            );
             for host in &group.hosts {
                 line(&mut text, &["host", &host.name, &host.address.to_string(), "-", "-"]);
             }
@@ -59,12 +75,18 @@ pub fn why_not(host: &HostView) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-/// Whether every service has a host that may be picked; else which have none. Anybody may ask, so it tells nothing more.
+/// Whether every service has a host that may be picked; else which have none. Anybody may ask, so
+/// it tells nothing more.
 pub fn health(snapshot: &Snapshot) -> Result<&'static str, String> {
     if snapshot.is_healthy() {
         return Ok("OK");
     }
-    let sick: Vec<&str> = snapshot.services.iter().filter(|s| !s.is_healthy()).map(|s: &ServiceView| s.name.as_str()).collect();
+    let sick: Vec<&str> = snapshot
+        .services
+        .iter()
+        .filter(|s| !s.is_healthy())
+        .map(|s: &ServiceView| s.name.as_str())
+        .collect();
     Err(format!("no host for {}", sick.join(", ")))
 }
 

@@ -1,7 +1,9 @@
-//! HTTP as bytes, for the front: what a head must be like, the clean request that is made of it, and the answer on its way back.
+//! HTTP as bytes, for the front: what a head must be like, the clean request that is made of it,
+//! and the answer on its way back.
 //!
-//! Pure functions over what has been read so far; `client` calls them. The rules are stricter than those of HTTP where leniency
-//! is what request smuggling lives on: whatever tiny_http could read in another way than we do, it never sees.
+//! Pure functions over what has been read so far; `client` calls them. The rules are stricter than
+//! those of HTTP where leniency is what request smuggling lives on: whatever tiny_http could read
+//! in another way than we do, it never sees.
 
 /// The most bytes of a request line with its headers.
 pub const MAX_HEAD: usize = 8 * 1024;
@@ -10,17 +12,28 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// The most headers of a request, and of an answer.
 const MAX_HEADERS: usize = 64;
 
-/// Tells tiny_http's side who the client is. A client's own header of this name is dropped like all that are not [`PASSED`].
+/// Tells tiny_http's side who the client is. A client's own header of this name is dropped like all
+/// that are not [`PASSED`].
 pub const CLIENT: &str = "X-Tcpdirector-Client";
 
 /// The header that says that the client asked by HEAD, which is passed on as a GET.
 pub const HEAD: &str = "X-Tcpdirector-Head";
 
 /// The headers of a request that reach the pages.
-const PASSED: [&str; 9] =
-    ["Host", "Authorization", "Accept", "Accept-Language", "Origin", "Referer", "Sec-Fetch-Site", "Sec-Purpose", "Content-Type"];
+const PASSED: [&str; 9] = [
+    "Host",
+    "Authorization",
+    "Accept",
+    "Accept-Language",
+    "Origin",
+    "Referer",
+    "Sec-Fetch-Site",
+    "Sec-Purpose",
+    "Content-Type",
+];
 /// The headers of an answer that are the front's own business.
-const OURS: [&str; 6] = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Server", "Content-Length"];
+const OURS: [&str; 6] =
+    ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Server", "Content-Length"];
 
 /// Why a request is not passed on: the status and the words of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +71,16 @@ impl Head {
         let mut space = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut space);
         match request.parse(head) {
-            Ok(httparse::Status::Complete(start)) if Some(start) == end => Head::from_parsed(&request, start).map(Some),
+            Ok(httparse::Status::Complete(start)) if Some(start) == end => {
+                Head::from_parsed(&request, start).map(Some)
+            }
             Ok(httparse::Status::Partial) if end.is_none() => Ok(None),
-            Err(httparse::Error::TooManyHeaders) => Err(Refused(431, "there are more than 64 headers")),
-            Err(httparse::Error::Version) => Err(Refused(400, "the version must be HTTP/1.1 or HTTP/1.0")),
+            Err(httparse::Error::TooManyHeaders) => {
+                Err(Refused(431, "there are more than 64 headers"))
+            }
+            Err(httparse::Error::Version) => {
+                Err(Refused(400, "the version must be HTTP/1.1 or HTTP/1.0"))
+            }
             _ => Err(Refused(400, "this is not a request of HTTP/1.1")),
         }
     }
@@ -79,7 +98,9 @@ impl Head {
         let expects_continue = match one(request, "Expect")? {
             None => false,
             Some(value) if value.eq_ignore_ascii_case("100-continue") => request.version == Some(1),
-            Some(_) => return Err(Refused(417, "the only expectation that can be met is 100-continue")),
+            Some(_) => {
+                return Err(Refused(417, "the only expectation that can be met is 100-continue"));
+            }
         };
         let length = length(one(request, "Content-Length")?)?;
         let mut clean = format!("{method} {target} HTTP/1.1\r\n");
@@ -96,7 +117,14 @@ impl Head {
             }
         }
         let is_for_health = target.split('?').next() == Some("/healthz");
-        Ok(Head { clean, bodyless: request.method == Some("HEAD"), is_for_health, start, length, expects_continue })
+        Ok(Head {
+            clean,
+            bodyless: request.method == Some("HEAD"),
+            is_for_health,
+            start,
+            length,
+            expects_continue,
+        })
     }
 
     /// Whether all of the body is there.
@@ -106,7 +134,8 @@ impl Head {
 
     /// The clean request; what the client sent behind its body is left out.
     pub fn rewrite(&self, bytes: &[u8], client: &str) -> Vec<u8> {
-        let body = bytes.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default();
+        let body =
+            bytes.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default();
         let head = if self.bodyless { format!("{HEAD}: 1\r\n") } else { String::new() };
         let ours = format!("{CLIENT}: {client}\r\n{head}Content-Length: {}\r\n\r\n", body.len());
         [self.clean.as_bytes(), ours.as_bytes(), body].concat()
@@ -118,7 +147,9 @@ fn check_lines(head: &[u8]) -> Result<(), Refused> {
     for two in head.windows(2) {
         match two {
             [b'\r', b'\n'] => {}
-            [b'\r', _] | [_, b'\n'] => return Err(Refused(400, "a line of the head does not end in CR LF")),
+            [b'\r', _] | [_, b'\n'] => {
+                return Err(Refused(400, "a line of the head does not end in CR LF"));
+            }
             [b'\n', b' ' | b'\t'] => return Err(Refused(400, "a header must stand on one line")),
             [0, _] | [_, 0] => return Err(Refused(400, "there is a NUL in the head")),
             _ => {}
@@ -132,7 +163,11 @@ fn check_lines(head: &[u8]) -> Result<(), Refused> {
 
 /// The value of a header that may stand only once.
 fn one<'a>(request: &'a httparse::Request, name: &str) -> Result<Option<&'a str>, Refused> {
-    let mut values = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
+    let mut values = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value);
     let value = values.next();
     if values.next().is_some() {
         return Err(Refused(400, "a header that may stand once stands twice"));
@@ -141,7 +176,8 @@ fn one<'a>(request: &'a httparse::Request, name: &str) -> Result<Option<&'a str>
     match value {
         None => Ok(None),
         Some(bytes) => {
-            let text = Some(bytes).filter(is_plain).and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let text =
+                Some(bytes).filter(is_plain).and_then(|bytes| std::str::from_utf8(bytes).ok());
             text.map(Some).ok_or(Refused(400, "the value of a header is not plain ASCII"))
         }
     }
@@ -160,7 +196,8 @@ fn target(text: &str) -> Result<(Option<&str>, String), Refused> {
         start.eq_ignore_ascii_case(scheme).then_some(rest)
     });
     let rest = rest.ok_or(Refused(400, "the target must begin with a slash"))?;
-    let (host, path) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let (host, path) =
+        rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())).unwrap_or((rest, ""));
     if host.is_empty() || host.contains('@') {
         return Err(Refused(400, "the target names no host"));
     }
@@ -219,7 +256,8 @@ pub fn length_of_answer(raw: &[u8]) -> Option<usize> {
 
 /// What the head says; nothing where there is no body.
 fn length_of_body(answer: &httparse::Response) -> usize {
-    let header = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Content-Length"));
+    let header =
+        answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Content-Length"));
     let length = header.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     length.filter(|_| has_body(answer)).unwrap_or(0)
 }
@@ -234,8 +272,13 @@ pub fn relay_answer(mut raw: Vec<u8>, bodyless: bool) -> Option<Vec<u8>> {
     let mut answer = httparse::Response::new(&mut space);
     let Ok(httparse::Status::Complete(start)) = answer.parse(&raw) else { return None };
     let body = raw.len().checked_sub(start).filter(|body| *body == length_of_body(&answer))?;
-    let mut head = format!("HTTP/1.1 {} {}\r\n", answer.code?, answer.reason.unwrap_or_default()).into_bytes();
-    for header in answer.headers.iter().filter(|header| !OURS.iter().any(|name| header.name.eq_ignore_ascii_case(name))) {
+    let mut head =
+        format!("HTTP/1.1 {} {}\r\n", answer.code?, answer.reason.unwrap_or_default()).into_bytes();
+    for header in answer
+        .headers
+        .iter()
+        .filter(|header| !OURS.iter().any(|name| header.name.eq_ignore_ascii_case(name)))
+    {
         head.extend([header.name.as_bytes(), b": ", header.value, b"\r\n"].concat());
     }
     if has_body(&answer) {

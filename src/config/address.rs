@@ -1,4 +1,5 @@
-//! Addresses as a configuration writes them: `10.0.0.1:80`, `[::1]:80`, `[fe80::1%eth0]:80`, `name:80`, `*:80`.
+//! Addresses as a configuration writes them: `10.0.0.1:80`, `[::1]:80`, `[fe80::1%eth0]:80`,
+//! `name:80`, `*:80`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,13 +15,15 @@ pub enum Place {
     Any,
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
-    /// A link-local IPv6 address and its zone: the name or number of an interface, which need not be there.
+    /// A link-local IPv6 address and its zone: the name or number of an interface, which need not
+    /// be there.
     Zoned(Ipv6Addr, String),
     /// A host name, resolved off the data path.
     Name(String),
 }
 
-/// A place and a port, as they are written: two that differ may mean the same, see [`Address::canonical`].
+/// A place and a port, as they are written: two that differ may mean the same, see
+/// [`Address::canonical`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Where.
@@ -30,14 +33,18 @@ pub struct Address {
 }
 
 /// This machine itself.
-pub(super) const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+pub(super) const LOOPBACKS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 impl Address {
-    /// The one way to write it: an IPv4-mapped IPv6 address is the IPv4 address, a name has small letters and no last dot.
+    /// The one way to write it: an IPv4-mapped IPv6 address is the IPv4 address, a name has small
+    /// letters and no last dot.
     pub fn canonical(&self) -> Address {
         let place = match &self.place {
             Place::Ip(ip) => Place::Ip(ip.to_canonical()),
-            Place::Name(name) => Place::Name(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()),
+            Place::Name(name) => {
+                Place::Name(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+            }
             place => place.clone(),
         };
         Address { place, port: self.port }
@@ -45,7 +52,8 @@ impl Address {
 
     /// Whether both mean the same, however they are written.
     pub fn is_same(&self, other: &Address) -> bool {
-        self.port == other.port && (self.place == other.place || self.canonical() == other.canonical())
+        self.port == other.port
+            && (self.place == other.place || self.canonical() == other.canonical())
     }
 
     /// Whether it is of this machine alone, as far as it tells.
@@ -65,13 +73,16 @@ impl Address {
         }
     }
 
-    /// Where a connect to this goes now, when no name has to be looked up for that: the address, or this machine itself, which is
-    /// what the original makes of `*` as a host. Nowhere while its network interface is missing.
+    /// Where a connect to this goes now, when no name has to be looked up for that: the address, or
+    /// this machine itself, which is what the original makes of `*` as a host. Nowhere while its
+    /// network interface is missing.
     pub fn targets(&self) -> Vec<SocketAddr> {
         match &self.place {
             Place::Any => LOOPBACKS.map(|ip| SocketAddr::new(ip, self.port)).to_vec(),
             Place::Ip(ip) => interfaces::locate(*ip, None, self.port).into_iter().collect(),
-            Place::Zoned(ip, zone) => interfaces::locate((*ip).into(), Some(zone), self.port).into_iter().collect(),
+            Place::Zoned(ip, zone) => {
+                interfaces::locate((*ip).into(), Some(zone), self.port).into_iter().collect()
+            }
             Place::Name(_) => Vec::new(),
         }
     }
@@ -90,7 +101,9 @@ impl Address {
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         let place = match address {
-            SocketAddr::V6(v6) if v6.scope_id() != 0 => Place::Zoned(*v6.ip(), v6.scope_id().to_string()),
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                Place::Zoned(*v6.ip(), v6.scope_id().to_string())
+            }
             _ => Place::Ip(address.ip()),
         };
         Address { place, port: address.port() }
@@ -115,10 +128,14 @@ impl FromStr for Address {
 
     /// Reads an address; the error says what is wrong and how it should look.
     fn from_str(text: &str) -> Result<Address, String> {
-        let (place, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port: write it as host:port"))?;
+        let (place, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| format!("`{text}` has no port: write it as host:port"))?;
         let port = match port.parse::<u16>() {
             Ok(number) if port.bytes().all(|b| b.is_ascii_digit()) => number,
-            _ => return Err(format!("`{port}` is not a port: it must be a number from 1 to 65535")),
+            _ => {
+                return Err(format!("`{port}` is not a port: it must be a number from 1 to 65535"));
+            }
         };
         Ok(Address { place: parse_place(place)?, port })
     }
@@ -136,7 +153,9 @@ fn parse_place(text: &str) -> Result<Place, String> {
         return parse_ipv6(text);
     }
     if text.contains(':') {
-        return Err(format!("`{text}` has more than one colon: write an IPv6 address as [address]:port"));
+        return Err(format!(
+            "`{text}` has more than one colon: write an IPv6 address as [address]:port"
+        ));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Place::Ip(ip));
@@ -153,22 +172,28 @@ fn parse_ipv6(text: &str) -> Result<Place, String> {
     let ip: Ipv6Addr = ip.parse().map_err(|_| format!("`{ip}` is not an IPv6 address"))?;
     match zone {
         None => Ok(Place::Ip(IpAddr::V6(ip))),
-        Some(_) if !ip.is_unicast_link_local() => {
-            Err(format!("`{ip}` has a zone: only a link-local address, such as fe80::1%eth0, has one"))
-        }
+        Some(_) if !ip.is_unicast_link_local() => Err(format!(
+            "`{ip}` has a zone: only a link-local address, such as fe80::1%eth0, has one"
+        )),
         Some(zone) if is_zone(zone) => Ok(Place::Zoned(ip, zone.to_owned())),
-        Some(zone) => Err(format!("`{zone}` is not a zone: it must be the name or the number of a network interface")),
+        Some(zone) => Err(format!(
+            "`{zone}` is not a zone: it must be the name or the number of a network interface"
+        )),
     }
 }
 
-/// What the kernel takes for the name of an interface, less the characters that nobody uses: such an interface has a number.
+/// What the kernel takes for the name of an interface, less the characters that nobody uses: such
+/// an interface has a number.
 fn is_zone(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=15).contains(&text.len()) && text.bytes().all(is_plain) && text.bytes().any(|byte| byte != b'0')
+    (1..=15).contains(&text.len())
+        && text.bytes().all(is_plain)
+        && text.bytes().any(|byte| byte != b'0')
 }
 
-/// Letters, digits, `-`, `_` and dots, at most 253 characters, labels of 1 to 63 (RFC 1123, plus the underscore that is seen in
-/// practice). A last label of digits only would be a mistyped IPv4 address.
+/// Letters, digits, `-`, `_` and dots, at most 253 characters, labels of 1 to 63 (RFC 1123, plus
+/// the underscore that is seen in practice). A last label of digits only would be a mistyped IPv4
+/// address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label_is_fine = |label: &str| {
@@ -177,7 +202,8 @@ fn is_host_name(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let last_is_a_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let last_is_a_number =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     name.len() <= 253 && name.split('.').all(label_is_fine) && !last_is_a_number
 }
 
@@ -191,9 +217,15 @@ mod tests {
 
     #[test]
     fn an_address_is_written_as_it_was_read() {
-        for text in
-            ["*:80", "10.0.0.1:80", "[2001:db8::1]:0", "[::ffff:10.0.0.1]:80", "[fe80::1%eth0.7]:80", "[fe80::1%3]:80", "a.B:1"]
-        {
+        for text in [
+            "*:80",
+            "10.0.0.1:80",
+            "[2001:db8::1]:0",
+            "[::ffff:10.0.0.1]:80",
+            "[fe80::1%eth0.7]:80",
+            "[fe80::1%3]:80",
+            "a.B:1",
+        ] {
             assert_eq!(read(text).as_deref(), Ok(text));
         }
         assert_eq!(read("fe80::1%br-lan:80").as_deref(), Ok("[fe80::1%br-lan]:80"));
@@ -201,22 +233,47 @@ mod tests {
 
     #[test]
     fn a_zone_is_an_interface_and_belongs_to_a_link_local_address() {
-        for zone in ["", "0", "00", "a b", "a/b", "a:b", "a%b", "a]", "0123456789abcdef", "é", "a\0"] {
-            assert!(read(&format!("[fe80::1%{zone}]:80")).is_err_and(|why| why.contains("is not a zone")), "{zone}");
+        for zone in
+            ["", "0", "00", "a b", "a/b", "a:b", "a%b", "a]", "0123456789abcdef", "é", "a\0"]
+        {
+            assert!(
+                read(&format!("[fe80::1%{zone}]:80"))
+                    .is_err_and(|why| why.contains("is not a zone")),
+                "{zone}"
+            );
         }
         for ip in ["::1", "2001:db8::1", "ff02::1", "::ffff:10.0.0.1"] {
-            assert!(read(&format!("[{ip}%eth0]:80")).is_err_and(|why| why.contains("only a link-local address")), "{ip}");
+            assert!(
+                read(&format!("[{ip}%eth0]:80"))
+                    .is_err_and(|why| why.contains("only a link-local address")),
+                "{ip}"
+            );
         }
-        for text in ["10.0.0.1%eth0:80", "fe80%eth0:80", "[10.0.0.1%eth0]:80", "fe80::1:80", "[fe80::1%eth0:80", "::%:80"] {
+        for text in [
+            "10.0.0.1%eth0:80",
+            "fe80%eth0:80",
+            "[10.0.0.1%eth0]:80",
+            "fe80::1:80",
+            "[fe80::1%eth0:80",
+            "::%:80",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn two_ways_to_write_an_address_mean_the_same() {
-        let same = |one: &str, other: &str| one.parse::<Address>().unwrap().is_same(&other.parse().unwrap());
-        assert!(same("[::ffff:10.0.0.1]:80", "10.0.0.1:80") && same("A.example:80", "a.example.:80"));
-        assert!(!same("10.0.0.1:80", "10.0.0.1:81") && !same("[fe80::1%a]:80", "[fe80::1%b]:80") && !same("[::]:80", "*:80"));
+        let same = |one: &str, other: &str| {
+            one.parse::<Address>().unwrap().is_same(&other.parse().unwrap())
+        };
+        assert!(
+            same("[::ffff:10.0.0.1]:80", "10.0.0.1:80") && same("A.example:80", "a.example.:80")
+        );
+        assert!(
+            !same("10.0.0.1:80", "10.0.0.1:81")
+                && !same("[fe80::1%a]:80", "[fe80::1%b]:80")
+                && !same("[::]:80", "*:80")
+        );
         assert!(!same("[fe80::1]:80", "[fe80::1%a]:80"));
     }
 
@@ -225,15 +282,24 @@ mod tests {
         let targets = |text: &str| text.parse::<Address>().unwrap().targets();
         assert_eq!(targets("[::ffff:10.0.0.1]:80"), ["10.0.0.1:80".parse().unwrap()]);
         assert_eq!(targets("[fe80::1%no-such-one]:80"), []);
-        let [SocketAddr::V6(found)] = targets("[fe80::1%lo]:80")[..] else { panic!("every machine has lo") };
+        let [SocketAddr::V6(found)] = targets("[fe80::1%lo]:80")[..] else {
+            panic!("every machine has lo")
+        };
         assert!(found.scope_id() > 0);
-        assert_eq!(Address::from(SocketAddr::from(found)).to_string(), format!("[fe80::1%{}]:80", found.scope_id()));
+        assert_eq!(
+            Address::from(SocketAddr::from(found)).to_string(),
+            format!("[fe80::1%{}]:80", found.scope_id())
+        );
     }
 
     #[test]
     fn loopback_is_seen_however_it_is_written() {
         let is_loopback = |text: &str| text.parse::<Address>().unwrap().is_loopback();
-        assert!(["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"].into_iter().all(is_loopback));
+        assert!(
+            ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"]
+                .into_iter()
+                .all(is_loopback)
+        );
         assert!(!["*:1", "10.0.0.1:1", "[fe80::1%lo]:1", "a:1"].into_iter().any(is_loopback));
     }
 }

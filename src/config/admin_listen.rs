@@ -15,7 +15,8 @@ pub enum AdminListen {
     Unix(PathBuf),
 }
 
-/// The most bytes of the path of a Unix socket (unix(7)), less what the socket is called while it is being made.
+/// The most bytes of the path of a Unix socket (unix(7)), less what the socket is called while it
+/// is being made.
 const MAX_PATH: usize = 107 - ".1234567".len();
 
 impl AdminListen {
@@ -43,13 +44,23 @@ impl FromStr for AdminListen {
 
     /// Reads an address or `unix:` and a path; the error says what is wrong and how it should look.
     fn from_str(text: &str) -> Result<AdminListen, String> {
-        let Some(path) = text.strip_prefix("unix:") else { return Ok(AdminListen::Tcp(text.parse()?)) };
-        if path.len() < 2 || !path.starts_with('/') || path.ends_with('/') || path.chars().any(char::is_control) {
-            return Err(format!("`{path}` is not the absolute path of a socket: write it as unix:/run/tcpdirector.sock"));
+        let Some(path) = text.strip_prefix("unix:") else {
+            return Ok(AdminListen::Tcp(text.parse()?));
+        };
+        if path.len() < 2
+            || !path.starts_with('/')
+            || path.ends_with('/')
+            || path.chars().any(char::is_control)
+        {
+            return Err(format!(
+                "`{path}` is not the absolute path of a socket: write it as unix:/run/tcpdirector.sock"
+            ));
         }
         match path.len() {
             0..=MAX_PATH => Ok(AdminListen::Unix(PathBuf::from(path))),
-            length => Err(format!("the path of a socket may have {MAX_PATH} bytes, this one has {length}")),
+            length => Err(format!(
+                "the path of a socket may have {MAX_PATH} bytes, this one has {length}"
+            )),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! One edit of the running state: the single way in which anything is changed while the program runs.
+//! One edit of the running state: the single way in which anything is changed while the program
+//! runs.
 //!
-//! A change comes from an admin URL (`query` reads those, `url` writes them) or from comparing two configurations (`between`). What it
-//! makes of a configuration is in `edit`; `state::Director::apply` carries it out.
+//! A change comes from an admin URL (`query` reads those, `url` writes them) or from comparing two
+//! configurations (`between`). What it makes of a configuration is in `edit`;
+//! `state::Director::apply` carries it out.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -23,7 +25,10 @@ pub enum HostKey {
 
 impl HostKey {
     /// Which of these hosts it is.
-    pub fn position<'a>(&self, mut hosts: impl Iterator<Item = (&'a str, &'a Address)> + Clone) -> Option<usize> {
+    pub fn position<'a>(
+        &self,
+        mut hosts: impl Iterator<Item = (&'a str, &'a Address)> + Clone,
+    ) -> Option<usize> {
         let named = match self {
             HostKey::Name(wanted) => hosts.clone().position(|(name, _)| name == wanted),
             HostKey::Ip(_) => None,
@@ -87,7 +92,8 @@ pub enum Item {
     User { name: String },
 }
 
-/// One edit. `force` carries out what is refused otherwise because nothing of its kind would be left.
+/// One edit. `force` carries out what is refused otherwise because nothing of its kind would be
+/// left.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the fields are the parameters of the URLs")]
 pub enum Change {
@@ -122,7 +128,13 @@ pub enum Change {
     /// One host less; its sessions go on.
     DelHost { service: String, group: String, host: HostKey, force: bool },
     /// Another name or address for a host, in one act; its sessions go on where they are.
-    ChangeHost { service: String, group: String, host: HostKey, name: Option<String>, address: Option<Address> },
+    ChangeHost {
+        service: String,
+        group: String,
+        host: HostKey,
+        name: Option<String>,
+        address: Option<Address>,
+    },
     /// All hosts of a group that is not enabled.
     DelAllHosts { service: String, group: String },
     /// What the operator wants of a host.

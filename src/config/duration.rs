@@ -1,7 +1,8 @@
 //! Durations as a configuration writes them: `250ms`, `5s`, `10m`, `1h`.
 //!
-//! Called by `read` for every time in a file, and by whoever shows a duration to somebody. A unit is always written, so that
-//! nobody has to guess; `checktime` alone also takes the bare seconds of the original's files.
+//! Called by `read` for every time in a file, and by whoever shows a duration to somebody. A unit
+//! is always written, so that nobody has to guess; `checktime` alone also takes the bare seconds of
+//! the original's files.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub fn parse_half(text: &str) -> Result<Option<Duration>, String> {
     unless_off(text, ANY)
 }
 
-/// Reads the `dead` of a `<timeout>`, from 1s to 18h, rounded up to whole seconds, or `0` for no limit.
+/// Reads the `dead` of a `<timeout>`, from 1s to 18h, rounded up to whole seconds, or `0` for no
+/// limit.
 pub fn parse_dead(text: &str) -> Result<Option<Duration>, String> {
     let limit = unless_off(text, DEAD)?;
     let seconds = |limit: Duration| limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
@@ -34,13 +36,25 @@ pub fn parse_dead(text: &str) -> Result<Option<Duration>, String> {
 /// Reads the time of a `checktime`, from 1s to 8760h: whole seconds without a unit, or a duration.
 pub fn parse_checktime(text: &str) -> Result<Duration, String> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let read = if is_number(unsigned) { Some(Duration::from_secs(count(unsigned))) } else { number_and_unit(unsigned) };
-    let read =
-        read.ok_or_else(|| format!("`{text}` is not a time: write whole seconds, as in `120`, or a duration, as in `2m`"))?;
-    within(text, if unsigned == text { read } else { Duration::ZERO }, Duration::from_secs(1)..=YEAR)
+    let read = if is_number(unsigned) {
+        Some(Duration::from_secs(count(unsigned)))
+    } else {
+        number_and_unit(unsigned)
+    };
+    let read = read.ok_or_else(|| {
+        format!(
+            "`{text}` is not a time: write whole seconds, as in `120`, or a duration, as in `2m`"
+        )
+    })?;
+    within(
+        text,
+        if unsigned == text { read } else { Duration::ZERO },
+        Duration::from_secs(1)..=YEAR,
+    )
 }
 
-/// Writes a duration in the largest unit that is exact: what [`parse`] reads, as long as it holds whole milliseconds.
+/// Writes a duration in the largest unit that is exact: what [`parse`] reads, as long as it holds
+/// whole milliseconds.
 pub fn format(duration: Duration) -> String {
     let millis = duration.as_millis();
     let exact = |(_, length): &&(&str, u64)| millis > 0 && millis % u128::from(*length) == 0;
@@ -62,9 +76,13 @@ fn unless_off(text: &str, range: RangeInclusive<Duration>) -> Result<Option<Dura
 
 fn with_unit(text: &str) -> Result<Duration, String> {
     if is_number(text) {
-        return Err(format!("`{text}` has no unit: write ms, s, m or h behind the number, as in `5s`"));
+        return Err(format!(
+            "`{text}` has no unit: write ms, s, m or h behind the number, as in `5s`"
+        ));
     }
-    number_and_unit(text).ok_or_else(|| format!("`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`"))
+    number_and_unit(text).ok_or_else(|| {
+        format!("`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`")
+    })
 }
 
 fn number_and_unit(text: &str) -> Option<Duration> {
@@ -83,11 +101,19 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn within(text: &str, duration: Duration, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+fn within(
+    text: &str,
+    duration: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, String> {
     if range.contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("`{text}` is out of range: it must be from {} to {}", format(*range.start()), format(*range.end())))
+    Err(format!(
+        "`{text}` is out of range: it must be from {} to {}",
+        format(*range.start()),
+        format(*range.end())
+    ))
 }
 
 #[cfg(test)]
@@ -96,7 +122,14 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_whole_number_and_a_unit() {
-        for (text, millis) in [("1ms", 1), ("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("1h", 3_600_000), ("007s", 7_000)] {
+        for (text, millis) in [
+            ("1ms", 1),
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("10m", 600_000),
+            ("1h", 3_600_000),
+            ("007s", 7_000),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         assert_eq!(parse("8760h"), Ok(YEAR));
@@ -104,21 +137,34 @@ mod tests {
 
     #[test]
     fn a_missing_unit_is_named_and_an_example_is_given() {
-        assert_eq!(parse("30"), Err("`30` has no unit: write ms, s, m or h behind the number, as in `5s`".to_owned()));
+        assert_eq!(
+            parse("30"),
+            Err("`30` has no unit: write ms, s, m or h behind the number, as in `5s`".to_owned())
+        );
     }
 
     #[test]
     fn anything_else_is_not_a_duration() {
-        for text in ["", "s", "-5s", "+5s", "1.5s", "5 s", " 5s", "5s ", "5S", "5sec", "5d", "1h30m", "٥s", "5µs", "0x5s"] {
-            let message = format!("`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`");
+        for text in [
+            "", "s", "-5s", "+5s", "1.5s", "5 s", " 5s", "5s ", "5S", "5sec", "5d", "1h30m", "٥s",
+            "5µs", "0x5s",
+        ] {
+            let message = format!(
+                "`{text}` is not a duration: write a whole number and ms, s, m or h, as in `5s`"
+            );
             assert_eq!(parse(text), Err(message));
         }
     }
 
     #[test]
     fn a_duration_is_from_a_millisecond_to_a_year() {
-        for text in ["0ms", "0h", "8761h", "31536001s", "18446744073709551616ms", "18446744073709551615h"] {
-            assert_eq!(parse(text), Err(format!("`{text}` is out of range: it must be from 1ms to 8760h")));
+        for text in
+            ["0ms", "0h", "8761h", "31536001s", "18446744073709551616ms", "18446744073709551615h"]
+        {
+            assert_eq!(
+                parse(text),
+                Err(format!("`{text}` is out of range: it must be from 1ms to 8760h"))
+            );
         }
     }
 
@@ -128,10 +174,16 @@ mod tests {
             assert_eq!(parse("0"), Ok(None));
             assert_eq!(parse("2m"), Ok(Some(Duration::from_secs(120))));
             for text in ["00", "1", "30"] {
-                assert!(parse(text).is_err_and(|message| message.contains("has no unit")), "{text}");
+                assert!(
+                    parse(text).is_err_and(|message| message.contains("has no unit")),
+                    "{text}"
+                );
             }
             for text in ["", "-1", "-1s", "off", "no", "1.5s"] {
-                assert!(parse(text).is_err_and(|message| message.contains("is not a duration")), "{text}");
+                assert!(
+                    parse(text).is_err_and(|message| message.contains("is not a duration")),
+                    "{text}"
+                );
             }
         }
         assert_eq!(parse_half("1ms"), Ok(Some(Duration::from_millis(1))));
@@ -143,10 +195,14 @@ mod tests {
 
     #[test]
     fn the_dead_are_found_in_whole_seconds_up_to_what_the_kernel_can_count() {
-        for (text, seconds) in [("1s", 1), ("1000ms", 1), ("1001ms", 2), ("1999ms", 2), ("2m", 120), ("18h", 64_800)] {
+        for (text, seconds) in
+            [("1s", 1), ("1000ms", 1), ("1001ms", 2), ("1999ms", 2), ("2m", 120), ("18h", 64_800)]
+        {
             assert_eq!(parse_dead(text), Ok(Some(Duration::from_secs(seconds))), "{text}");
         }
-        for text in ["0ms", "0h", "500ms", "999ms", "64801s", "64800001ms", "19h", "18446744073709551615h"] {
+        for text in
+            ["0ms", "0h", "500ms", "999ms", "64801s", "64800001ms", "19h", "18446744073709551615h"]
+        {
             let message = format!("`{text}` is out of range: it must be from 1s to 18h, or 0");
             assert_eq!(parse_dead(text), Err(message));
         }
@@ -154,9 +210,14 @@ mod tests {
 
     #[test]
     fn a_checktime_may_be_bare_seconds() {
-        for (text, seconds) in
-            [("120", 120), ("1", 1), ("2m", 120), ("1000ms", 1), ("31536000", 31_536_000), ("8760h", 31_536_000)]
-        {
+        for (text, seconds) in [
+            ("120", 120),
+            ("1", 1),
+            ("2m", 120),
+            ("1000ms", 1),
+            ("31536000", 31_536_000),
+            ("8760h", 31_536_000),
+        ] {
             assert_eq!(parse_checktime(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }
@@ -164,11 +225,15 @@ mod tests {
     #[test]
     fn a_checktime_is_from_a_second_to_a_year() {
         for text in ["0", "-5", "-2m", "0s", "999ms", "31536001", "8761h", "99999999999999999999"] {
-            assert_eq!(parse_checktime(text), Err(format!("`{text}` is out of range: it must be from 1s to 8760h")));
+            assert_eq!(
+                parse_checktime(text),
+                Err(format!("`{text}` is out of range: it must be from 1s to 8760h"))
+            );
         }
         for text in ["", "-", "--5", "soon", "1.5", "2 m"] {
             assert!(
-                parse_checktime(text).is_err_and(|message| message.starts_with(&format!("`{text}` is not a time"))),
+                parse_checktime(text)
+                    .is_err_and(|message| message.starts_with(&format!("`{text}` is not a time"))),
                 "{text}"
             );
         }
@@ -176,7 +241,14 @@ mod tests {
 
     #[test]
     fn a_duration_is_written_in_its_largest_exact_unit() {
-        for (millis, text) in [(1, "1ms"), (1_500, "1500ms"), (90_000, "90s"), (60_000, "1m"), (86_400_000, "24h"), (0, "0ms")] {
+        for (millis, text) in [
+            (1, "1ms"),
+            (1_500, "1500ms"),
+            (90_000, "90s"),
+            (60_000, "1m"),
+            (86_400_000, "24h"),
+            (0, "0ms"),
+        ] {
             assert_eq!(format(Duration::from_millis(millis)), text);
         }
     }

@@ -14,7 +14,8 @@ pub struct Mistake {
     pub message: String,
 }
 
-/// All mistakes of one file, in the order of their places; never empty when it is returned as an error.
+/// All mistakes of one file, in the order of their places; never empty when it is returned as an
+/// error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
     /// The file as the user named it.

@@ -1,6 +1,7 @@
 //! How a file is written apart from what it says: its encoding, its byte order mark, its line ends.
 //!
-//! `merge` works on plain text with `\n`; [`Form`] takes the rest off the old file and puts it on the new text.
+//! `merge` works on plain text with `\n`; [`Form`] takes the rest off the old file and puts it on
+//! the new text.
 
 use xml::Encoding;
 use xml::reader::{EventReader, XmlEvent};
@@ -23,7 +24,9 @@ pub struct Form {
 impl Form {
     /// Takes a file apart into its form and its text. `None` if it is not text.
     pub fn take(source: &[u8]) -> Option<(Form, String)> {
-        let Ok(XmlEvent::StartDocument { encoding, .. }) = EventReader::new(source).next() else { return None };
+        let Ok(XmlEvent::StartDocument { encoding, .. }) = EventReader::new(source).next() else {
+            return None;
+        };
         let text = decode(source, &encoding).ok()?;
         let form = Form {
             encoding: encoding.parse().ok().filter(|encoding| *encoding != Encoding::Utf8),
@@ -33,8 +36,8 @@ impl Form {
         Some((form, text))
     }
 
-    /// Puts the form on a text. The result is to be stored as UTF-8: where the declaration says anything else, and that is wrong,
-    /// it is changed.
+    /// Puts the form on a text. The result is to be stored as UTF-8: where the declaration says
+    /// anything else, and that is wrong, it is changed.
     pub fn put_on(self, text: &str) -> String {
         let mut result = if self.has_mark { BYTE_ORDER_MARK.to_string() } else { String::new() };
         let is_true_anyway = text.is_ascii() && self.encoding != Some(Encoding::Utf16);
@@ -55,7 +58,9 @@ fn has_returns(source: &[u8]) -> bool {
 /// What stands before and behind the name of the encoding in the declaration.
 fn declared(text: &str) -> Option<(&str, &str)> {
     let (declaration, _) = text.strip_prefix("<?xml").and_then(|_| text.split_once("?>"))?;
-    let value = declaration.find("encoding").and_then(|at| Some(at + declaration.get(at..)?.find(['"', '\''])? + 1))?;
+    let value = declaration
+        .find("encoding")
+        .and_then(|at| Some(at + declaration.get(at..)?.find(['"', '\''])? + 1))?;
     let (before, rest) = text.split_at_checked(value)?;
     let behind = rest.split_at_checked(rest.find(['"', '\''])?)?.1;
     Some((before, behind))
@@ -77,7 +82,13 @@ mod tests {
 
     #[test]
     fn mark_and_line_ends_come_back() {
-        for text in ["<a/>", "<a>\n</a>\n", "<a>\r\n</a>\r\n", "\u{feff}<?xml version=\"1.0\"?>\r\n<a/>", "<a b='é'/>"] {
+        for text in [
+            "<a/>",
+            "<a>\n</a>\n",
+            "<a>\r\n</a>\r\n",
+            "\u{feff}<?xml version=\"1.0\"?>\r\n<a/>",
+            "<a b='é'/>",
+        ] {
             assert_eq!(again(text.as_bytes()), text);
         }
     }
@@ -97,11 +108,17 @@ mod tests {
             again(b"<?xml version='1.0' encoding=\"iso-8859-1\"?><a b='\xe9'/>"),
             "<?xml version='1.0' encoding=\"UTF-8\"?><a b='é'/>"
         );
-        for text in ["<?xml version='1.0' encoding='iso-8859-1'?><a/>", "<?xml version='1.0' encoding='utf8'?><a b='é'/>"] {
+        for text in [
+            "<?xml version='1.0' encoding='iso-8859-1'?><a/>",
+            "<?xml version='1.0' encoding='utf8'?><a b='é'/>",
+        ] {
             assert_eq!(again(text.as_bytes()), text);
         }
         let (form, text) = Form::take(b"<?xml version='1.0' encoding='us-ascii'?><a/>").unwrap();
-        assert_eq!(form.put_on(&text.replace("/", " b='é'/")), "<?xml version='1.0' encoding='UTF-8'?><a b='é'/>");
+        assert_eq!(
+            form.put_on(&text.replace("/", " b='é'/")),
+            "<?xml version='1.0' encoding='UTF-8'?><a b='é'/>"
+        );
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! A configuration as the elements that say it: what `write` prints and what `merge` compares with a file.
+//! A configuration as the elements that say it: what `write` prints and what `merge` compares with
+//! a file.
 //!
-//! [`Item::of`] is the other direction of `read`. What need not be said, because a reader would assume it anyway, is marked as
-//! implied, so that a file in which it stands can keep it, and one in which it does not stand does not get it.
+//! [`Item::of`] is the other direction of `read`. What need not be said, because a reader would
+//! assume it anyway, is marked as implied, so that a file in which it stands can keep it, and one
+//! in which it does not stand does not get it.
 
 use std::time::Duration;
 
 use super::duration;
 use super::language;
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig,
-    PoolConfig, ServiceConfig, UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE,
+    DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig, ServiceConfig, UserConfig,
 };
 use super::value;
 
@@ -31,14 +33,16 @@ pub struct Item {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
-    /// Its value, in its only normal spelling: two fields mean the same when their values are equal.
+    /// Its value, in its only normal spelling: two fields mean the same when their values are
+    /// equal.
     pub value: String,
     /// Whether an element without this attribute says the same.
     pub implied: bool,
 }
 
 impl Item {
-    /// The root element of a configuration. Without `hashes` the passwords of users are left out, and it does not load.
+    /// The root element of a configuration. Without `hashes` the passwords of users are left out,
+    /// and it does not load.
     pub fn of(config: &Config, hashes: bool) -> Item {
         let mut items: Vec<Item> = config.services.iter().map(service).collect();
         items.extend(config.admin.iter().map(|one| admin(one, hashes)));
@@ -75,7 +79,8 @@ impl Item {
 
 fn service(config: &ServiceConfig) -> Item {
     let ServiceConfig { name, listens, groups, enabled, replay, .. } = config;
-    let mut items: Vec<Item> = listens.iter().map(|listen| Item::new("listen").field("ip", listen)).collect();
+    let mut items: Vec<Item> =
+        listens.iter().map(|listen| Item::new("listen").field("ip", listen)).collect();
     items.extend(groups.iter().map(group));
     items.push(Item { implied: groups.len() == 1, ..Item::new("enable").field("group", enabled) });
     items.push(timeout(config));
@@ -102,11 +107,14 @@ fn group(config: &GroupConfig) -> Item {
     Item { items, ..Item::new("group").field("name", name).field("scheduler", rule) }
 }
 
-/// A host that is called by its position needs no name, and would get the same one again: as nobody else has that name, and no
-/// nameless host before it was called by a later position, it is free when its turn comes.
+/// A host that is called by its position needs no name, and would get the same one again: as nobody
+/// else has that name, and no nameless host before it was called by a later position, it is free
+/// when its turn comes.
 fn host(position: usize, config: &HostConfig) -> Item {
     let HostConfig { name, address } = config;
-    Item::new(language::HOST).field_unless(*name == format!("host.{position}"), "name", name).field("ip", address)
+    Item::new(language::HOST)
+        .field_unless(*name == format!("host.{position}"), "name", name)
+        .field("ip", address)
 }
 
 fn admin(config: &AdminConfig, hashes: bool) -> Item {
@@ -124,7 +132,8 @@ fn user(config: &UserConfig, hashes: bool) -> Item {
 
 /// In the original's bare seconds where that is exact.
 fn checktime(time: Duration) -> Item {
-    let text = if time.subsec_nanos() == 0 { time.as_secs().to_string() } else { duration::format(time) };
+    let text =
+        if time.subsec_nanos() == 0 { time.as_secs().to_string() } else { duration::format(time) };
     Item { implied: time == DEFAULT_CHECKTIME, ..Item::new("checktime").field("time", text) }
 }
 

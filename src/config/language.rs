@@ -1,7 +1,8 @@
-//! The language of a configuration as one table: which element may have which attributes and which elements in it.
+//! The language of a configuration as one table: which element may have which attributes and which
+//! elements in it.
 //!
-//! `read` calls [`check`] before it looks at any value, so whatever it reads afterwards stands where it may. The table says what
-//! `etc/tcpdirector.dtd` says, and a test compares the two.
+//! `read` calls [`check`] before it looks at any value, so whatever it reads afterwards stands
+//! where it may. The table says what `etc/tcpdirector.dtd` says, and a test compares the two.
 
 use super::error::Mistake;
 use super::xml::{Attribute, Element};
@@ -69,13 +70,16 @@ pub fn hosts(group: &Element) -> impl Iterator<Item = &Element> {
     group.children.iter().filter(|child| kind(&child.name) == HOST)
 }
 
-/// Notes what in `element`, at any depth, the language does not know, lacks, or has too often. What stands in an unknown
-/// element is not looked at.
+/// Notes what in `element`, at any depth, the language does not know, lacks, or has too often. What
+/// stands in an unknown element is not looked at.
 pub fn check(element: &Element, mistakes: &mut Vec<Mistake>) {
     let Some(shape) = LANGUAGE.iter().find(|shape| shape.element == element.name) else { return };
     check_attributes(element, shape, mistakes);
     check_children(element, shape, mistakes);
-    let known = element.children.iter().filter(|child| shape.children.iter().any(|(name, _)| *name == child.name));
+    let known = element
+        .children
+        .iter()
+        .filter(|child| shape.children.iter().any(|(name, _)| *name == child.name));
     known.for_each(|child| check(child, mistakes));
 }
 
@@ -85,12 +89,15 @@ fn check_attributes(element: &Element, shape: &Shape, mistakes: &mut Vec<Mistake
     for Attribute { name, spot, .. } in &element.attributes {
         if !shape.attributes.iter().any(|(known, _)| known == name) {
             let allowed = list(shape.attributes, "no attributes");
-            mistakes.push(spot.mistake(format!("unknown attribute `{name}` in <{parent}>: it may have {allowed}")));
+            mistakes.push(spot.mistake(format!(
+                "unknown attribute `{name}` in <{parent}>: it may have {allowed}"
+            )));
         }
     }
     for (name, occurs) in shape.attributes {
         if *occurs == Once && element.attribute(name).is_none() {
-            mistakes.push(element.spot.mistake(format!("missing attribute `{name}` in <{parent}>")));
+            mistakes
+                .push(element.spot.mistake(format!("missing attribute `{name}` in <{parent}>")));
         }
     }
 }
@@ -100,7 +107,10 @@ fn check_children(element: &Element, shape: &Shape, mistakes: &mut Vec<Mistake>)
     for child in &element.children {
         if !shape.children.iter().any(|(known, _)| *known == child.name) {
             let allowed = list(shape.children, "no elements");
-            mistakes.push(child.spot.mistake(format!("unknown element <{}> in <{parent}>: it may have {allowed}", child.name)));
+            mistakes.push(child.spot.mistake(format!(
+                "unknown element <{}> in <{parent}>: it may have {allowed}",
+                child.name
+            )));
         }
     }
     for (name, occurs) in shape.children {
@@ -120,7 +130,11 @@ fn check_children(element: &Element, shape: &Shape, mistakes: &mut Vec<Mistake>)
 }
 
 fn list(names: &[(&str, Occurs)], none: &str) -> String {
-    if names.is_empty() { none.to_owned() } else { names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ") }
+    if names.is_empty() {
+        none.to_owned()
+    } else {
+        names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +146,11 @@ mod tests {
     /// The words of the declaration of that kind for that element, or none.
     fn declared<'a>(kind: &str, element: &str) -> Vec<&'a str> {
         let start = format!("<!{kind} {element}");
-        let body = DTD.split(&start).skip(1).find(|rest| rest.starts_with(char::is_whitespace)).unwrap_or("");
+        let body = DTD
+            .split(&start)
+            .skip(1)
+            .find(|rest| rest.starts_with(char::is_whitespace))
+            .unwrap_or("");
         body.split('>').next().unwrap_or("").split_whitespace().collect()
     }
 
@@ -142,8 +160,13 @@ mod tests {
         for shape in &LANGUAGE {
             let content = declared("ELEMENT", shape.element).concat();
             let names = shape.children.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("|");
-            let many = if shape.children.iter().any(|(_, occurs)| *occurs == AtLeastOnce) { "+" } else { "*" };
-            let expected = if names.is_empty() { "EMPTY".to_owned() } else { format!("({names}){many}") };
+            let many = if shape.children.iter().any(|(_, occurs)| *occurs == AtLeastOnce) {
+                "+"
+            } else {
+                "*"
+            };
+            let expected =
+                if names.is_empty() { "EMPTY".to_owned() } else { format!("({names}){many}") };
             assert_eq!(content, expected, "<{}>", shape.element);
         }
     }
@@ -153,9 +176,16 @@ mod tests {
         for shape in &LANGUAGE {
             let words = declared("ATTLIST", shape.element);
             let needs = words.iter().filter(|word| word.starts_with('#')).copied();
-            let expected = shape.attributes.iter().map(|(_, occurs)| if *occurs == Once { "#REQUIRED" } else { "#IMPLIED" });
+            let expected = shape
+                .attributes
+                .iter()
+                .map(|(_, occurs)| if *occurs == Once { "#REQUIRED" } else { "#IMPLIED" });
             assert!(needs.eq(expected), "<{}>: {words:?}", shape.element);
-            assert!(shape.attributes.iter().all(|(name, _)| words.contains(name)), "<{}>: {words:?}", shape.element);
+            assert!(
+                shape.attributes.iter().all(|(name, _)| words.contains(name)),
+                "<{}>: {words:?}",
+                shape.element
+            );
         }
     }
 

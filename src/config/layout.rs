@@ -1,8 +1,9 @@
-//! A good file cut into its elements without losing a character: comments, blank lines and spellings stay with the element that
-//! they belong to.
+//! A good file cut into its elements without losing a character: comments, blank lines and
+//! spellings stay with the element that they belong to.
 //!
-//! Used by `merge` only. A comment belongs to the element behind it, or, when it starts in the line in which an element or a
-//! start tag ends, to that one. Laid side by side again, all parts of a [`Page`] are the text that it was read from.
+//! Used by `merge` only. A comment belongs to the element behind it, or, when it starts in the line
+//! in which an element or a start tag ends, to that one. Laid side by side again, all parts of a
+//! [`Page`] are the text that it was read from.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -51,7 +52,8 @@ pub struct Block<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Cuts up a text without mistakes, of which `root` was read and which says what `says` says; `None` if they do not fit.
+    /// Cuts up a text without mistakes, of which `root` was read and which says what `says` says;
+    /// `None` if they do not fit.
     pub fn read(text: &'a str, root: &'a Element, says: &'a Item) -> Option<Page<'a>> {
         // not with the scanner, which cannot find the end of a DOCTYPE with a subset
         let (before, rest) = text.split_at_checked(offset(text, root.spot)?)?;
@@ -132,10 +134,13 @@ impl<'a> Cutter<'a> {
             let here = self.scanner.rest();
             match self.scanner.next_piece()? {
                 (Piece::StartTag | Piece::EndTag, tag) => {
-                    let (beside, lead) = start.split_at_checked(at)?.0.split_at_checked(line_end.unwrap_or(0))?;
+                    let (beside, lead) =
+                        start.split_at_checked(at)?.0.split_at_checked(line_end.unwrap_or(0))?;
                     return Some(Gap { beside, lead, tag, here });
                 }
-                (Piece::Text, text) if line_end.is_none() => line_end = text.find('\n').map(|end| at + end),
+                (Piece::Text, text) if line_end.is_none() => {
+                    line_end = text.find('\n').map(|end| at + end)
+                }
                 _ => {}
             }
         }

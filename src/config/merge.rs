@@ -1,8 +1,10 @@
-//! A configuration written into the file that it came from: what has not changed stays as it was, comments included.
+//! A configuration written into the file that it came from: what has not changed stays as it was,
+//! comments included.
 //!
-//! `write` offers [`merge`] to whoever saves the running state, and [`show`] to whoever shows the file. The old file, as `layout`
-//! cuts it up, and the new values, as `item` says them, are walked together from the root down. What is saved is read again before
-//! anybody gets it, so a mistake here can cost comments, never the configuration.
+//! `write` offers [`merge`] to whoever saves the running state, and [`show`] to whoever shows the
+//! file. The old file, as `layout` cuts it up, and the new values, as `item` says them, are walked
+//! together from the root down. What is saved is read again before anybody gets it, so a mistake
+//! here can cost comments, never the configuration.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -15,22 +17,29 @@ use super::model::Config;
 use super::write::{Lines, push_end_tag, push_tag, to_xml};
 use super::{language, read, redact, xml};
 
-/// The file `original` with what `config` says, to be stored as UTF-8. Reading it gives an equal configuration.
+/// The file `original` with what `config` says, to be stored as UTF-8. Reading it gives an equal
+/// configuration.
 ///
-/// * An element that says the same as before is the same, character for character; a changed one keeps the order of its
-///   attributes. Elements are the same when they are of the same kind and, where there may be several, have the same name; hosts
-///   also when they have the same address; listens when they have the same address.
-/// * Comments stay: before the element behind them, or beside the one in whose line they start. They go when it goes, except
-///   for those that a blank line sets off from it. What stands around the root element stays.
+/// * An element that says the same as before is the same, character for character; a changed one
+///   keeps the order of its attributes. Elements are the same when they are of the same kind and,
+///   where there may be several, have the same name; hosts also when they have the same address;
+///   listens when they have the same address.
+/// * Comments stay: before the element behind them, or beside the one in whose line they start.
+///   They go when it goes, except for those that a blank line sets off from it. What stands around
+///   the root element stays.
 /// * A new element stands behind the last one of its kind.
 ///
-/// An `original` that is not a good configuration is not looked at: the result is then that of [`to_xml`].
+/// An `original` that is not a good configuration is not looked at: the result is then that of
+/// [`to_xml`].
 pub fn merge(original: &[u8], config: &Config) -> String {
-    merged(original, config, true).filter(|text| says(text.as_bytes(), config)).unwrap_or_else(|| to_xml(config, true))
+    merged(original, config, true)
+        .filter(|text| says(text.as_bytes(), config))
+        .unwrap_or_else(|| to_xml(config, true))
 }
 
-/// The file `original`, which says what `config` says, for people to look at: as it is, comments and all, in UTF-8. Without `hashes`
-/// users have no password in it, and `***` stands for what may be a hash in a comment.
+/// The file `original`, which says what `config` says, for people to look at: as it is, comments
+/// and all, in UTF-8. Without `hashes` users have no password in it, and `***` stands for what may
+/// be a hash in a comment.
 ///
 /// An `original` that is not a good configuration is not looked at, as above.
 pub fn show(original: &[u8], config: &Config, hashes: bool) -> String {
@@ -61,7 +70,13 @@ fn merged(original: &[u8], config: &Config, hashes: bool) -> Option<String> {
 }
 
 fn merge_page(page: &Page, new: &Item) -> String {
-    let step = page.root.blocks.first().and_then(Block::indent).filter(|indent| !indent.is_empty()).unwrap_or("    ");
+    let step = page
+        .root
+        .blocks
+        .first()
+        .and_then(Block::indent)
+        .filter(|indent| !indent.is_empty())
+        .unwrap_or("    ");
     let mut text = page.before.to_owned();
     Merge { step, text: &mut text }.block(&page.root, new);
     text + page.behind
@@ -91,10 +106,13 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What is to stand in an element: its items, each with the block that says it now, if there is one.
+/// What is to stand in an element: its items, each with the block that says it now, if there is
+/// one.
 fn with_blocks<'a>(blocks: &'a [Block<'a>], items: &'a [Item]) -> (Vec<Part<'a>>, HashSet<usize>) {
     let mut partners = vec![None; items.len()];
-    pair(blocks, items, &mut partners, |item| Some(item.value("name").or(item.value("ip")).unwrap_or_default()));
+    pair(blocks, items, &mut partners, |item| {
+        Some(item.value("name").or(item.value("ip")).unwrap_or_default())
+    });
     pair(blocks, items, &mut partners, |item| item.value("ip"));
     let part = |(item, partner): (&'a Item, &Option<usize>)| {
         let block = partner.and_then(|at| blocks.get(at));
@@ -103,20 +121,30 @@ fn with_blocks<'a>(blocks: &'a [Block<'a>], items: &'a [Item]) -> (Vec<Part<'a>>
     (items.iter().zip(&partners).map(part).collect(), partners.iter().flatten().copied().collect())
 }
 
-/// Looks for the block of each item that has a key and no partner yet: the first free one of the same kind and key.
-fn pair(blocks: &[Block], items: &[Item], partners: &mut [Option<usize>], key: fn(&Item) -> Option<&str>) {
+/// Looks for the block of each item that has a key and no partner yet: the first free one of the
+/// same kind and key.
+fn pair(
+    blocks: &[Block],
+    items: &[Item],
+    partners: &mut [Option<usize>],
+    key: fn(&Item) -> Option<&str>,
+) {
     let taken: HashSet<usize> = partners.iter().flatten().copied().collect();
     let mut free: HashMap<_, VecDeque<usize>> = HashMap::new();
     for (at, block) in blocks.iter().enumerate().filter(|(at, _)| !taken.contains(at)) {
         free.entry((block.says.kind, key(block.says))).or_default().push_back(at);
     }
-    for (item, partner) in items.iter().zip(partners).filter(|(item, partner)| partner.is_none() && key(item).is_some()) {
+    for (item, partner) in items
+        .iter()
+        .zip(partners)
+        .filter(|(item, partner)| partner.is_none() && key(item).is_some())
+    {
         *partner = free.get_mut(&(item.kind, key(item))).and_then(VecDeque::pop_front);
     }
 }
 
-/// The inside of an element in its new order. The places of those that stay are filled in the order of the items; new ones stand
-/// before the one that they precede, or behind the last of their kind.
+/// The inside of an element in its new order. The places of those that stay are filled in the order
+/// of the items; new ones stand before the one that they precede, or behind the last of their kind.
 fn arrange<'a>(blocks: &'a [Block<'a>], items: &'a [Item]) -> Vec<Part<'a>> {
     let (wanted, stays) = with_blocks(blocks, items);
     let kinds = || wanted.chunk_by(|one, other| one.kind() == other.kind());
@@ -145,7 +173,8 @@ fn arrange<'a>(blocks: &'a [Block<'a>], items: &'a [Item]) -> Vec<Part<'a>> {
     parts
 }
 
-/// Puts something new of which there is no other yet behind what precedes it in the language, unless it need not be said.
+/// Puts something new of which there is no other yet behind what precedes it in the language,
+/// unless it need not be said.
 fn settle<'a>(new: Part<'a>, parts: &mut Vec<Part<'a>>, items: &[Item]) {
     let rank = |part: &Part| items.iter().position(|item| Some(item.kind) == part.kind());
     let precedes = |part: &Part| part.kind().is_some() && rank(part) <= rank(&new);
@@ -205,17 +234,23 @@ impl Merge<'_> {
                     self.block(block, item);
                     self.text.push_str(block.tail);
                 }
-                Part::New(item) => self.new_item(item, last_of_kind.get(item.kind).copied().or(last), outer),
+                Part::New(item) => {
+                    self.new_item(item, last_of_kind.get(item.kind).copied().or(last), outer)
+                }
                 Part::Remains(lead) => self.text.push_str(lead),
             }
         }
     }
 
-    /// Writes a new element with the indent of another that stands beside it, and a blank line between blocks where that has one.
+    /// Writes a new element with the indent of another that stands beside it, and a blank line
+    /// between blocks where that has one.
     fn new_item(&mut self, item: &Item, model: Option<&Block>, outer: Lines) {
         let deeper = outer.indent.map(|indent| format!("{indent}{}", self.step));
         let indent = model.map_or(deeper.as_deref(), Block::indent);
-        if indent.is_some() && model.is_some_and(Block::is_set_off) && matches!(item.kind, "service" | "group" | "admin") {
+        if indent.is_some()
+            && model.is_some_and(Block::is_set_off)
+            && matches!(item.kind, "service" | "group" | "admin")
+        {
             self.text.push('\n');
         }
         let lines = Lines { indent, step: self.step };
@@ -224,7 +259,8 @@ impl Merge<'_> {
     }
 }
 
-/// The start tag that says what `new` says: the old one if it does, else one with the attributes in the old order.
+/// The start tag that says what `new` says: the old one if it does, else one with the attributes in
+/// the old order.
 fn open_tag<'a>(block: &'a Block, new: &'a Item) -> Cow<'a, str> {
     let value = |name, old| match (block.says.value(name), new.value(name)) {
         (said, Some(value)) if said != Some(value) => Some(value),
@@ -232,8 +268,10 @@ fn open_tag<'a>(block: &'a Block, new: &'a Item) -> Cow<'a, str> {
         // as it is spelled; or it is no part of the configuration, and stays
         _ => Some(old),
     };
-    let written = block.written.iter().map(|attribute| (attribute.name.as_str(), attribute.value.as_str()));
-    let mut fields: Vec<_> = written.clone().filter_map(|(name, old)| Some((name, value(name, old)?))).collect();
+    let written =
+        block.written.iter().map(|attribute| (attribute.name.as_str(), attribute.value.as_str()));
+    let mut fields: Vec<_> =
+        written.clone().filter_map(|(name, old)| Some((name, value(name, old)?))).collect();
     for (at, field) in new.fields.iter().enumerate().filter(|(_, field)| !field.implied) {
         if fields.iter().all(|(name, _)| *name != field.name) {
             fields.insert(at.min(fields.len()), (field.name, &field.value));
@@ -245,7 +283,12 @@ fn open_tag<'a>(block: &'a Block, new: &'a Item) -> Cow<'a, str> {
     let end = if block.open.ends_with("/>") { "/>" } else { ">" };
     let is_spaced = block.open.trim_end_matches(end).ends_with(char::is_whitespace);
     let mut text = String::new();
-    push_tag(&mut text, block.name, fields.into_iter(), if is_spaced && end == "/>" { " />" } else { end });
+    push_tag(
+        &mut text,
+        block.name,
+        fields.into_iter(),
+        if is_spaced && end == "/>" { " />" } else { end },
+    );
     Cow::Owned(text)
 }
 
@@ -260,8 +303,17 @@ mod tests {
     use super::super::model::HostConfig;
     use super::*;
 
-    const BETWEEN: [&str; 9] =
-        ["", "", "", "\n", "\n\n  ", " <!-- beside -->\n", "<!-- > -->", "<?p >?>\n\t", "\n\n<!-- a\n\n b -->\n\n"];
+    const BETWEEN: [&str; 9] = [
+        "",
+        "",
+        "",
+        "\n",
+        "\n\n  ",
+        " <!-- beside -->\n",
+        "<!-- > -->",
+        "<?p >?>\n\t",
+        "\n\n<!-- a\n\n b -->\n\n",
+    ];
 
     /// A file that says this, with anything between its tags.
     fn file(config: &Config, between: &[usize], tight: bool) -> String {
@@ -269,7 +321,8 @@ mod tests {
         let mut between = between.iter().cycle().map(|at| BETWEEN[*at]);
         // a `>` in a value is written as a reference
         let tags = text.split_inclusive('>').map(|tag| if tight { tag.trim_start() } else { tag });
-        tags.flat_map(|tag| [tag, if tag.is_empty() { "" } else { between.next().unwrap() }]).collect()
+        tags.flat_map(|tag| [tag, if tag.is_empty() { "" } else { between.next().unwrap() }])
+            .collect()
     }
 
     fn in_page<T>(text: &str, config: &Config, look: impl FnOnce(&Page) -> T) -> T {
@@ -279,14 +332,19 @@ mod tests {
     }
 
     fn joined(block: &Block) -> String {
-        let inside: String = block.blocks.iter().map(|inner| [inner.lead, &joined(inner), inner.tail].concat()).collect();
+        let inside: String = block
+            .blocks
+            .iter()
+            .map(|inner| [inner.lead, &joined(inner), inner.tail].concat())
+            .collect();
         [block.open, block.beside, &inside, block.after, block.close].concat()
     }
 
     #[test]
     fn a_file_of_the_largest_size_is_merged_quickly() {
-        let hosts: String =
-            (1..=5_000).map(|port| format!("\n    <!-- {port} --><host name='h{port}' ip='a:{port}'/>")).collect();
+        let hosts: String = (1..=5_000)
+            .map(|port| format!("\n    <!-- {port} --><host name='h{port}' ip='a:{port}'/>"))
+            .collect();
         let text = format!(
             "<pdconfig><service name='s'><listen ip='*:1'/>\n<group name='g' scheduler='random'>{hosts}</group></service></pdconfig>"
         );
@@ -299,12 +357,21 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         config.services[0].groups[0].hosts = other_hosts(5_000);
         let merged = merge(text.as_bytes(), &config);
-        assert!(merged.contains("'*:1'") && start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+        assert!(
+            merged.contains("'*:1'") && start.elapsed() < Duration::from_secs(40),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     /// Hosts that are not in the file.
     fn other_hosts(count: u16) -> Vec<HostConfig> {
-        (1..=count).map(|port| HostConfig { name: format!("n{port}"), address: format!("b:{port}").parse().unwrap() }).collect()
+        (1..=count)
+            .map(|port| HostConfig {
+                name: format!("n{port}"),
+                address: format!("b:{port}").parse().unwrap(),
+            })
+            .collect()
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! The configuration: XML in, plain values out, every complaint with its line and column.
 //!
-//! No locks, sockets or threads live here. [`read::parse`] is called by `main` (to start and to check a file) and by the
-//! demo; everything above takes the plain values of [`model`]. The way back is [`mod@write`]: a whole new file, or the old one with
-//! its comments.
+//! No locks, sockets or threads live here. [`read::parse`] is called by `main` (to start and to
+//! check a file) and by the demo; everything above takes the plain values of [`model`]. The way
+//! back is [`mod@write`]: a whole new file, or the old one with its comments.
 
 pub mod address;
 mod admin_listen;

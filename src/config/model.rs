@@ -1,6 +1,7 @@
 //! The configuration as plain values: what a file says after it has been checked.
 //!
-//! A value of [`Config`] is always consistent: names are unique, the enabled group exists, ports and durations are in range.
+//! A value of [`Config`] is always consistent: names are unique, the enabled group exists, ports
+//! and durations are in range.
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -16,7 +17,8 @@ pub const DEFAULT_CONNECT: Duration = Duration::from_secs(5);
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
 /// How long a peer may give no sign of life, where a service does not say.
 pub const DEFAULT_DEAD: Option<Duration> = Some(Duration::from_secs(120));
-/// How long a failed host rests before it is tried again, where the file does not say (the original's value).
+/// How long a failed host rests before it is tried again, where the file does not say (the
+/// original's value).
 pub const DEFAULT_CHECKTIME: Duration = Duration::from_secs(120);
 
 /// How long running sessions may go on after TERM, where the file does not say.
@@ -58,7 +60,8 @@ pub struct ServiceConfig {
     pub half: Option<Duration>,
     /// How long a peer may give no sign of life, in whole seconds; `None`: for ever.
     pub dead: Option<Duration>,
-    /// How much of what a client sends is kept until a host answers, to be sent again to another host; `None`: nothing is.
+    /// How much of what a client sends is kept until a host answers, to be sent again to another
+    /// host; `None`: nothing is.
     pub replay: Option<NonZeroUsize>,
 }
 

@@ -1,8 +1,10 @@
 //! Hosts that are this program itself: addresses on which it listens in the same configuration.
 //!
-//! A session to one comes in again as a client. In a circle it does so for ever; but a chain is a trap, too: each of its sessions
-//! takes two places of the pool, and when the first halves have them all, each waits for a second half that cannot begin. So any
-//! listen address counts, whichever service it belongs to, and that of the admin pages, which would see one client for all.
+//! A session to one comes in again as a client. In a circle it does so for ever; but a chain is a
+//! trap, too: each of its sessions takes two places of the pool, and when the first halves have
+//! them all, each waits for a second half that cannot begin. So any listen address counts,
+//! whichever service it belongs to, and that of the admin pages, which would see one client for
+//! all.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -12,7 +14,8 @@ use super::address::{Address, LOOPBACKS, Place};
 use super::admin_listen::AdminListen;
 use super::model::Config;
 
-/// The addresses of the machine that a configuration is for, with port 0; asked for when that matters.
+/// The addresses of the machine that a configuration is for, with port 0; asked for when that
+/// matters.
 pub type Here<'a> = &'a dyn Fn() -> Vec<SocketAddr>;
 
 /// No machine: only what is true of every machine counts.
@@ -60,7 +63,8 @@ impl<'a> Own<'a> {
     /// The listen address that would take the sessions of this host, if one would.
     pub fn meets<'h: 'a>(&self, host: &'h Address) -> Option<Meeting<'a>> {
         let listens = self.by_port.get(&host.port)?;
-        let is_sure = |listen: &Address| listen.is_same(host) || targets(host).any(|ip| covers(listen, ip));
+        let is_sure =
+            |listen: &Address| listen.is_same(host) || targets(host).any(|ip| covers(listen, ip));
         let sure = listens.iter().find(|listen| is_sure(listen));
         let listen = sure.or_else(|| listens.iter().find(|listen| self.is_met_here(listen, host)));
         listen.map(|listen| Meeting { host, listen, is_here: sure.is_none() })
@@ -73,7 +77,9 @@ impl<'a> Own<'a> {
         }
         let known = self.known.get_or_init(self.here);
         let is_here = |target: &SocketAddr| known.contains(&at_0(*target));
-        let takes = |target: &SocketAddr| takes_all(listen, target.ip()) || listen.targets().contains(target);
+        let takes = |target: &SocketAddr| {
+            takes_all(listen, target.ip()) || listen.targets().contains(target)
+        };
         !known.is_empty() && host.targets().iter().any(|target| is_here(target) && takes(target))
     }
 }
@@ -86,7 +92,9 @@ fn at_0(mut address: SocketAddr) -> SocketAddr {
 /// Where a connect to the host goes on every machine; nothing is known of names but one.
 fn targets(host: &Address) -> impl Iterator<Item = IpAddr> {
     let one = match host.canonical().place {
-        Place::Ip(ip) if ip.is_unspecified() => LOOPBACKS.into_iter().find(|loopback| loopback.is_ipv4() == ip.is_ipv4()),
+        Place::Ip(ip) if ip.is_unspecified() => {
+            LOOPBACKS.into_iter().find(|loopback| loopback.is_ipv4() == ip.is_ipv4())
+        }
         Place::Ip(ip) => Some(ip),
         _ => None,
     };
@@ -171,13 +179,25 @@ mod tests {
 
     #[test]
     fn this_machine_itself_is_met_by_who_listens_on_all_of_it() {
-        for listen in ["*:80", "0.0.0.0:80", "127.0.0.1:80", "localhost:80", "[::ffff:0.0.0.0]:80", "LOCALHOST.:80"] {
-            for host in ["127.0.0.1:80", "*:80", "localhost:80", "0.0.0.0:80", "[::ffff:127.0.0.1]:80"] {
+        for listen in [
+            "*:80",
+            "0.0.0.0:80",
+            "127.0.0.1:80",
+            "localhost:80",
+            "[::ffff:0.0.0.0]:80",
+            "LOCALHOST.:80",
+        ] {
+            for host in
+                ["127.0.0.1:80", "*:80", "localhost:80", "0.0.0.0:80", "[::ffff:127.0.0.1]:80"]
+            {
                 assert!(words(listen, host, &[]).is_some(), "{listen} {host}");
             }
         }
         for host in ["[::1]:80", "[::]:80", "*:80"] {
-            assert!(words("[::]:80", host, &[]).is_some() && words("[::1]:80", host, &[]).is_some(), "{host}");
+            assert!(
+                words("[::]:80", host, &[]).is_some() && words("[::1]:80", host, &[]).is_some(),
+                "{host}"
+            );
         }
         assert!(words("*:80", "127.9.9.9:80", &[]).is_some());
     }
@@ -185,8 +205,13 @@ mod tests {
     #[test]
     fn an_address_of_the_machine_is_met_by_who_listens_on_all_of_it() {
         let here = ["10.0.0.1:0", "[2001:db8::1]:0", "[fe80::1%3]:0"];
-        for (listen, host) in [("*:80", "10.0.0.1:80"), ("*:80", "[2001:db8::1]:80"), ("[::]:80", "[2001:db8::1]:80")] {
-            assert!(words(listen, host, &here).is_some_and(|words| words.ends_with(": this machine has that address")));
+        for (listen, host) in
+            [("*:80", "10.0.0.1:80"), ("*:80", "[2001:db8::1]:80"), ("[::]:80", "[2001:db8::1]:80")]
+        {
+            assert!(
+                words(listen, host, &here)
+                    .is_some_and(|words| words.ends_with(": this machine has that address"))
+            );
             assert_eq!(words(listen, host, &[]), None);
         }
         assert!(words("0.0.0.0:80", "[::ffff:10.0.0.1]:80", &here).is_some());
@@ -216,9 +241,13 @@ mod tests {
     #[test]
     fn the_words_say_what_listens_there() {
         let here = ["10.0.0.1:0"];
-        let would = |host: &str| format!("the host `{host}` would be this program itself, which listens ");
+        let would =
+            |host: &str| format!("the host `{host}` would be this program itself, which listens ");
         assert_eq!(words("a:80", "a:80", &here), Some(would("a:80") + "there (line 7)"));
-        assert_eq!(words("*:80", "[::1]:80", &here), Some(would("[::1]:80") + "on `*:80` (line 7)"));
+        assert_eq!(
+            words("*:80", "[::1]:80", &here),
+            Some(would("[::1]:80") + "on `*:80` (line 7)")
+        );
         let expected = would("10.0.0.1:80") + "on `*:80` (line 7): this machine has that address";
         assert_eq!(words("*:80", "10.0.0.1:80", &here), Some(expected));
     }

@@ -1,4 +1,5 @@
-//! Reads changes from admin URLs: `addHost?service=web&group=main&name=two&ip=10.0.0.12:80`. The way back is in `url`.
+//! Reads changes from admin URLs: `addHost?service=web&group=main&name=two&ip=10.0.0.12:80`. The
+//! way back is in `url`.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 type Result<T> = std::result::Result<T, Refusal>;
 
 impl Change {
-    /// The paths that are changes, each with the parameters that it takes; a `?` marks one that may be left out.
+    /// The paths that are changes, each with the parameters that it takes; a `?` marks one that may
+    /// be left out.
     pub const PATHS: [(&'static str, &'static [&'static str]); 27] = [
         ("newService", &["service", "listen", "group?", "scheduler?"]),
         ("delService", &["service", "force?"]),
@@ -48,7 +50,8 @@ impl Change {
         ("move", &["service?", "listen?", "group?", "name?", "at"]),
     ];
 
-    /// Reads a change from a path and its parameters, which must be known ones, each given once. `None` when the path is no change.
+    /// Reads a change from a path and its parameters, which must be known ones, each given once.
+    /// `None` when the path is no change.
     pub fn from_query(path: &str, query: &[(String, String)]) -> Option<Result<Change>> {
         let (_, parameters) = Change::PATHS.iter().find(|(name, _)| *name == path)?;
         Some(Arguments { query }.check(parameters).and_then(|arguments| arguments.change(path)))
@@ -68,13 +71,20 @@ impl Arguments<'_> {
         for (i, (name, _)) in self.query.iter().enumerate() {
             if !known(name) {
                 let all: Vec<&str> = parameters.iter().map(|p| p.trim_end_matches('?')).collect();
-                return Err(Refusal::Bad(format!("unknown argument `{name}`: there may be {}", all.join(", "))));
+                return Err(Refusal::Bad(format!(
+                    "unknown argument `{name}`: there may be {}",
+                    all.join(", ")
+                )));
             }
             if self.query.iter().take(i).any(|(other, _)| other == name) {
                 return Err(Refusal::Bad(format!("argument `{name}` is given twice")));
             }
         }
-        let missing: Vec<&str> = parameters.iter().filter(|p| !p.ends_with('?') && self.get(p).is_none()).copied().collect();
+        let missing: Vec<&str> = parameters
+            .iter()
+            .filter(|p| !p.ends_with('?') && self.get(p).is_none())
+            .copied()
+            .collect();
         match missing.is_empty() {
             true => Ok(self),
             false => Err(Refusal::Bad(format!("missing argument: {}", missing.join(", ")))),
@@ -85,12 +95,20 @@ impl Arguments<'_> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    fn read<T>(&self, name: &str, read: impl Fn(&str) -> std::result::Result<T, String>) -> Result<T> {
+    fn read<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<T> {
         read(self.get(name).unwrap_or_default()).map_err(|why| blame(name, &why))
     }
 
     /// The same for a parameter that may be left out.
-    fn maybe<T>(&self, name: &str, read: impl Fn(&str) -> std::result::Result<T, String>) -> Result<Option<T>> {
+    fn maybe<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Option<T>> {
         self.get(name).map(|_| self.read(name, read)).transpose()
     }
 
@@ -117,7 +135,8 @@ impl Arguments<'_> {
 
     /// `host` is what the original's documents call the name in one place.
     fn host_key(&self) -> Result<HostKey> {
-        let given: Vec<&str> = ["name", "host", "ip"].into_iter().filter(|name| self.get(name).is_some()).collect();
+        let given: Vec<&str> =
+            ["name", "host", "ip"].into_iter().filter(|name| self.get(name).is_some()).collect();
         match given[..] {
             ["ip"] => Ok(HostKey::Ip(self.read("ip", value::host_address)?)),
             [name] => Ok(HostKey::Name(self.text(name)?)),
@@ -125,11 +144,13 @@ impl Arguments<'_> {
         }
     }
 
-    /// A host that nobody named is named by its address: a position means nothing to a running group.
+    /// A host that nobody named is named by its address: a position means nothing to a running
+    /// group.
     fn host(&self) -> Result<HostConfig> {
         let address: Address = self.read("ip", value::host_address)?;
         let default = address.to_string();
-        let name = value::name(self.get("name").unwrap_or(&default)).map_err(|why| blame("name", &why))?;
+        let name =
+            value::name(self.get("name").unwrap_or(&default)).map_err(|why| blame("name", &why))?;
         Ok(HostConfig { name, address })
     }
 
@@ -154,7 +175,9 @@ impl Arguments<'_> {
             }
             "setAdmin" => Ok(Change::SetAdmin { listen: self.read("listen", admin_listen)? }),
             "setLogging" => Ok(Change::SetLogging { file: self.maybe("file", value::file)? }),
-            "setChecktime" => Ok(Change::SetChecktime { time: self.read("time", duration::parse_checktime)? }),
+            "setChecktime" => {
+                Ok(Change::SetChecktime { time: self.read("time", duration::parse_checktime)? })
+            }
             "setPool" => Ok(Change::SetPool {
                 pool: PoolConfig {
                     threads: self.maybe("threads", value::limit)?,
@@ -170,14 +193,21 @@ impl Arguments<'_> {
     }
 
     fn item(&self) -> Result<Item> {
-        let (service, group) = (self.maybe("service", value::name)?, self.maybe("group", value::name)?);
-        match (service, self.maybe("listen", str::parse)?, group, self.maybe("name", value::name)?) {
+        let (service, group) =
+            (self.maybe("service", value::name)?, self.maybe("group", value::name)?);
+        match (service, self.maybe("listen", str::parse)?, group, self.maybe("name", value::name)?)
+        {
             (Some(service), None, None, None) => Ok(Item::Service { service }),
             (Some(service), Some(listen), None, None) => Ok(Item::Listen { service, listen }),
             (Some(service), None, Some(group), None) => Ok(Item::Group { service, group }),
-            (Some(service), None, Some(group), Some(name)) => Ok(Item::Host { service, group, name }),
+            (Some(service), None, Some(group), Some(name)) => {
+                Ok(Item::Host { service, group, name })
+            }
             (None, None, None, Some(name)) => Ok(Item::User { name }),
-            _ => Err(Refusal::Bad("name one thing: a service, its group or listen address, a group's host, or a user".into())),
+            _ => Err(Refusal::Bad(
+                "name one thing: a service, its group or listen address, a group's host, or a user"
+                    .into(),
+            )),
         }
     }
 
@@ -187,11 +217,22 @@ impl Arguments<'_> {
                 let (group, rule) = DEFAULT_GROUP;
                 let group = self.maybe("group", value::name)?.unwrap_or_else(|| group.to_owned());
                 let rule = self.maybe("scheduler", str::parse)?.unwrap_or(rule);
-                Ok(Change::NewService { service, listen: self.read("listen", str::parse)?, group, rule })
+                Ok(Change::NewService {
+                    service,
+                    listen: self.read("listen", str::parse)?,
+                    group,
+                    rule,
+                })
             }
             "delService" => Ok(Change::DelService { service, force: self.force()? }),
-            "addListen" => Ok(Change::AddListen { service, listen: self.read("listen", str::parse)? }),
-            "delListen" => Ok(Change::DelListen { service, listen: self.read("listen", str::parse)?, force: self.force()? }),
+            "addListen" => {
+                Ok(Change::AddListen { service, listen: self.read("listen", str::parse)? })
+            }
+            "delListen" => Ok(Change::DelListen {
+                service,
+                listen: self.read("listen", str::parse)?,
+                force: self.force()?,
+            }),
             "setTimeout" => {
                 self.some_of(&["connect", "idle", "half", "dead"])?;
                 Ok(Change::SetTimeout {
@@ -202,17 +243,25 @@ impl Arguments<'_> {
                     dead: self.maybe("dead", duration::parse_dead)?,
                 })
             }
-            "setReplay" => Ok(Change::SetReplay { service, bytes: self.maybe("bytes", value::replay)? }),
+            "setReplay" => {
+                Ok(Change::SetReplay { service, bytes: self.maybe("bytes", value::replay)? })
+            }
             _ => self.of_group(path, service, self.text("group")?),
         }
     }
 
     fn of_group(self, path: &str, service: String, group: String) -> Result<Change> {
         match path {
-            "newGroup" => Ok(Change::NewGroup { service, group, rule: self.read("scheduler", str::parse)? }),
+            "newGroup" => {
+                Ok(Change::NewGroup { service, group, rule: self.read("scheduler", str::parse)? })
+            }
             "delGroup" => Ok(Change::DelGroup { service, group }),
             "enableGroup" => Ok(Change::EnableGroup { service, group }),
-            "changeScheduler" => Ok(Change::ChangeScheduler { service, group, rule: self.read("scheduler", str::parse)? }),
+            "changeScheduler" => Ok(Change::ChangeScheduler {
+                service,
+                group,
+                rule: self.read("scheduler", str::parse)?,
+            }),
             "addHost" => Ok(Change::AddHost { service, group, host: self.host()? }),
             "delAllHosts" => Ok(Change::DelAllHosts { service, group }),
             _ => self.of_host(path, service, group, self.host_key()?),
@@ -224,13 +273,18 @@ impl Arguments<'_> {
             "delHost" => return Ok(Change::DelHost { service, group, host, force: self.force()? }),
             "changeHost" => {
                 self.some_of(&["newname", "newip"])?;
-                let (name, address) = (self.maybe("newname", value::name)?, self.maybe("newip", value::host_address)?);
+                let (name, address) = (
+                    self.maybe("newname", value::name)?,
+                    self.maybe("newip", value::host_address)?,
+                );
                 return Ok(Change::ChangeHost { service, group, host, name, address });
             }
             "retryHost" => return Ok(Change::RetryHost { service, group, host }),
             "hostAdminUp" => Wish::Enabled,
             "hostAdminDown" => Wish::Disabled,
-            "drainHost" => Wish::Draining { within: self.maybe("within", duration::parse)?.unwrap_or(DEFAULT_DRAIN) },
+            "drainHost" => Wish::Draining {
+                within: self.maybe("within", duration::parse)?.unwrap_or(DEFAULT_DRAIN),
+            },
             _ => return Err(Refusal::NotFound(format!("no such change: {path}"))),
         };
         Ok(Change::SetHost { service, group, host, wish })

@@ -1,9 +1,10 @@
 //! From a file to a [`Config`], or to every mistake of the file at once.
 //!
-//! `main` calls [`load`] to start, to reload and to check a file; tests and the demo call [`parse`], and so does who has a
-//! configuration from elsewhere. `xml` reads the text,
-//! `language` knows which elements and attributes there are, `value` what one attribute may say; here stands what must be true
-//! of several of them together: unique names and addresses, and an enabled group that exists.
+//! `main` calls [`load`] to start, to reload and to check a file; tests and the demo call
+//! [`parse`], and so does who has a configuration from elsewhere. `xml` reads the text, `language`
+//! knows which elements and attributes there are, `value` what one attribute may say; here stands
+//! what must be true of several of them together: unique names and addresses, and an enabled group
+//! that exists.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -15,8 +16,8 @@ use super::address::Address;
 use super::admin_listen::AdminListen;
 use super::error::{Mistake, Mistakes};
 use super::model::{
-    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE, DEFAULT_IDLE, GroupConfig, HostConfig,
-    PoolConfig, ServiceConfig, UserConfig,
+    AdminConfig, Config, DEFAULT_CHECKTIME, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_GRACE,
+    DEFAULT_IDLE, GroupConfig, HostConfig, PoolConfig, ServiceConfig, UserConfig,
 };
 use super::own::{self, Here, Own};
 use super::text::Spot;
@@ -24,7 +25,8 @@ use super::xml::{Document, Element, MAX_SIZE};
 use super::{duration, language, value, xml};
 use crate::system::{interfaces, memory};
 
-/// Reads a configuration file for this machine. A file that cannot be read is one mistake without a place.
+/// Reads a configuration file for this machine. A file that cannot be read is one mistake without a
+/// place.
 pub fn load(file: &Path) -> Result<Config, Mistakes> {
     load_with_source(file).map(|(config, _)| config)
 }
@@ -34,21 +36,23 @@ pub fn load_with_source(file: &Path) -> Result<(Config, Vec<u8>), Mistakes> {
     match read(file) {
         Ok(source) => Ok((parse_for(&interfaces::addresses, file, &source)?, source)),
         Err(error) => {
-            let mistake = Mistake { line: 0, column: 0, message: format!("cannot be read: {error}") };
+            let mistake =
+                Mistake { line: 0, column: 0, message: format!("cannot be read: {error}") };
             Err(Mistakes { file: file.to_owned(), list: vec![mistake] })
         }
     }
 }
 
-/// Reads a configuration from the bytes of `file`, which is named in the mistakes and not opened. What is a mistake on this machine
-/// alone is none.
+/// Reads a configuration from the bytes of `file`, which is named in the mistakes and not opened.
+/// What is a mistake on this machine alone is none.
 pub fn parse(file: &Path, source: &[u8]) -> Result<Config, Mistakes> {
     parse_for(&own::nowhere, file, source)
 }
 
 fn parse_for(here: Here<'_>, file: &Path, source: &[u8]) -> Result<Config, Mistakes> {
     let Document { root, mistakes } = xml::parse(source);
-    let mut reading = Reading { mistakes, listens: HashMap::new(), listened: Vec::new(), hosts: Vec::new() };
+    let mut reading =
+        Reading { mistakes, listens: HashMap::new(), listened: Vec::new(), hosts: Vec::new() };
     let config = root.and_then(|root| reading.config(&root));
     reading.refuse_own(here);
     let mut list = reading.mistakes;
@@ -61,7 +65,8 @@ fn parse_for(here: Here<'_>, file: &Path, source: &[u8]) -> Result<Config, Mista
     }
 }
 
-/// Bytes that reading takes for each byte of a file: measured, 19 for one of hosts, 58 for one of mistakes.
+/// Bytes that reading takes for each byte of a file: measured, 19 for one of hosts, 58 for one of
+/// mistakes.
 const PARSED: usize = 64;
 
 /// One byte more than is allowed is enough to see that a file is too large, even if it never ends.
@@ -84,8 +89,8 @@ fn earlier<T: Hash + Eq + Clone>(seen: &mut Seen<T>, one: &T, line: u32) -> Opti
     first
 }
 
-/// One reading of one file. Each method reads one kind of element, notes its mistakes, and returns `None` if there were some
-/// that leave no value; then the file is refused anyway.
+/// One reading of one file. Each method reads one kind of element, notes its mistakes, and returns
+/// `None` if there were some that leave no value; then the file is refused anyway.
 struct Reading {
     mistakes: Vec<Mistake>,
     /// Every address that this program would listen on, in its canonical form.
@@ -108,7 +113,8 @@ impl Reading {
         }
         language::check(root, &mut self.mistakes);
         let mut names = Seen::new();
-        let services: Vec<_> = root.children("service").map(|service| self.service(service, &mut names)).collect();
+        let services: Vec<_> =
+            root.children("service").map(|service| self.service(service, &mut names)).collect();
         let admin: Vec<_> = root.children("admin").map(|admin| self.admin(admin)).collect();
         let logging = self.last(root, "logging", "file", value::file);
         let checktime = self.last(root, "checktime", "time", duration::parse_checktime);
@@ -129,9 +135,11 @@ impl Reading {
 
     fn service(&mut self, element: &Element, names: &mut Seen<String>) -> Option<ServiceConfig> {
         let name = self.unique_name(element, names, value::name);
-        let listens: Vec<_> = element.children("listen").map(|listen| self.listen(listen, "ip")).collect();
+        let listens: Vec<_> =
+            element.children("listen").map(|listen| self.listen(listen, "ip")).collect();
         let mut group_names = Seen::new();
-        let groups: Vec<_> = element.children("group").map(|group| self.group(group, &mut group_names)).collect();
+        let groups: Vec<_> =
+            element.children("group").map(|group| self.group(group, &mut group_names)).collect();
         let enabled = self.enabled(element);
         let connect = self.last(element, "timeout", "connect", duration::parse);
         let idle = self.last(element, "timeout", "idle", duration::parse);
@@ -151,23 +159,30 @@ impl Reading {
         })
     }
 
-    /// The name of the group that new sessions go to. Only the names are looked at, so that a group with a mistake in it does
-    /// not make a second one here.
+    /// The name of the group that new sessions go to. Only the names are looked at, so that a group
+    /// with a mistake in it does not make a second one here.
     fn enabled(&mut self, service: &Element) -> Option<String> {
-        let names: Vec<&str> =
-            service.children("group").filter_map(|group| Some(group.attribute("name")?.value.as_str())).collect();
+        let names: Vec<&str> = service
+            .children("group")
+            .filter_map(|group| Some(group.attribute("name")?.value.as_str()))
+            .collect();
         let Some(enable) = service.children("enable").last() else {
             let groups = service.children("group").count();
             if groups > 1 && service.complete {
-                let message =
-                    format!("missing element <enable> in <service>: say which of its {groups} groups gets new sessions");
+                let message = format!(
+                    "missing element <enable> in <service>: say which of its {groups} groups gets new sessions"
+                );
                 self.mistakes.push(service.spot.mistake(message));
             }
             return names.first().map(|only| (*only).to_owned());
         };
         let wanted = enable.attribute("group")?;
         if !names.contains(&wanted.value.as_str()) && service.complete {
-            let message = format!("there is no group `{}` in this service: it has {}", wanted.value, names.join(", "));
+            let message = format!(
+                "there is no group `{}` in this service: it has {}",
+                wanted.value,
+                names.join(", ")
+            );
             self.mistakes.push(wanted.spot.mistake(message));
         }
         Some(wanted.value.clone())
@@ -193,7 +208,9 @@ impl Reading {
             if let (Some(address), Some(ip)) = (&address, element.attribute("ip")) {
                 self.hosts.push((address.clone(), ip.spot));
                 if let Some(line) = earlier(&mut addresses, &address.canonical(), ip.spot.line) {
-                    let message = format!("another host at `{address}` in this group: the first is in line {line}");
+                    let message = format!(
+                        "another host at `{address}` in this group: the first is in line {line}"
+                    );
                     self.mistakes.push(ip.spot.mistake(message));
                 }
             }
@@ -206,7 +223,8 @@ impl Reading {
         let listen = self.admin_listen(element);
         self.value(element, "secure", value::not_secure);
         let mut names = Seen::new();
-        let users: Vec<_> = element.children("user").map(|user| self.user(user, &mut names)).collect();
+        let users: Vec<_> =
+            element.children("user").map(|user| self.user(user, &mut names)).collect();
         Some(AdminConfig { listen: listen?, users: users.into_iter().collect::<Option<_>>()? })
     }
 
@@ -224,7 +242,8 @@ impl Reading {
         Some(address)
     }
 
-    /// Where the admin pages would be: an address, or a Unix socket, which nothing else here can listen on.
+    /// Where the admin pages would be: an address, or a Unix socket, which nothing else here can
+    /// listen on.
     fn admin_listen(&mut self, element: &Element) -> Option<AdminListen> {
         let listen = self.value(element, "listen", str::parse)?;
         if let AdminListen::Tcp(address) = &listen {
@@ -235,10 +254,13 @@ impl Reading {
 
     /// Port 0 is another port each time, so it is never a duplicate.
     fn listened_once(&mut self, element: &Element, attribute: &str, address: &Address) {
-        let Some(attribute) = element.attribute(attribute).filter(|_| address.port != 0) else { return };
+        let Some(attribute) = element.attribute(attribute).filter(|_| address.port != 0) else {
+            return;
+        };
         self.listened.push(address.clone());
         if let Some(line) = earlier(&mut self.listens, &address.canonical(), attribute.spot.line) {
-            let message = format!("another listen address `{address}`: the first is in line {line}");
+            let message =
+                format!("another listen address `{address}`: the first is in line {line}");
             self.mistakes.push(attribute.spot.mistake(message));
         }
     }
@@ -248,7 +270,10 @@ impl Reading {
         let own = Own::new(self.listened.iter(), here);
         for (host, spot) in &self.hosts {
             if let Some(meeting) = own.meets(host) {
-                let line = self.listens.get(&meeting.listen.canonical()).map(|line| format!(" (line {line})"));
+                let line = self
+                    .listens
+                    .get(&meeting.listen.canonical())
+                    .map(|line| format!(" (line {line})"));
                 self.mistakes.push(spot.mistake(meeting.words(&line.unwrap_or_default())));
             }
         }
@@ -263,24 +288,42 @@ impl Reading {
         let name = self.value(element, "name", read)?;
         let spot = element.attribute("name")?.spot;
         if let Some(line) = earlier(seen, &name, spot.line) {
-            self.mistakes.push(spot.mistake(format!("another {} `{name}`: the first is in line {line}", element.name)));
+            self.mistakes.push(spot.mistake(format!(
+                "another {} `{name}`: the first is in line {line}",
+                element.name
+            )));
         }
         Some(name)
     }
 
-    /// The value of an attribute of the last child of that name; there is only one, or there is a mistake already.
-    fn last<T>(&mut self, parent: &Element, child: &str, attribute: &str, read: fn(&str) -> Result<T, String>) -> Option<T> {
+    /// The value of an attribute of the last child of that name; there is only one, or there is a
+    /// mistake already.
+    fn last<T>(
+        &mut self,
+        parent: &Element,
+        child: &str,
+        attribute: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         parent.children(child).map(|element| self.value(element, attribute, read)).last().flatten()
     }
 
     /// The value of an attribute; `None` if it is not there or not right.
-    fn value<T>(&mut self, element: &Element, attribute: &str, read: fn(&str) -> Result<T, String>) -> Option<T> {
+    fn value<T>(
+        &mut self,
+        element: &Element,
+        attribute: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let attribute = element.attribute(attribute)?;
-        read(&attribute.value).map_err(|message| self.mistakes.push(attribute.spot.mistake(message))).ok()
+        read(&attribute.value)
+            .map_err(|message| self.mistakes.push(attribute.spot.mistake(message)))
+            .ok()
     }
 }
 
-/// Names for the hosts of a group that have none: `host.N`, N the position of the host, or the next that is free.
+/// Names for the hosts of a group that have none: `host.N`, N the position of the host, or the next
+/// that is free.
 struct DefaultNames<'a> {
     taken: HashSet<&'a str>,
     next: usize,
@@ -288,12 +331,15 @@ struct DefaultNames<'a> {
 
 impl DefaultNames<'_> {
     fn of(group: &Element) -> DefaultNames<'_> {
-        let taken = language::hosts(group).filter_map(|host| Some(host.attribute("name")?.value.as_str())).collect();
+        let taken = language::hosts(group)
+            .filter_map(|host| Some(host.attribute("name")?.value.as_str()))
+            .collect();
         DefaultNames { taken, next: 0 }
     }
 
     fn at(&mut self, position: usize) -> String {
-        // all numbers from an earlier position up to the last one given are taken: nothing free is skipped
+        // all numbers from an earlier position up to the last one given are taken: nothing free is
+        // skipped
         self.next = self.next.max(position);
         loop {
             let name = format!("host.{}", self.next);
@@ -318,12 +364,17 @@ mod tests {
 <user name='u' password='rom0wh951j8Sg' access='full'/></admin><logging file='l'/><checktime time='120'/><pool threads='2'/></pdconfig>";
 
     fn good(source: &str) -> Config {
-        parse(Path::new("f.xml"), source.as_bytes()).unwrap_or_else(|mistakes| panic!("{mistakes}\n{source}"))
+        parse(Path::new("f.xml"), source.as_bytes())
+            .unwrap_or_else(|mistakes| panic!("{mistakes}\n{source}"))
     }
 
     fn mistakes(source: &str) -> Vec<String> {
         let mistakes = parse(Path::new("f.xml"), source.as_bytes()).unwrap_err();
-        mistakes.to_string().lines().map(|line| line.strip_prefix("f.xml:").unwrap().to_owned()).collect()
+        mistakes
+            .to_string()
+            .lines()
+            .map(|line| line.strip_prefix("f.xml:").unwrap().to_owned())
+            .collect()
     }
 
     /// A file with this in its only service, from 1:35 on; the group is in line 2.
@@ -355,7 +406,8 @@ mod tests {
     fn a_file_becomes_plain_values() {
         let Config { services, admin, logging, checktime, pool, grace } = good(GOOD);
         assert_eq!(services.len(), 1);
-        let ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay } = &services[0];
+        let ServiceConfig { name, listens, groups, enabled, connect, idle, half, dead, replay } =
+            &services[0];
         assert_eq!((name.as_str(), enabled.as_str()), ("wéb", "d"));
         assert_eq!(listens, &["127.0.0.1:8000".parse().unwrap()]);
         assert_eq!((*connect, *idle, *replay), (Duration::from_secs(1), DEFAULT_IDLE, None));
@@ -364,7 +416,10 @@ mod tests {
             groups.iter().map(|group| (group.name.as_str(), group.rule)).collect::<Vec<_>>(),
             [("a", Rule::Random), ("d", Rule::LeastConns)]
         );
-        assert_eq!(groups[0].hosts, [HostConfig { name: "b".to_owned(), address: "c:1".parse().unwrap() }]);
+        assert_eq!(
+            groups[0].hosts,
+            [HostConfig { name: "b".to_owned(), address: "c:1".parse().unwrap() }]
+        );
         assert_eq!(groups[1].hosts, []);
         let AdminConfig { listen, users } = admin.unwrap();
         assert_eq!((listen.to_string().as_str(), users.len()), ("*:7001", 1));
@@ -372,23 +427,35 @@ mod tests {
             (users[0].name.as_str(), users[0].password.as_str(), users[0].access),
             ("u", "rom0wh951j8Sg", super::super::Access::Full)
         );
-        assert_eq!((logging.as_deref(), checktime, grace), (Some("l"), Duration::from_secs(120), DEFAULT_GRACE));
+        assert_eq!(
+            (logging.as_deref(), checktime, grace),
+            (Some("l"), Duration::from_secs(120), DEFAULT_GRACE)
+        );
         assert_eq!((pool.threads.map(usize::from), pool.queue), (Some(2), None));
     }
 
     #[test]
     fn what_a_file_does_not_say_has_its_default() {
         let config = good(&top(""));
-        assert_eq!((config.admin, config.logging, config.checktime), (None, None, DEFAULT_CHECKTIME));
+        assert_eq!(
+            (config.admin, config.logging, config.checktime),
+            (None, None, DEFAULT_CHECKTIME)
+        );
         assert_eq!(config.pool, PoolConfig::default());
-        assert_eq!((config.services[0].connect, config.services[0].idle), (DEFAULT_CONNECT, DEFAULT_IDLE));
+        assert_eq!(
+            (config.services[0].connect, config.services[0].idle),
+            (DEFAULT_CONNECT, DEFAULT_IDLE)
+        );
         assert_eq!((config.services[0].half, config.services[0].dead), (None, DEFAULT_DEAD));
     }
 
     #[test]
     fn a_limit_may_be_off_and_half_may_be_more_than_idle() {
         let config = good(&service("<timeout idle='1s' half='1h' dead='0'/>"));
-        assert_eq!((config.services[0].half, config.services[0].dead), (Some(Duration::from_secs(3600)), None));
+        assert_eq!(
+            (config.services[0].half, config.services[0].dead),
+            (Some(Duration::from_secs(3600)), None)
+        );
         assert_eq!(good(&service("<timeout half='0'/>")).services[0].half, None);
     }
 
@@ -414,23 +481,36 @@ mod tests {
         let another = "<group name='b' scheduler='random'/>";
         assert_eq!(
             mistakes(&service(another)),
-            ["1:11: missing element <enable> in <service>: say which of its 2 groups gets new sessions"]
+            [
+                "1:11: missing element <enable> in <service>: say which of its 2 groups gets new sessions"
+            ]
         );
-        assert_eq!(good(&service(&format!("<enable group='b'/>{another}"))).services[0].enabled, "b");
+        assert_eq!(
+            good(&service(&format!("<enable group='b'/>{another}"))).services[0].enabled,
+            "b"
+        );
     }
 
     #[test]
     fn the_enabled_group_must_exist() {
-        assert_eq!(mistakes(&service("<enable group='x'/>")), ["1:43: there is no group `x` in this service: it has group"]);
+        assert_eq!(
+            mistakes(&service("<enable group='x'/>")),
+            ["1:43: there is no group `x` in this service: it has group"]
+        );
         assert_eq!(
             mistakes(&service("<enable group='b'/><group name='b' scheduler='x'/>")),
-            ["1:70: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr"]
+            [
+                "1:70: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr"
+            ]
         );
     }
 
     #[test]
     fn a_host_without_a_name_is_called_by_its_position() {
-        assert_eq!(host_names(&hosts("<host ip='a:1'/><host name='x' ip='a:2'/><host ip='a:3'/>")), ["host.0", "x", "host.2"]);
+        assert_eq!(
+            host_names(&hosts("<host ip='a:1'/><host name='x' ip='a:2'/><host ip='a:3'/>")),
+            ["host.0", "x", "host.2"]
+        );
     }
 
     #[test]
@@ -454,7 +534,9 @@ mod tests {
             ["2:8: another group `group`: the first is in line 1"]
         );
         assert_eq!(
-            mistakes(&top("<service name='s'><listen ip='a:2'/><group name='g' scheduler='random'/></service>")),
+            mistakes(&top(
+                "<service name='s'><listen ip='a:2'/><group name='g' scheduler='random'/></service>"
+            )),
             ["2:10: another service `s`: the first is in line 1"]
         );
         let user = "<user name='u' password='$' access='full'/>".replace('$', "$1$x");
@@ -469,7 +551,9 @@ mod tests {
         good(&top(
             "<service name='g'><listen ip='a:2'/><group name='g' scheduler='random'><host name='g' ip='b:1'/></group></service>",
         ));
-        good(&service("<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='b:1'/></group>"));
+        good(&service(
+            "<enable group='b'/><group name='b' scheduler='random'><host name='b' ip='b:1'/></group>",
+        ));
     }
 
     #[test]
@@ -489,7 +573,9 @@ mod tests {
         );
         assert_eq!(mistakes(&top("<admin listen='a:1'/>")), [format!("2:8: {message}")]);
         assert_eq!(
-            mistakes(&top("<service name='t'><listen ip='a:1'/><group name='g' scheduler='random'/></service>")),
+            mistakes(&top(
+                "<service name='t'><listen ip='a:1'/><group name='g' scheduler='random'/></service>"
+            )),
             [format!("2:27: {message}")]
         );
     }
@@ -497,8 +583,14 @@ mod tests {
     #[test]
     fn a_port_that_the_system_chooses_is_no_duplicate() {
         let config = good(&service("<listen ip='*:0'/><listen ip='*:0'/>"));
-        assert_eq!(config.services[0].listens.iter().map(|listen| listen.port).collect::<Vec<_>>(), [0, 0, 1]);
-        assert_eq!(good(&top("<admin listen='127.0.0.1:0'/>")).admin.unwrap().listen.to_string(), "127.0.0.1:0");
+        assert_eq!(
+            config.services[0].listens.iter().map(|listen| listen.port).collect::<Vec<_>>(),
+            [0, 0, 1]
+        );
+        assert_eq!(
+            good(&top("<admin listen='127.0.0.1:0'/>")).admin.unwrap().listen.to_string(),
+            "127.0.0.1:0"
+        );
     }
 
     #[test]
@@ -511,18 +603,28 @@ mod tests {
             let message = mistakes(&listen(&format!("unix:{path}"))).concat();
             assert!(message.contains("absolute path of a socket"), "{message}");
         }
-        assert!(mistakes(&listen(&format!("unix:/{}", "a".repeat(107)))).concat().contains("may have 99 bytes"));
+        assert!(
+            mistakes(&listen(&format!("unix:/{}", "a".repeat(107))))
+                .concat()
+                .contains("may have 99 bytes")
+        );
         assert!(mistakes(&service("<listen ip='unix:/a'/>")).concat().contains("is not a port"));
     }
 
     #[test]
     fn a_file_without_a_service_is_a_mistake() {
-        assert_eq!(mistakes("<pdconfig/>"), ["1:1: missing element <service> in <pdconfig>: it needs at least one"]);
+        assert_eq!(
+            mistakes("<pdconfig/>"),
+            ["1:1: missing element <service> in <pdconfig>: it needs at least one"]
+        );
     }
 
     #[test]
     fn another_root_is_the_only_mistake() {
-        assert_eq!(mistakes("\n<config x='1'><y/></config>"), ["2:1: the root element is <config>: it must be <pdconfig>"]);
+        assert_eq!(
+            mistakes("\n<config x='1'><y/></config>"),
+            ["2:1: the root element is <config>: it must be <pdconfig>"]
+        );
     }
 
     #[test]
@@ -564,9 +666,12 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for password in ["opensesame", "opensesame&opensesame;", "<opensesame>", "opensesame'opensesame"] {
-            let shown =
-                mistakes(&top(&format!("<admin listen='b:1'><user name='u' password='{password}' access='full'/></admin>")));
+        for password in
+            ["opensesame", "opensesame&opensesame;", "<opensesame>", "opensesame'opensesame"]
+        {
+            let shown = mistakes(&top(&format!(
+                "<admin listen='b:1'><user name='u' password='{password}' access='full'/></admin>"
+            )));
             assert!(!shown.concat().contains("opensesame"), "{shown:?}");
         }
     }
@@ -588,13 +693,22 @@ mod tests {
         let start = Instant::now();
         let mut refused = 0;
         for at in 0..GOOD.len() {
-            for change in [|byte: u8| byte ^ 1, |byte| byte ^ 0x80, |_| b'<', |_| b'&', |_| b'"', |_| b'>'] {
+            for change in
+                [|byte: u8| byte ^ 1, |byte| byte ^ 0x80, |_| b'<', |_| b'&', |_| b'"', |_| b'>']
+            {
                 let mut source = GOOD.as_bytes().to_vec();
                 source[at] = change(source[at]);
                 if let Err(Mistakes { list, .. }) = parse(Path::new("f"), &source) {
                     refused += 1;
-                    assert!(list.is_sorted_by_key(|mistake| (mistake.line, mistake.column)), "{list:?}");
-                    assert!(list.iter().all(|mistake| (1..=8).contains(&mistake.line) && mistake.column >= 1), "{list:?}");
+                    assert!(
+                        list.is_sorted_by_key(|mistake| (mistake.line, mistake.column)),
+                        "{list:?}"
+                    );
+                    assert!(
+                        list.iter()
+                            .all(|mistake| (1..=8).contains(&mistake.line) && mistake.column >= 1),
+                        "{list:?}"
+                    );
                 }
             }
         }
@@ -605,7 +719,8 @@ mod tests {
     #[test]
     fn a_file_of_the_largest_size_is_read_quickly() {
         let start = Instant::now();
-        let taken: String = (0..9_000).map(|n| format!("<host name='host.{n}' ip='a:{}'/>\n", n + 1)).collect();
+        let taken: String =
+            (0..9_000).map(|n| format!("<host name='host.{n}' ip='a:{}'/>\n", n + 1)).collect();
         let free: String = (0..9_000).map(|n| format!("<host ip=\"b:{}\"/>\n", n + 1)).collect();
         assert_eq!(host_names(&hosts(&format!("{free}{taken}")))[..2], ["host.9000", "host.9001"]);
         let wrong = "<x y=\"\"/>\n<host ip=\"a:0\"/>".repeat(38_000);

@@ -1,8 +1,8 @@
-//! Comments of a file without the hashes of passwords, for people who must not see any. Used by `merge` only, which takes the
-//! attributes of users away itself.
+//! Comments of a file without the hashes of passwords, for people who must not see any. Used by
+//! `merge` only, which takes the attributes of users away itself.
 //!
-//! Nothing tells a hash from other words for sure, so some words are hidden that are none: all with a `$` in them, and those that
-//! could be what DES makes.
+//! Nothing tells a hash from other words for sure, so some words are hidden that are none: all with
+//! a `$` in them, and those that could be what DES makes.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,9 @@ pub fn comments(text: &str) -> String {
     let pieces = std::iter::from_fn(|| scanner.next_piece());
     let shown = pieces.map(|(piece, text)| match piece {
         Piece::StartTag | Piece::EndTag | Piece::Text => Cow::Borrowed(text),
-        Piece::Comment | Piece::Cdata | Piece::Instruction | Piece::Doctype => Cow::Owned(without_hashes(text)),
+        Piece::Comment | Piece::Cdata | Piece::Instruction | Piece::Doctype => {
+            Cow::Owned(without_hashes(text))
+        }
     });
     shown.collect()
 }
@@ -37,8 +39,8 @@ fn without_hashes(text: &str) -> String {
     shown
 }
 
-/// A word of a language has small letters behind its first one, and an address has no letters; that a hash is like that is one chance
-/// in 50,000.
+/// A word of a language has small letters behind its first one, and an address has no letters; that
+/// a hash is like that is one chance in 50,000.
 fn may_be_des(word: &str) -> bool {
     let is_word = word.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
     let is_address = word.bytes().all(|byte| !byte.is_ascii_alphabetic());
@@ -53,7 +55,10 @@ mod tests {
     fn whatever_may_be_a_hash_is_hidden_in_comments() {
         for (text, shown) in [
             ("<!-- fred: rom0wh951j8Sg, of 2002 -->", "<!-- fred: ***, of 2002 -->"),
-            ("<!-- <user password=\"$6$rounds=5000$salt$x/y.z\"/> -->", "<!-- <user password=\"***=5000***\"/> -->"),
+            (
+                "<!-- <user password=\"$6$rounds=5000$salt$x/y.z\"/> -->",
+                "<!-- <user password=\"***=5000***\"/> -->",
+            ),
             ("<!--$y$j9T$salt$hash-->", "<!--***-->"),
             ("<!--fred:$6$a-b$hash é-->", "<!--fred:***-b*** é-->"),
             ("<?old rom0wh951j8Sg?>", "<?old ***?>"),

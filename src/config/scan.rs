@@ -1,8 +1,10 @@
 //! Where things stand in an XML text: a light scanner that walks beside the real reader.
 //!
-//! The `xml` crate says where an element starts (and is wrong for a root without a declaration before it), but never where an
-//! attribute starts. So `xml` asks this scanner for the place of each start tag, text and DOCTYPE that the crate has accepted, in
-//! the order of the file; `layout` asks it for the pieces of a text that is known to be good. The scanner judges nothing, and text that is not XML only makes its places useless.
+//! The `xml` crate says where an element starts (and is wrong for a root without a declaration
+//! before it), but never where an attribute starts. So `xml` asks this scanner for the place of
+//! each start tag, text and DOCTYPE that the crate has accepted, in the order of the file; `layout`
+//! asks it for the pieces of a text that is known to be good. The scanner judges nothing, and text
+//! that is not XML only makes its places useless.
 
 use super::text::{Spot, is_blank, is_white};
 
@@ -52,7 +54,8 @@ impl<'a> Scanner<'a> {
         self.rest
     }
 
-    /// Goes behind the next piece and returns it; `None` at the end. Of a DOCTYPE with a subset it knows no end.
+    /// Goes behind the next piece and returns it; `None` at the end. Of a DOCTYPE with a subset it
+    /// knows no end.
     pub fn next_piece(&mut self) -> Option<(Piece, &'a str)> {
         let piece = self.piece();
         (!self.rest.is_empty()).then(|| (piece, self.pass(piece)))
@@ -80,9 +83,10 @@ impl<'a> Scanner<'a> {
             let passed = self.pass(piece);
             let is_wanted = match piece {
                 Piece::Text => true,
-                Piece::Cdata => {
-                    !passed.strip_prefix("<![CDATA[").and_then(|inner| inner.strip_suffix("]]>")).is_some_and(is_blank)
-                }
+                Piece::Cdata => !passed
+                    .strip_prefix("<![CDATA[")
+                    .and_then(|inner| inner.strip_suffix("]]>"))
+                    .is_some_and(is_blank),
                 _ => false,
             };
             if is_wanted || self.rest.is_empty() {
@@ -113,7 +117,10 @@ impl<'a> Scanner<'a> {
             ("</", Piece::EndTag),
             ("<", Piece::StartTag),
         ];
-        STARTS.iter().find(|(start, _)| self.rest.starts_with(start)).map_or(Piece::Text, |(_, piece)| *piece)
+        STARTS
+            .iter()
+            .find(|(start, _)| self.rest.starts_with(start))
+            .map_or(Piece::Text, |(_, piece)| *piece)
     }
 
     /// Goes behind the piece that starts here and returns it.
@@ -136,7 +143,9 @@ impl<'a> Scanner<'a> {
 
     fn pass_tag(&mut self) -> Vec<(String, Spot)> {
         let mut attributes = Vec::new();
-        self.advance(self.rest.find(|c| is_white(c) || c == '>' || c == '/').unwrap_or(self.rest.len()));
+        self.advance(
+            self.rest.find(|c| is_white(c) || c == '>' || c == '/').unwrap_or(self.rest.len()),
+        );
         loop {
             self.pass_white_space();
             match self.rest.chars().next() {
@@ -186,7 +195,9 @@ mod tests {
     }
 
     fn tag(line: u32, column: u32, attributes: &[(&str, u32, u32)]) -> Tag {
-        let attributes = attributes.iter().map(|(name, line, column)| ((*name).to_owned(), spot(*line, *column)));
+        let attributes = attributes
+            .iter()
+            .map(|(name, line, column)| ((*name).to_owned(), spot(*line, *column)));
         Tag { spot: spot(line, column), attributes: attributes.collect() }
     }
 
@@ -206,14 +217,17 @@ mod tests {
 
     #[test]
     fn what_is_no_start_tag_is_passed() {
-        let mut scanner = Scanner::new("<?xml a='>'?><!--><a b='1'> --><![CDATA[<c>]]> é & > </d\n><e/>f<g>");
+        let mut scanner =
+            Scanner::new("<?xml a='>'?><!--><a b='1'> --><![CDATA[<c>]]> é & > </d\n><e/>f<g>");
         assert_eq!(scanner.tag(), tag(2, 2, &[]));
         assert_eq!(scanner.tag(), tag(2, 7, &[]));
     }
 
     #[test]
     fn a_text_starts_behind_its_white_space() {
-        let mut scanner = Scanner::new("<a> <b> \n <!-- no --><![CDATA[ \n]]><?no?>\n  &lt;yes</b> \n <![CDATA[ yes]]> yes");
+        let mut scanner = Scanner::new(
+            "<a> <b> \n <!-- no --><![CDATA[ \n]]><?no?>\n  &lt;yes</b> \n <![CDATA[ yes]]> yes",
+        );
         assert_eq!(scanner.text(), spot(4, 3));
         assert_eq!(scanner.text(), spot(5, 2));
         assert_eq!(scanner.text(), spot(5, 19));
@@ -233,7 +247,10 @@ mod tests {
     #[test]
     fn a_doctype_is_found_behind_comments_and_instructions_only() {
         let found = |text| Scanner::new(text).doctype();
-        assert_eq!(found("<?xml version='1.0'?>\n<!-- <!DOCTYPE no> --> <!DOCTYPE a><a/>"), Some(spot(2, 24)));
+        assert_eq!(
+            found("<?xml version='1.0'?>\n<!-- <!DOCTYPE no> --> <!DOCTYPE a><a/>"),
+            Some(spot(2, 24))
+        );
         assert_eq!(found("<!-- <!DOCTYPE no> --><a><!DOCTYPE no></a>"), None);
         assert_eq!(found(""), None);
     }

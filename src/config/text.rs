@@ -1,6 +1,7 @@
 //! The characters of a file and their places.
 //!
-//! Used by `xml`, `scan` and `form`. The `xml` crate decodes for itself; the same text is needed here to count lines and columns in it.
+//! Used by `xml`, `scan` and `form`. The `xml` crate decodes for itself; the same text is needed
+//! here to count lines and columns in it.
 
 use xml::Encoding;
 
@@ -20,8 +21,8 @@ impl Spot {
     /// The first character of a file.
     pub const START: Spot = Spot { line: 1, column: 1 };
 
-    /// A mistake in this place. Control characters in the message are written as escapes: it may quote the file, and it ends up
-    /// on terminals and in logs.
+    /// A mistake in this place. Control characters in the message are written as escapes: it may
+    /// quote the file, and it ends up on terminals and in logs.
     pub fn mistake(self, message: impl AsRef<str>) -> Mistake {
         let mut printable = String::new();
         for character in message.as_ref().chars() {
@@ -42,16 +43,20 @@ impl Spot {
     }
 }
 
-/// The characters of a file in an encoding that the `xml` crate knows, lines ended by `\n`; or a mistake where the first bytes
-/// stand that are no characters.
+/// The characters of a file in an encoding that the `xml` crate knows, lines ended by `\n`; or a
+/// mistake where the first bytes stand that are no characters.
 pub fn decode(source: &[u8], encoding: &str) -> Result<String, Mistake> {
     let source = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
     let one_line_end = |text: &str| text.replace("\r\n", "\n").replace('\r', "\n");
     let wrong = |spot: Spot| spot.mistake(format!("this is not {encoding} text"));
     let good = match encoding.parse() {
-        Ok(Encoding::Latin1) => return Ok(one_line_end(&source.iter().copied().map(char::from).collect::<String>())),
+        Ok(Encoding::Latin1) => {
+            return Ok(one_line_end(&source.iter().copied().map(char::from).collect::<String>()));
+        }
         Ok(Encoding::Utf16) => {
-            return decode_utf16(source).map(|text| one_line_end(&text)).ok_or_else(|| wrong(Spot::START));
+            return decode_utf16(source)
+                .map(|text| one_line_end(&text))
+                .ok_or_else(|| wrong(Spot::START));
         }
         Ok(Encoding::Ascii) => source.iter().take_while(|byte| byte.is_ascii()).count(),
         _ => std::str::from_utf8(source).map_or_else(|error| error.valid_up_to(), str::len),
@@ -120,7 +125,10 @@ mod tests {
 
     #[test]
     fn the_first_bytes_that_are_no_characters_have_their_place() {
-        assert_eq!(place_of_the_mistake(b"\xEF\xBB\xBF\xC3\xA9\r\n\xC3\xA9\xC3\xA9\xE9", "UTF-8"), (2, 3));
+        assert_eq!(
+            place_of_the_mistake(b"\xEF\xBB\xBF\xC3\xA9\r\n\xC3\xA9\xC3\xA9\xE9", "UTF-8"),
+            (2, 3)
+        );
         assert_eq!(place_of_the_mistake(b"\xE9", "utf-8"), (1, 1));
         assert_eq!(place_of_the_mistake(b"a\nb\xC3\xA9", "US-ASCII"), (2, 2));
         assert_eq!(place_of_the_mistake(b"\xFE\xFF\xD8\x00\0a", "UTF-16"), (1, 1));

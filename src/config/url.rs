@@ -11,8 +11,14 @@ use super::value::format_bytes;
 use crate::system::logging::value;
 
 /// What stays as it is: nothing that curl or a shell would take for its own between double quotes.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b':').remove(b'.').remove(b'-').remove(b'_').remove(b'*').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b':')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'*')
+    .remove(b'~');
 
 impl fmt::Display for Change {
     /// The URL that does it, from its slash on. A password is its hash.
@@ -20,7 +26,12 @@ impl fmt::Display for Change {
         let (path, query) = self.to_query();
         write!(f, "/{path}")?;
         for (i, (name, text)) in query.iter().enumerate() {
-            write!(f, "{}{name}={}", if i == 0 { '?' } else { '&' }, utf8_percent_encode(text, PLAIN))?;
+            write!(
+                f,
+                "{}{name}={}",
+                if i == 0 { '?' } else { '&' },
+                utf8_percent_encode(text, PLAIN)
+            )?;
         }
         Ok(())
     }
@@ -33,26 +44,40 @@ impl Change {
         described(path, query.iter().map(|(name, text)| (*name, text.as_str())))
     }
 
-    /// The path and the parameters that [`Change::from_query`] reads as this change. A password is its hash.
+    /// The path and the parameters that [`Change::from_query`] reads as this change. A password is
+    /// its hash.
     pub fn to_query(&self) -> (&'static str, Vec<(&'static str, String)>) {
         let none = Query(Vec::new());
         let of = |service| Query(Vec::new()).with("service", service);
         let (path, Query(query)) = match self {
-            Change::NewService { service, listen, group, rule } => {
-                ("newService", of(service).with("listen", listen).with("group", group).with("scheduler", rule))
-            }
+            Change::NewService { service, listen, group, rule } => (
+                "newService",
+                of(service).with("listen", listen).with("group", group).with("scheduler", rule),
+            ),
             Change::DelService { service, force } => ("delService", of(service).force(*force)),
-            Change::AddListen { service, listen } => ("addListen", of(service).with("listen", listen)),
-            Change::DelListen { service, listen, force } => ("delListen", of(service).with("listen", listen).force(*force)),
+            Change::AddListen { service, listen } => {
+                ("addListen", of(service).with("listen", listen))
+            }
+            Change::DelListen { service, listen, force } => {
+                ("delListen", of(service).with("listen", listen).force(*force))
+            }
             Change::SetTimeout { service, connect, idle, half, dead } => {
-                let query = of(service).maybe("connect", &connect.map(format)).maybe("idle", &idle.map(format));
+                let query = of(service)
+                    .maybe("connect", &connect.map(format))
+                    .maybe("idle", &idle.map(format));
                 let (half, dead) = (half.map(format_limit), dead.map(format_limit));
                 ("setTimeout", query.maybe("half", &half).maybe("dead", &dead))
             }
-            Change::SetReplay { service, bytes } => ("setReplay", of(service).maybe("bytes", bytes)),
-            Change::NewGroup { service, group, rule } => ("newGroup", of(service).with("group", group).with("scheduler", rule)),
+            Change::SetReplay { service, bytes } => {
+                ("setReplay", of(service).maybe("bytes", bytes))
+            }
+            Change::NewGroup { service, group, rule } => {
+                ("newGroup", of(service).with("group", group).with("scheduler", rule))
+            }
             Change::DelGroup { service, group } => ("delGroup", of(service).with("group", group)),
-            Change::EnableGroup { service, group } => ("enableGroup", of(service).with("group", group)),
+            Change::EnableGroup { service, group } => {
+                ("enableGroup", of(service).with("group", group))
+            }
             Change::ChangeScheduler { service, group, rule } => {
                 ("changeScheduler", of(service).with("group", group).with("scheduler", rule))
             }
@@ -62,32 +87,51 @@ impl Change {
             Change::DelHost { service, group, host, force } => {
                 ("delHost", of(service).with("group", group).host(host).force(*force))
             }
-            Change::ChangeHost { service, group, host, name, address } => {
-                ("changeHost", of(service).with("group", group).host(host).maybe("newname", name).maybe("newip", address))
+            Change::ChangeHost { service, group, host, name, address } => (
+                "changeHost",
+                of(service)
+                    .with("group", group)
+                    .host(host)
+                    .maybe("newname", name)
+                    .maybe("newip", address),
+            ),
+            Change::DelAllHosts { service, group } => {
+                ("delAllHosts", of(service).with("group", group))
             }
-            Change::DelAllHosts { service, group } => ("delAllHosts", of(service).with("group", group)),
             Change::SetHost { service, group, host, wish } => {
                 let query = of(service).with("group", group).host(host);
                 match wish {
                     Wish::Enabled => ("hostAdminUp", query),
                     Wish::Disabled => ("hostAdminDown", query),
-                    Wish::Draining { within } => ("drainHost", query.with("within", &format(*within))),
+                    Wish::Draining { within } => {
+                        ("drainHost", query.with("within", &format(*within)))
+                    }
                 }
             }
-            Change::RetryHost { service, group, host } => ("retryHost", of(service).with("group", group).host(host)),
-            Change::AddUser { user: UserConfig { name, password, access } } => {
-                ("addUser", none.with("name", name).with("password", password).with("access", access))
+            Change::RetryHost { service, group, host } => {
+                ("retryHost", of(service).with("group", group).host(host))
             }
+            Change::AddUser { user: UserConfig { name, password, access } } => (
+                "addUser",
+                none.with("name", name).with("password", password).with("access", access),
+            ),
             Change::DelUser { name, force } => ("delUser", none.with("name", name).force(*force)),
-            Change::ChangeUser { name, password, access, force } => {
-                ("changeUser", none.with("name", name).maybe("password", password).maybe("access", access).force(*force))
-            }
+            Change::ChangeUser { name, password, access, force } => (
+                "changeUser",
+                none.with("name", name)
+                    .maybe("password", password)
+                    .maybe("access", access)
+                    .force(*force),
+            ),
             Change::SetAdmin { listen: Some(listen) } => ("setAdmin", none.with("listen", listen)),
             Change::SetAdmin { listen: None } => ("setAdmin", none.with("listen", &"none")),
             Change::SetLogging { file } => ("setLogging", none.maybe("file", file)),
             Change::SetChecktime { time } => ("setChecktime", none.with("time", &format(*time))),
             Change::SetPool { pool: PoolConfig { threads, sessions, queue, memory } } => {
-                let limits = none.maybe("threads", threads).maybe("sessions", sessions).maybe("queue", queue);
+                let limits = none
+                    .maybe("threads", threads)
+                    .maybe("sessions", sessions)
+                    .maybe("queue", queue);
                 ("setPool", limits.maybe("memory", &memory.map(format_bytes)))
             }
             Change::SetStop { grace } => ("setStop", none.with("grace", &format(*grace))),
@@ -137,9 +181,13 @@ impl Query {
     fn item(self, item: &Item) -> Query {
         match item {
             Item::Service { service } => self.with("service", service),
-            Item::Listen { service, listen } => self.with("service", service).with("listen", listen),
+            Item::Listen { service, listen } => {
+                self.with("service", service).with("listen", listen)
+            }
             Item::Group { service, group } => self.with("service", service).with("group", group),
-            Item::Host { service, group, name } => self.with("service", service).with("group", group).with("name", name),
+            Item::Host { service, group, name } => {
+                self.with("service", service).with("group", group).with("name", name)
+            }
             Item::User { name } => self.with("name", name),
         }
     }

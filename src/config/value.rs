@@ -1,7 +1,7 @@
 //! What one attribute may say: from its text to a value, or to words on what is wrong with it.
 //!
-//! `read` calls these for each attribute that is not an address, a scheduler or a duration, which have their own readers. None
-//! knows where the attribute stands.
+//! `read` calls these for each attribute that is not an address, a scheduler or a duration, which
+//! have their own readers. None knows where the attribute stands.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
@@ -20,8 +20,12 @@ const MAX_HASH: usize = 384;
 pub fn name(text: &str) -> Result<String, String> {
     match text.chars().count() {
         0 => Err("a name must not be empty".to_owned()),
-        _ if text.chars().any(char::is_control) => Err(format!("the name `{text}` has a control character in it")),
-        _ if !text.chars().all(is_xml10_char) => Err(format!("the name `{text}` has a character in it that XML cannot hold")),
+        _ if text.chars().any(char::is_control) => {
+            Err(format!("the name `{text}` has a control character in it"))
+        }
+        _ if !text.chars().all(is_xml10_char) => {
+            Err(format!("the name `{text}` has a character in it that XML cannot hold"))
+        }
         1..=MAX_NAME => Ok(text.to_owned()),
         length => Err(format!("a name may have {MAX_NAME} characters, this one has {length}")),
     }
@@ -39,7 +43,9 @@ pub fn user_name(text: &str) -> Result<String, String> {
 /// The address of a host: a real port, and `*` is this machine, as in the original.
 pub fn host_address(text: &str) -> Result<Address, String> {
     match text.parse()? {
-        Address { port: 0, .. } => Err(format!("`{text}` has port 0: the port of a host is from 1 to 65535")),
+        Address { port: 0, .. } => {
+            Err(format!("`{text}` has port 0: the port of a host is from 1 to 65535"))
+        }
         address => Ok(address),
     }
 }
@@ -69,7 +75,8 @@ pub fn bytes(text: &str) -> Result<NonZeroU64, String> {
     let units = [('K', 10), ('M', 20), ('G', 30)];
     let parse = |(unit, bits)| {
         let digits = text.strip_suffix(unit)?;
-        let number: u64 = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let number: u64 =
+            digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
         NonZeroU64::new(number.checked_mul(1_u64 << bits)?)
     };
     let mistake = || format!("`{text}` must be a whole number and K, M or G, such as 16M");
@@ -87,8 +94,14 @@ pub fn format_bytes(bytes: NonZeroU64) -> String {
 
 fn count(text: &str, range: RangeInclusive<usize>) -> Result<NonZeroUsize, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| plain && range.contains(number)).and_then(NonZeroUsize::new);
-    number.ok_or_else(|| format!("`{text}` must be a whole number from {} to {}", range.start(), range.end()))
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| plain && range.contains(number))
+        .and_then(NonZeroUsize::new);
+    number.ok_or_else(|| {
+        format!("`{text}` must be a whole number from {} to {}", range.start(), range.end())
+    })
 }
 
 /// What a user may do.
@@ -100,11 +113,13 @@ pub fn access(text: &str) -> Result<Access, String> {
     }
 }
 
-/// A crypt(3) hash: 13 characters of the old DES kind, or `$` and what a newer kind writes. The message never shows the text: it
-/// may be a password that somebody forgot to hash.
+/// A crypt(3) hash: 13 characters of the old DES kind, or `$` and what a newer kind writes. The
+/// message never shows the text: it may be a password that somebody forgot to hash.
 pub fn password(text: &str) -> Result<String, String> {
-    let is_des = text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/');
-    let is_newer = text.len() > 1 && text.starts_with('$') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_des = text.len() == 13
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/');
+    let is_newer =
+        text.len() > 1 && text.starts_with('$') && text.bytes().all(|byte| byte.is_ascii_graphic());
     if (is_des || is_newer) && text.len() <= MAX_HASH {
         return Ok(text.to_owned());
     }
@@ -133,7 +148,10 @@ mod tests {
             assert_eq!(name(text), Ok(text.to_owned()));
         }
         assert_eq!(name(""), Err("a name must not be empty".to_owned()));
-        assert_eq!(name(&"é".repeat(129)), Err("a name may have 128 characters, this one has 129".to_owned()));
+        assert_eq!(
+            name(&"é".repeat(129)),
+            Err("a name may have 128 characters, this one has 129".to_owned())
+        );
     }
 
     #[test]
@@ -146,8 +164,14 @@ mod tests {
     #[test]
     fn what_cannot_be_saved_is_no_name() {
         for text in ["\u{fffe}", "a\u{ffff}"] {
-            assert_eq!(name(text), Err(format!("the name `{text}` has a character in it that XML cannot hold")));
-            assert_eq!(file(text), Err(format!("the file `{text}` has a character in it that XML cannot hold")));
+            assert_eq!(
+                name(text),
+                Err(format!("the name `{text}` has a character in it that XML cannot hold"))
+            );
+            assert_eq!(
+                file(text),
+                Err(format!("the file `{text}` has a character in it that XML cannot hold"))
+            );
         }
         assert!(file("a\u{1}").is_err() && password(&format!("$6${}", "x".repeat(381))).is_ok());
         assert!(password(&format!("$6${}", "x".repeat(382))).is_err());
@@ -160,28 +184,62 @@ mod tests {
         }
         assert_eq!(host_address(":80").unwrap().to_string(), "*:80");
         for text in ["a:0", "*:0"] {
-            assert!(host_address(text).is_err_and(|message| message.contains("has port 0")), "{text}");
+            assert!(
+                host_address(text).is_err_and(|message| message.contains("has port 0")),
+                "{text}"
+            );
         }
         assert!(host_address("a").is_err_and(|message| message.contains("has no port")));
     }
 
     #[test]
     fn limits_of_the_pool_are_whole_numbers_in_their_range() {
-        for (text, expected) in [("0", None), ("1", Some(1)), ("002", Some(2)), ("1000000", Some(1_000_000)), ("1000001", None)] {
+        for (text, expected) in [
+            ("0", None),
+            ("1", Some(1)),
+            ("002", Some(2)),
+            ("1000000", Some(1_000_000)),
+            ("1000001", None),
+        ] {
             assert_eq!(limit(text).ok().map(usize::from), expected, "{text}");
         }
         for text in ["", "-1", "+8", "8.0", "eight", " 8", "99999999999999999999999"] {
-            assert_eq!(limit(text), Err(format!("`{text}` must be a whole number from 1 to 1000000")));
+            assert_eq!(
+                limit(text),
+                Err(format!("`{text}` must be a whole number from 1 to 1000000"))
+            );
         }
     }
 
     #[test]
     fn memory_has_a_unit() {
-        for (text, expected) in [("16M", 16 << 20), ("1K", 1024), ("03G", 3 << 30), ("1025K", 1025 << 10), ("16G", 16 << 30)] {
+        for (text, expected) in [
+            ("16M", 16 << 20),
+            ("1K", 1024),
+            ("03G", 3 << 30),
+            ("1025K", 1025 << 10),
+            ("16G", 16 << 30),
+        ] {
             assert_eq!(bytes(text).map(u64::from), Ok(expected), "{text}");
         }
-        for text in ["", "16", "M", "0M", "-1M", "+1M", "1.5M", "16m", "16 M", "16MB", "99999999999G", "99999999999999999999G"] {
-            assert_eq!(bytes(text), Err(format!("`{text}` must be a whole number and K, M or G, such as 16M")));
+        for text in [
+            "",
+            "16",
+            "M",
+            "0M",
+            "-1M",
+            "+1M",
+            "1.5M",
+            "16m",
+            "16 M",
+            "16MB",
+            "99999999999G",
+            "99999999999999999999G",
+        ] {
+            assert_eq!(
+                bytes(text),
+                Err(format!("`{text}` must be a whole number and K, M or G, such as 16M"))
+            );
         }
         for text in ["16M", "1K", "3G", "1025K", "1023M"] {
             assert_eq!(format_bytes(bytes(text).unwrap()), text);
@@ -199,21 +257,39 @@ mod tests {
         assert_eq!(access("full"), Ok(Access::Full));
         assert_eq!(access("readonly"), Ok(Access::ReadOnly));
         for text in ["", "Full", "root", "read-only"] {
-            assert_eq!(access(text), Err(format!("unknown access `{text}`: it must be full or readonly")));
+            assert_eq!(
+                access(text),
+                Err(format!("unknown access `{text}`: it must be full or readonly"))
+            );
         }
     }
 
     #[test]
     fn a_password_is_a_hash() {
-        for text in ["rom0wh951j8Sg", "./azAZ09./azA", "$1$salt$hash", "$6$rounds=5000$salt$x/y.z", "$y$j9T$salt$hash"] {
+        for text in [
+            "rom0wh951j8Sg",
+            "./azAZ09./azA",
+            "$1$salt$hash",
+            "$6$rounds=5000$salt$x/y.z",
+            "$y$j9T$salt$hash",
+        ] {
             assert_eq!(password(text), Ok(text.to_owned()));
         }
     }
 
     #[test]
     fn a_password_in_the_clear_is_refused_and_not_shown() {
-        for text in ["", "opensesame", "rom0wh951j8S", "rom0wh951j8Sgg", "rom0wh951j8S!", "$", "$6$a b", "$6$é", "six letters é"]
-        {
+        for text in [
+            "",
+            "opensesame",
+            "rom0wh951j8S",
+            "rom0wh951j8Sgg",
+            "rom0wh951j8S!",
+            "$",
+            "$6$a b",
+            "$6$é",
+            "six letters é",
+        ] {
             let message = password(text).unwrap_err();
             assert!(text.is_empty() || !message.contains(text), "{message}");
         }
@@ -222,7 +298,10 @@ mod tests {
     #[test]
     fn secure_is_accepted_only_as_far_as_it_is_true() {
         assert_eq!(not_secure("no"), Ok(()));
-        assert!(not_secure("yes").is_err_and(|message| message.contains("no TLS") && message.contains("plain")));
+        assert!(
+            not_secure("yes")
+                .is_err_and(|message| message.contains("no TLS") && message.contains("plain"))
+        );
         assert_eq!(not_secure("maybe"), Err("unknown value `maybe`: secure must be no".to_owned()));
     }
 }

@@ -1,7 +1,8 @@
 //! From a [`Config`] to a file: a neat new one, or the old one with what has changed in it.
 //!
-//! The admin pages show [`to_xml`] of what runs and [`show`] of the file; saving the running state writes what [`merge`] makes of
-//! the file that is there. `item` turns the values into elements; here they become text.
+//! The admin pages show [`to_xml`] of what runs and [`show`] of the file; saving the running state
+//! writes what [`merge`] makes of the file that is there. `item` turns the values into elements;
+//! here they become text.
 
 use xml::common::is_xml10_char;
 
@@ -10,11 +11,12 @@ use super::model::Config;
 
 pub use super::merge::{merge, show};
 
-/// The configuration as a document of its own: UTF-8, one element in a line, 4 spaces for each level. What has a default is
-/// written where it differs, `<enable>` and `<checktime>` always; a host that is called by its position has no name.
+/// The configuration as a document of its own: UTF-8, one element in a line, 4 spaces for each
+/// level. What has a default is written where it differs, `<enable>` and `<checktime>` always; a
+/// host that is called by its position has no name.
 ///
-/// With `hashes`, reading it gives an equal configuration. Without them, users have no password, so that it can be shown to
-/// people who must not see any; such a document does not load.
+/// With `hashes`, reading it gives an equal configuration. Without them, users have no password, so
+/// that it can be shown to people who must not see any; such a document does not load.
 pub fn to_xml(config: &Config, hashes: bool) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     Lines { indent: Some(""), step: "    " }.write(&Item::of(config, hashes), &mut text);
@@ -34,7 +36,11 @@ pub struct Lines<'a> {
 impl Lines<'_> {
     /// Appends an element and all in it, from its `<` to its last `>`.
     pub fn write(self, item: &Item, text: &mut String) {
-        let fields = item.fields.iter().filter(|field| !field.implied).map(|field| (field.name, field.value.as_str()));
+        let fields = item
+            .fields
+            .iter()
+            .filter(|field| !field.implied)
+            .map(|field| (field.name, field.value.as_str()));
         let mut items = item.items.iter().filter(|item| !item.is_silent()).peekable();
         if items.peek().is_none() {
             return push_tag(text, item.kind, fields, "/>");
@@ -60,7 +66,12 @@ impl Lines<'_> {
 }
 
 /// Appends a start tag up to and with its `end`.
-pub fn push_tag<'a>(text: &mut String, kind: &str, fields: impl Iterator<Item = (&'a str, &'a str)>, end: &str) {
+pub fn push_tag<'a>(
+    text: &mut String,
+    kind: &str,
+    fields: impl Iterator<Item = (&'a str, &'a str)>,
+    end: &str,
+) {
     text.push('<');
     text.push_str(kind);
     for (name, value) in fields {
@@ -80,8 +91,8 @@ pub fn push_end_tag(text: &mut String, kind: &str) {
     text.push('>');
 }
 
-/// Appends a value so that it reads back as it is: white space other than a space would be read as a space. What XML cannot hold
-/// in any spelling becomes U+FFFD.
+/// Appends a value so that it reads back as it is: white space other than a space would be read as
+/// a space. What XML cannot hold in any spelling becomes U+FFFD.
 fn push_escaped(text: &mut String, value: &str) {
     for character in value.chars() {
         match character {
@@ -89,7 +100,9 @@ fn push_escaped(text: &mut String, value: &str) {
             '<' => text.push_str("&lt;"),
             '>' => text.push_str("&gt;"),
             '"' => text.push_str("&quot;"),
-            '\t' | '\n' | '\r' | '\u{7f}'..='\u{9f}' => text.push_str(&format!("&#{};", u32::from(character))),
+            '\t' | '\n' | '\r' | '\u{7f}'..='\u{9f}' => {
+                text.push_str(&format!("&#{};", u32::from(character)))
+            }
             _ if is_xml10_char(character) => text.push(character),
             _ => text.push('\u{fffd}'),
         }
@@ -107,7 +120,8 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        parse(Path::new("f.xml"), text.as_bytes()).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
+        parse(Path::new("f.xml"), text.as_bytes())
+            .unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
     }
 
     const FULL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -153,7 +167,11 @@ mod tests {
         let text = "<pdconfig><service name='s'><listen ip=':1'/><group name='g' scheduler='random'><host name='host.0' ip='a:1'/>\
                     </group><timeout connect='5s' idle='60m' half='0' dead='120s'/></service><admin listen='*:2' secure='no'/><pool/></pdconfig>";
         let written = to_xml(&config(text), true);
-        assert!(written.contains("<host ip=\"a:1\"/>") && written.contains("    <admin listen=\"*:2\"/>\n"), "{written}");
+        assert!(
+            written.contains("<host ip=\"a:1\"/>")
+                && written.contains("    <admin listen=\"*:2\"/>\n"),
+            "{written}"
+        );
         assert!(!written.contains("timeout") && !written.contains("pool"), "{written}");
     }
 
@@ -161,7 +179,9 @@ mod tests {
     fn a_checktime_is_in_seconds_where_that_is_exact() {
         for (time, written) in [("2m", "120"), ("1500ms", "1500ms"), ("1h", "3600")] {
             let text = FULL.replace("time=\"120\"", &format!("time=\"{time}\""));
-            assert!(to_xml(&config(&text), true).contains(&format!("<checktime time=\"{written}\"/>")));
+            assert!(
+                to_xml(&config(&text), true).contains(&format!("<checktime time=\"{written}\"/>"))
+            );
         }
     }
 

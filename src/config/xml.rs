@@ -1,9 +1,9 @@
 //! XML text in, a light tree of elements out: each element and each attribute with its place.
 //!
-//! Called by `read`, and by `merge` for the places of a good file. The crate `xml` decides what is well-formed; `scan` walks
-//! beside it for the places. Whatever the bytes are, the answer is a tree as far as it goes and the mistakes on the way, in
-//! bounded time and memory: entities cannot be declared, nothing outside the file is opened, and size, depth and lengths are
-//! limited.
+//! Called by `read`, and by `merge` for the places of a good file. The crate `xml` decides what is
+//! well-formed; `scan` walks beside it for the places. Whatever the bytes are, the answer is a tree
+//! as far as it goes and the mistakes on the way, in bounded time and memory: entities cannot be
+//! declared, nothing outside the file is opened, and size, depth and lengths are limited.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,8 @@ pub struct Element {
     pub attributes: Vec<Attribute>,
     /// In the order of the file.
     pub children: Vec<Element>,
-    /// Whether its end was seen. If not, a syntax error came first and nothing can be said about what it lacks.
+    /// Whether its end was seen. If not, a syntax error came first and nothing can be said about
+    /// what it lacks.
     pub complete: bool,
 }
 
@@ -69,15 +70,19 @@ impl Element {
 
 /// Reads a file's bytes: UTF-8, or what its declaration or byte order mark says.
 pub fn parse(source: &[u8]) -> Document {
-    parse_or_give_up(source).unwrap_or_else(|mistake| Document { root: None, mistakes: vec![mistake] })
+    parse_or_give_up(source)
+        .unwrap_or_else(|mistake| Document { root: None, mistakes: vec![mistake] })
 }
 
 fn parse_or_give_up(source: &[u8]) -> Result<Document, Mistake> {
     if source.len() > MAX_SIZE {
-        return Err(Spot::START.mistake("the file is larger than 1 MiB: this is not a configuration"));
+        return Err(
+            Spot::START.mistake("the file is larger than 1 MiB: this is not a configuration")
+        );
     }
     let mut reader = reader(source);
-    // the first event says which encoding the reader found; it comes before the reader looks at a DOCTYPE
+    // the first event says which encoding the reader found; it comes before the reader looks at a
+    // DOCTYPE
     let encoding = match reader.next() {
         Ok(XmlEvent::StartDocument { encoding, .. }) => encoding,
         Ok(_) => String::new(),
@@ -113,13 +118,13 @@ fn reader(source: &[u8]) -> EventReader<&[u8]> {
     EventReader::new_with_config(source, limits)
 }
 
-/// A DOCTYPE that declares entities is refused before the reader sees it: it would expand some of them without a limit. Nothing
-/// behind the DOCTYPE is trusted to end it, so the rest of the file is searched.
+/// A DOCTYPE that declares entities is refused before the reader sees it: it would expand some of
+/// them without a limit. Nothing behind the DOCTYPE is trusted to end it, so the rest of the file
+/// is searched.
 fn refuse_entities(scanner: &mut Scanner) -> Result<(), Mistake> {
     match scanner.doctype() {
-        Some(spot) if scanner.rest().contains("<!ENTITY") => {
-            Err(spot.mistake("the DOCTYPE declares entities (<!ENTITY): a configuration may not have any"))
-        }
+        Some(spot) if scanner.rest().contains("<!ENTITY") => Err(spot
+            .mistake("the DOCTYPE declares entities (<!ENTITY): a configuration may not have any")),
         _ => Ok(()),
     }
 }
@@ -137,11 +142,15 @@ impl Tree<'_> {
     fn grow(&mut self, event: XmlEvent) -> Result<(), Mistake> {
         match event {
             XmlEvent::Doctype { syntax } => self.scanner.pass_known(&syntax),
-            XmlEvent::StartElement { name, attributes, .. } => self.open(name.borrow().to_repr(), attributes)?,
+            XmlEvent::StartElement { name, attributes, .. } => {
+                self.open(name.borrow().to_repr(), attributes)?
+            }
             XmlEvent::EndElement { .. } => self.close(true),
             XmlEvent::Characters(text) | XmlEvent::CData(text) if !is_blank(&text) => {
                 let parent = self.open.last().map_or("", |element| &element.name);
-                let message = format!("unexpected text in <{parent}>: only elements and comments may stand here");
+                let message = format!(
+                    "unexpected text in <{parent}>: only elements and comments may stand here"
+                );
                 self.document.mistakes.push(self.scanner.text().mistake(message));
             }
             _ => {}
@@ -152,16 +161,25 @@ impl Tree<'_> {
     fn open(&mut self, name: String, read: Vec<OwnedAttribute>) -> Result<(), Mistake> {
         let tag = self.scanner.tag();
         if self.open.len() >= MAX_DEPTH {
-            return Err(tag.spot.mistake(format!("elements are nested more than {MAX_DEPTH} deep")));
+            return Err(tag
+                .spot
+                .mistake(format!("elements are nested more than {MAX_DEPTH} deep")));
         }
-        let mut values: HashMap<String, String> = read.into_iter().map(|one| (one.name.borrow().to_repr(), one.value)).collect();
+        let mut values: HashMap<String, String> =
+            read.into_iter().map(|one| (one.name.borrow().to_repr(), one.value)).collect();
         // the scanner's names lead: the reader swallows namespace declarations
         let attributes = tag.attributes.into_iter().map(|(name, spot)| {
             let value = values.remove(&name).unwrap_or_default();
             Attribute { name, spot, value }
         });
         let attributes = attributes.collect();
-        self.open.push(Element { name, spot: tag.spot, attributes, children: Vec::new(), complete: false });
+        self.open.push(Element {
+            name,
+            spot: tag.spot,
+            attributes,
+            children: Vec::new(),
+            complete: false,
+        });
         Ok(())
     }
 
@@ -192,19 +210,26 @@ fn syntax_mistake(error: &Error, within: Option<&Element>) -> Mistake {
             "a name, a value or a list of attributes is too long"
         }
         // the name of an entity may be a piece of a password in which somebody did not escape a `&`
-        ErrorKind::Syntax(words) if words.contains("ntity") => words.split(':').next().unwrap_or_default(),
+        ErrorKind::Syntax(words) if words.contains("ntity") => {
+            words.split(':').next().unwrap_or_default()
+        }
         ErrorKind::Syntax(words) => words.lines().next().unwrap_or_default(),
         ErrorKind::Utf8(_) => "this is not UTF-8 text",
         ErrorKind::UnexpectedEof => "unexpected end of file",
         _ => "this is not text",
     };
-    let within = within.map(|element| format!(" (in <{}> of line {})", element.name, element.spot.line)).unwrap_or_default();
+    let within = within
+        .map(|element| format!(" (in <{}> of line {})", element.name, element.spot.line))
+        .unwrap_or_default();
     spot.mistake(format!("not well-formed XML: {}{within}", lower_first(words)))
 }
 
 fn lower_first(words: &str) -> String {
     let mut letters = words.chars();
-    letters.next().map(|first| format!("{}{}", first.to_lowercase(), letters.as_str())).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| format!("{}{}", first.to_lowercase(), letters.as_str()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -223,7 +248,11 @@ mod tests {
     fn mistake(source: impl AsRef<[u8]>) -> String {
         let document = parse(source.as_ref());
         assert_eq!(document.mistakes.len(), 1, "{:?}", document.mistakes);
-        document.mistakes.iter().map(|m| format!("{}:{}: {}", m.line, m.column, m.message)).collect()
+        document
+            .mistakes
+            .iter()
+            .map(|m| format!("{}:{}: {}", m.line, m.column, m.message))
+            .collect()
     }
 
     fn place(spot: Spot) -> (u32, u32) {
@@ -234,10 +263,17 @@ mod tests {
     fn elements_and_attributes_have_their_places() {
         let root = root("<a b='1'>\n  <é x='2'\n   y='3'/><d></d>\n</a>");
         assert_eq!((root.name.as_str(), place(root.spot), root.complete), ("a", (1, 1), true));
-        let places: Vec<_> = root.children.iter().map(|child| (child.name.as_str(), place(child.spot), child.complete)).collect();
+        let places: Vec<_> = root
+            .children
+            .iter()
+            .map(|child| (child.name.as_str(), place(child.spot), child.complete))
+            .collect();
         assert_eq!(places, [("é", (2, 3), true), ("d", (3, 11), true)]);
-        let places: Vec<_> =
-            root.children[0].attributes.iter().map(|a| (a.name.as_str(), a.value.as_str(), place(a.spot))).collect();
+        let places: Vec<_> = root.children[0]
+            .attributes
+            .iter()
+            .map(|a| (a.name.as_str(), a.value.as_str(), place(a.spot)))
+            .collect();
         assert_eq!(places, [("x", "2", (2, 6)), ("y", "3", (3, 4))]);
         assert_eq!(root.attribute("b").map(|b| place(b.spot)), Some((1, 4)));
     }
@@ -267,14 +303,22 @@ mod tests {
             "<!DOCTYPE pdconfig [ <!ELEMENT a (b)> <!-- ]> --> <?x ]> ?> <!ATTLIST a b CDATA ']>'> ]>",
         ] {
             let root = root(&format!("{doctype}<a b='1'/>"));
-            assert_eq!(place(root.spot), (1, u32::try_from(doctype.len()).unwrap() + 1), "{doctype}");
+            assert_eq!(
+                place(root.spot),
+                (1, u32::try_from(doctype.len()).unwrap() + 1),
+                "{doctype}"
+            );
         }
     }
 
     #[test]
     fn comments_and_instructions_may_stand_anywhere() {
-        let root = root("<!----><?a?><b><!-- <c/> --><d/><?e <f/> ?><g/><!-- --></b><!-- --><?h?>\n");
-        assert_eq!(root.children.iter().map(|child| place(child.spot)).collect::<Vec<_>>(), [(1, 29), (1, 44)]);
+        let root =
+            root("<!----><?a?><b><!-- <c/> --><d/><?e <f/> ?><g/><!-- --></b><!-- --><?h?>\n");
+        assert_eq!(
+            root.children.iter().map(|child| place(child.spot)).collect::<Vec<_>>(),
+            [(1, 29), (1, 44)]
+        );
     }
 
     #[test]
@@ -287,7 +331,8 @@ mod tests {
     #[test]
     fn prefixes_and_namespace_declarations_are_kept_as_they_are_written() {
         let root = root("<a xmlns='urn:a' xmlns:b='urn:b' b:c='1' c='2'><b:d/></a>");
-        let names: Vec<_> = root.attributes.iter().map(|a| (a.name.as_str(), a.value.as_str())).collect();
+        let names: Vec<_> =
+            root.attributes.iter().map(|a| (a.name.as_str(), a.value.as_str())).collect();
         assert_eq!(names, [("xmlns", ""), ("xmlns:b", ""), ("b:c", "1"), ("c", "2")]);
         assert_eq!(root.children[0].name, "b:d");
     }
@@ -319,10 +364,14 @@ mod tests {
         let document = parse(b"<a>\n<b c='1'/>\n<d e='2'>\n</a>");
         let root = document.root.unwrap();
         assert!(!root.complete);
-        let children: Vec<_> = root.children.iter().map(|child| (child.name.as_str(), child.complete)).collect();
+        let children: Vec<_> =
+            root.children.iter().map(|child| (child.name.as_str(), child.complete)).collect();
         assert_eq!(children, [("b", true), ("d", false)]);
         assert_eq!(document.mistakes.len(), 1);
-        assert_eq!(document.mistakes[0].message, "not well-formed XML: unexpected closing tag: a != d (in <d> of line 3)");
+        assert_eq!(
+            document.mistakes[0].message,
+            "not well-formed XML: unexpected closing tag: a != d (in <d> of line 3)"
+        );
         assert_eq!(document.mistakes[0].line, 4);
     }
 
@@ -369,7 +418,10 @@ mod tests {
     fn a_file_may_have_a_mebibyte() {
         let with_size = |size: usize| format!("<a><!--{}--></a>", " ".repeat(size - 14));
         root(&with_size(MAX_SIZE));
-        assert_eq!(mistake(with_size(MAX_SIZE + 1)), "1:1: the file is larger than 1 MiB: this is not a configuration");
+        assert_eq!(
+            mistake(with_size(MAX_SIZE + 1)),
+            "1:1: the file is larger than 1 MiB: this is not a configuration"
+        );
     }
 
     #[test]
@@ -381,7 +433,11 @@ mod tests {
             "<!ENTITY a SYSTEM 'file:///etc/hostname'>",
             "<!ELEMENT a ANY>\n<!ENTITY\na 'b'>",
         ] {
-            assert_eq!(mistake(format!("<!-- a -->\n  <!DOCTYPE a [{subset}]><a/>")), format!("2:3: {message}"), "{subset}");
+            assert_eq!(
+                mistake(format!("<!-- a -->\n  <!DOCTYPE a [{subset}]><a/>")),
+                format!("2:3: {message}"),
+                "{subset}"
+            );
         }
     }
 
@@ -392,8 +448,12 @@ mod tests {
 
     #[test]
     fn bombs_are_refused_at_once() {
-        let laughs: String = (1..30).map(|n| format!("<!ENTITY e{n} '{}'>", format!("&e{};", n - 1).repeat(10))).collect();
-        let in_the_dtd: String = (1..30).map(|n| format!("<!ENTITY % p{n} '{}'>", format!("%p{};", n - 1).repeat(10))).collect();
+        let laughs: String = (1..30)
+            .map(|n| format!("<!ENTITY e{n} '{}'>", format!("&e{};", n - 1).repeat(10)))
+            .collect();
+        let in_the_dtd: String = (1..30)
+            .map(|n| format!("<!ENTITY % p{n} '{}'>", format!("%p{};", n - 1).repeat(10)))
+            .collect();
         let blow_up = format!("<!ENTITY e '{}'>", "x".repeat(50_000));
         for (subset, text) in [
             (format!("<!ENTITY e0 'ha'>{laughs}"), "&e29;".to_owned()),
@@ -402,7 +462,10 @@ mod tests {
             ("<!ENTITY e '&e;'>".to_owned(), "&e;".to_owned()),
         ] {
             let start = Instant::now();
-            assert!(mistake(format!("<!DOCTYPE a [{subset}]><a b='{text}'>{text}</a>")).starts_with("1:1: the DOCTYPE declares"));
+            assert!(
+                mistake(format!("<!DOCTYPE a [{subset}]><a b='{text}'>{text}</a>"))
+                    .starts_with("1:1: the DOCTYPE declares")
+            );
             assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         }
     }
@@ -416,19 +479,34 @@ mod tests {
     #[test]
     fn other_encodings_are_read_with_the_right_places() {
         let text = "<?xml version='1.0' encoding='UTF-16'?>\r\n<a>\r\n  <é ö='€'/></a>";
-        for (mark, to_bytes) in [([0xFE, 0xFF], u16::to_be_bytes as fn(u16) -> [u8; 2]), ([0xFF, 0xFE], u16::to_le_bytes)] {
-            let bytes: Vec<u8> = mark.into_iter().chain(text.encode_utf16().flat_map(to_bytes)).collect();
+        for (mark, to_bytes) in [
+            ([0xFE, 0xFF], u16::to_be_bytes as fn(u16) -> [u8; 2]),
+            ([0xFF, 0xFE], u16::to_le_bytes),
+        ] {
+            let bytes: Vec<u8> =
+                mark.into_iter().chain(text.encode_utf16().flat_map(to_bytes)).collect();
             let root = parse(&bytes).root.unwrap();
             let attribute = &root.children[0].attributes[0];
-            assert_eq!((attribute.name.as_str(), attribute.value.as_str(), place(attribute.spot)), ("ö", "€", (3, 6)));
+            assert_eq!(
+                (attribute.name.as_str(), attribute.value.as_str(), place(attribute.spot)),
+                ("ö", "€", (3, 6))
+            );
         }
-        let root = parse(b"<?xml version='1.0' encoding='iso-8859-1'?><!--\xE9--><a \xE9='\xFC'/>").root.unwrap();
-        assert_eq!((root.attributes[0].value.as_str(), place(root.attributes[0].spot)), ("ü", (1, 55)));
+        let root = parse(b"<?xml version='1.0' encoding='iso-8859-1'?><!--\xE9--><a \xE9='\xFC'/>")
+            .root
+            .unwrap();
+        assert_eq!(
+            (root.attributes[0].value.as_str(), place(root.attributes[0].spot)),
+            ("ü", (1, 55))
+        );
     }
 
     #[test]
     fn bytes_that_are_no_characters_have_their_place() {
         assert_eq!(mistake(b"<a>\n<!-- \xE9 --></a>"), "2:6: this is not UTF-8 text");
-        assert_eq!(mistake(b"<?xml version='1.0' encoding='latin1'?><a b='\x01'/>").split(": ").next(), Some("1:46"));
+        assert_eq!(
+            mistake(b"<?xml version='1.0' encoding='latin1'?><a b='\x01'/>").split(": ").next(),
+            Some("1:46")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What may take its time while somebody may call it off. Called on the thread `main`, which hears of signals by what it asks.
+//! What may take its time while somebody may call it off. Called on the thread `main`, which hears
+//! of signals by what it asks.
 
 use std::io;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use crate::system::thread;
 /// How often a wait looks whether it is called off.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
-/// Does what may take its time on a thread of its own, and returns what that returns; `None` when it was called off meanwhile, and goes
-/// on unheard. `is_called_off` is asked now and then.
+/// Does what may take its time on a thread of its own, and returns what that returns; `None` when
+/// it was called off meanwhile, and goes on unheard. `is_called_off` is asked now and then.
 pub(super) fn aside<T: Send + 'static>(
     name: &'static str,
     act: impl FnOnce() -> T + Send + 'static,

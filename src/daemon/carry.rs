@@ -1,6 +1,8 @@
-//! Carries changes out with all that goes with them: listen addresses, the log, the admin pages, the limits of the pool.
+//! Carries changes out with all that goes with them: listen addresses, the log, the admin pages,
+//! the limits of the pool.
 //!
-//! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The caller holds `Levers::changing`.
+//! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The
+//! caller holds `Levers::changing`.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -66,7 +68,10 @@ impl Levers {
     pub(super) fn announce_replacement(&self) -> Result<(), String> {
         let _one_at_a_time = self.changing.lock();
         if self.pending.lock().is_some() {
-            return Err("the last reload is not confirmed yet, and the new program could not roll it back".to_owned());
+            return Err(
+                "the last reload is not confirmed yet, and the new program could not roll it back"
+                    .to_owned(),
+            );
         }
         self.is_replaced.store(true, SeqCst);
         Ok(())
@@ -75,22 +80,39 @@ impl Levers {
     /// What is changed now would not be in the new program.
     pub(super) fn refuse_when_replaced(&self) -> Result<(), Refusal> {
         match self.is_replaced.load(SeqCst) {
-            true => Err(Refusal::Conflict("the program is being replaced: ask again when the new one serves".into())),
+            true => Err(Refusal::Conflict(
+                "the program is being replaced: ask again when the new one serves".into(),
+            )),
             false => Ok(()),
         }
     }
 
     fn open(&self, config: &Config) -> Result<Opened, Refusal> {
         let now = self.director.config();
-        let listens = |config: &Config| config.services.iter().map(|service| service.listens.len()).sum::<usize>();
-        let is_larger = listens(config) > listens(&now) || (now.admin.is_none() && config.admin.is_some());
+        let listens = |config: &Config| {
+            config.services.iter().map(|service| service.listens.len()).sum::<usize>()
+        };
+        let is_larger =
+            listens(config) > listens(&now) || (now.admin.is_none() && config.admin.is_some());
         let is_another = is_larger || config.pool != now.pool;
-        let budget = is_another.then(|| Budget::new(config, Limits::read())).transpose().map_err(Refusal::Conflict)?;
+        let budget = is_another
+            .then(|| Budget::new(config, Limits::read()))
+            .transpose()
+            .map_err(Refusal::Conflict)?;
         let names = self.new_names(config);
         let listeners = self.open_listens(config)?;
-        let log = if config.logging == now.logging { None } else { self.open_log(config.logging.as_deref())? };
-        let admin_listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
-        let admin = if admin_listen(config) == admin_listen(&now) { None } else { Some(self.open_admin(config)?) };
+        let log = if config.logging == now.logging {
+            None
+        } else {
+            self.open_log(config.logging.as_deref())?
+        };
+        let admin_listen =
+            |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
+        let admin = if admin_listen(config) == admin_listen(&now) {
+            None
+        } else {
+            Some(self.open_admin(config)?)
+        };
         Ok(Opened { limits: budget.map(|budget| budget.pool), names, listeners, log, admin })
     }
 
@@ -104,7 +126,11 @@ impl Levers {
     /// The addresses of names that no host has had until now.
     fn new_names(&self, config: &Config) -> Names {
         let mut names = known_names(&self.director);
-        let hosts = config.services.iter().flat_map(|service| &service.groups).flat_map(|group| &group.hosts);
+        let hosts = config
+            .services
+            .iter()
+            .flat_map(|service| &service.groups)
+            .flat_map(|group| &group.hosts);
         let new = hosts.filter_map(|host| match &host.address.place {
             Place::Name(name) if !names.contains_key(name) => Some(name.clone()),
             _ => None,
@@ -116,7 +142,8 @@ impl Levers {
 
     /// Opens what nobody here listens on yet.
     fn open_listens(&self, config: &Config) -> Result<Vec<Listener>, Refusal> {
-        let mut open: Vec<Address> = self.listeners.lock().iter().map(|listener| listener.listen().clone()).collect();
+        let mut open: Vec<Address> =
+            self.listeners.lock().iter().map(|listener| listener.listen().clone()).collect();
         let mut listeners = Vec::new();
         for service in &config.services {
             for listen in &service.listens {
@@ -125,7 +152,8 @@ impl Levers {
                     Some(at) if listen.port == 0 => drop(open.remove(at)),
                     Some(_) => {}
                     None => listeners.extend(
-                        self.open_listen(config, service, listen).or_else(|e| cannot(format_args!("listen on {listen}"), e))?,
+                        self.open_listen(config, service, listen)
+                            .or_else(|e| cannot(format_args!("listen on {listen}"), e))?,
                     ),
                 }
             }
@@ -133,26 +161,46 @@ impl Levers {
         Ok(listeners)
     }
 
-    fn open_listen(&self, config: &Config, service: &ServiceConfig, listen: &Address) -> io::Result<Vec<Listener>> {
+    fn open_listen(
+        &self,
+        config: &Config,
+        service: &ServiceConfig,
+        listen: &Address,
+    ) -> io::Result<Vec<Listener>> {
         self.refuse_when_closed()?;
         // it gets its real service when that is there
         let nobody = Arc::new(Service::new(service, &Names::new()));
         let sockets = match traffic::bind(listen) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => traffic::bind_beside(listen, &self.leaving(listen.port, config))?,
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                traffic::bind_beside(listen, &self.leaving(listen.port, config))?
+            }
             opened => opened?,
         };
-        sockets.into_iter().map(|socket| Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())).collect()
+        sockets
+            .into_iter()
+            .map(|socket| {
+                Listener::paused(socket, listen.clone(), nobody.clone(), self.traffic.clone())
+            })
+            .collect()
     }
 
     fn refuse_when_closed(&self) -> io::Result<()> {
-        if self.is_closed.load(SeqCst) { Err(io::Error::other("the program is stopping")) } else { Ok(()) }
+        if self.is_closed.load(SeqCst) {
+            Err(io::Error::other("the program is stopping"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The sockets on this port that the configuration does not want any more.
     fn leaving(&self, port: u16, config: &Config) -> Vec<Arc<TcpListener>> {
-        let is_wanted = |listen: &Address| config.services.iter().any(|service| service.listens.contains(listen));
+        let is_wanted = |listen: &Address| {
+            config.services.iter().any(|service| service.listens.contains(listen))
+        };
         let listeners = self.listeners.lock();
-        let leaving = listeners.iter().filter(|listener| listener.address().port() == port && !is_wanted(listener.listen()));
+        let leaving = listeners
+            .iter()
+            .filter(|listener| listener.address().port() == port && !is_wanted(listener.listen()));
         leaving.filter_map(Listener::socket).collect()
     }
 
@@ -162,9 +210,12 @@ impl Levers {
         let spawned = thread::start("admin change", thread::SMALL, bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
-        let listeners = self.refuse_when_closed().and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));
+        let listeners = self
+            .refuse_when_closed()
+            .and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));
         let pages = listeners.and_then(|listeners| self.start_admin(listeners));
-        let pages = pages.or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
+        let pages = pages
+            .or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
         Ok(NewAdmin { pages: Some(pages), undertaker })
     }
 
@@ -208,14 +259,16 @@ impl Levers {
         if let Some(NewAdmin { pages, undertaker }) = admin {
             pages.iter().for_each(Admin::announce);
             let old = std::mem::replace(&mut *self.admin.lock(), pages);
-            old.iter().flat_map(Admin::listeners).for_each(|listener| self.note_lent(listener.address()));
+            old.iter()
+                .flat_map(Admin::listeners)
+                .for_each(|listener| self.note_lent(listener.address()));
             let _ = undertaker.send(old);
         }
     }
 }
 
-/// Warns of a socket that systemd has opened and that is closed here: clients that come there wait for nobody. `None` stands for one
-/// without a TCP address.
+/// Warns of a socket that systemd has opened and that is closed here: clients that come there wait
+/// for nobody. `None` stands for one without a TCP address.
 pub(super) fn warn_of_lent(address: Option<SocketAddr>) {
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let reason = "not in the configuration, but systemd goes on listening there: take it out of the socket unit";
@@ -238,19 +291,27 @@ fn known_names(director: &Director) -> Names {
     names
 }
 
-/// Takes out the listeners that the services want, in their order, and gives each to its service. An address may have gone from one
-/// service to another; the listener that a service has had is the first to be taken.
+/// Takes out the listeners that the services want, in their order, and gives each to its service.
+/// An address may have gone from one service to another; the listener that a service has had is the
+/// first to be taken.
 fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
     let services = director.services().into_iter();
-    let mut wanted: Vec<(Arc<Service>, Address)> =
-        services.flat_map(|service| service.listens().into_iter().map(move |listen| (service.clone(), listen))).collect();
+    let mut wanted: Vec<(Arc<Service>, Address)> = services
+        .flat_map(|service| {
+            service.listens().into_iter().map(move |listen| (service.clone(), listen))
+        })
+        .collect();
     let places = wanted.clone();
     let mut kept = Vec::new();
     for is_same in [true, false] {
         wanted.retain(|(service, listen)| {
-            let fits =
-                |listener: &Listener| listener.listen() == listen && (!is_same || listener.service().name() == service.name());
-            let place = places.iter().position(|(other, address)| Arc::ptr_eq(other, service) && address == listen);
+            let fits = |listener: &Listener| {
+                listener.listen() == listen
+                    && (!is_same || listener.service().name() == service.name())
+            };
+            let place = places
+                .iter()
+                .position(|(other, address)| Arc::ptr_eq(other, service) && address == listen);
             let before = kept.len();
             // a name may stand for several addresses
             while let Some(at) = all.iter().position(fits) {
@@ -279,12 +340,23 @@ mod tests {
     fn a_name_of_several_hosts_has_each_address_once_and_no_more_than_are_used() {
         let xml = "<pdconfig><service name='s'><listen ip=':1'/><group name='g' scheduler='random'>
             <host name='a' ip='x.example:1'/><host name='b' ip='x.example:2'/></group></service></pdconfig>";
-        let director = Director::new(&read::parse(Path::new("x.xml"), xml.as_bytes()).expect("it is right"));
+        let director =
+            Director::new(&read::parse(Path::new("x.xml"), xml.as_bytes()).expect("it is right"));
         let hosts: Vec<_> = director.groups().iter().flat_map(|(_, group)| group.hosts()).collect();
-        let addresses = |range: std::ops::Range<u8>| range.map(|last| SocketAddr::from(([10, 0, 0, last], 1))).collect();
+        let addresses = |range: std::ops::Range<u8>| {
+            range.map(|last| SocketAddr::from(([10, 0, 0, last], 1))).collect()
+        };
         assert!(hosts.iter().all(|host| host.set_resolved(addresses(0..2))));
-        assert_eq!(known_names(&director)["x.example"], [[10, 0, 0, 0], [10, 0, 0, 1]].map(|ip| SocketAddr::from((ip, 0))));
-        assert!(hosts.iter().zip([0..6, 6..12]).all(|(host, range)| host.set_resolved(addresses(range))));
+        assert_eq!(
+            known_names(&director)["x.example"],
+            [[10, 0, 0, 0], [10, 0, 0, 1]].map(|ip| SocketAddr::from((ip, 0)))
+        );
+        assert!(
+            hosts
+                .iter()
+                .zip([0..6, 6..12])
+                .all(|(host, range)| host.set_resolved(addresses(range)))
+        );
         assert_eq!(known_names(&director)["x.example"].len(), traffic::MOST_ADDRESSES);
     }
 }

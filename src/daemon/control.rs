@@ -1,7 +1,8 @@
 //! What the admin pages can make the program do: changes, reloading, saving, stopping.
 //!
-//! Called on the thread `admin`, one call at a time; only while new admin pages take over from old ones there may be two of them.
-//! A reload also comes from the thread `reload`, one that is taken back from `confirm`. `changing` makes all of that safe.
+//! Called on the thread `admin`, one call at a time; only while new admin pages take over from old
+//! ones there may be two of them. A reload also comes from the thread `reload`, one that is taken
+//! back from `confirm`. `changing` makes all of that safe.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -37,7 +38,8 @@ pub struct Office {
     pub user: Option<String>,
     /// The log; without one, nothing can be reopened.
     pub log: Option<Arc<Sink>>,
-    /// What `<logging>` means for this program; `None` where it means nothing, because a flag said where to log.
+    /// What `<logging>` means for this program; `None` where it means nothing, because a flag said
+    /// where to log.
     pub target: Option<Box<Targeting>>,
 }
 
@@ -58,8 +60,8 @@ pub(super) struct Levers {
     pub office: Office,
     /// Where systemd goes on listening when this program does not.
     pub lent: Vec<SocketAddr>,
-    /// One change at a time, so that what was checked is still so when it is done. Held while addresses are opened and names looked
-    /// up: only who wants to change something waits for it.
+    /// One change at a time, so that what was checked is still so when it is done. Held while
+    /// addresses are opened and names looked up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
     /// A reload that waits to be confirmed.
     pub pending: Mutex<Option<Pending>>,
@@ -98,25 +100,32 @@ impl Control for Levers {
 
     fn save(&self) -> Result<String, Refusal> {
         let Some(file) = &self.office.file else {
-            return Err(Refusal::Conflict("this program was started without a configuration file".into()));
+            return Err(Refusal::Conflict(
+                "this program was started without a configuration file".into(),
+            ));
         };
         let name = file.display();
-        let cannot = |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot save {name}: {e}"));
+        let cannot =
+            |e: &dyn std::fmt::Display| Refusal::Conflict(format!("cannot save {name}: {e}"));
         let _one_at_a_time = self.changing.lock();
         self.refuse_when_replaced()?;
         let original = fs::read(file).map_err(|e| cannot(&e))?;
         if !read::parse(file, &original).is_ok_and(|there| there == self.director.saved()) {
-            return Err(cannot(&"somebody has changed the file since this program read or wrote it, and saving would undo that"));
+            return Err(cannot(
+                &"somebody has changed the file since this program read or wrote it, and saving would undo that",
+            ));
         }
         let config = self.director.config();
         let text = write::merge(&original, &config);
-        // what was written must mean what is running; a file that grew too large would not load any more
+        // what was written must mean what is running; a file that grew too large would not load any
+        // more
         match read::parse(file, text.as_bytes()) {
             Ok(written) if written == config => {}
             Ok(_) => return Err(cannot(&"the file would not say what is running")),
             Err(mistakes) => return Err(cannot(&mistakes)),
         }
-        // what is there already is not written again: the backup stays the one of what was there before
+        // what is there already is not written again: the backup stays the one of what was there
+        // before
         if text.as_bytes() != original {
             replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
         }
@@ -130,14 +139,17 @@ impl Control for Levers {
     }
 
     fn reopen_log(&self) -> Result<String, Refusal> {
-        let Some(log) = &self.office.log else { return Err(Refusal::Conflict("there is no log to reopen".into())) };
+        let Some(log) = &self.office.log else {
+            return Err(Refusal::Conflict("there is no log to reopen".into()));
+        };
         log.reopen().map_err(|e| Refusal::Conflict(format!("the log is kept as it is: {e}")))?;
         Ok("log reopened".into())
     }
 
     fn shutdown(&self) -> Result<String, Refusal> {
         // the same way as from outside: sessions may finish
-        kill(Pid::this(), Signal::SIGTERM).map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
+        kill(Pid::this(), Signal::SIGTERM)
+            .map_err(|e| Refusal::Conflict(format!("cannot stop: {}", std::io::Error::from(e))))?;
         Ok("stopping".into())
     }
 

@@ -18,18 +18,21 @@
 //!
 //! # Never neither
 //!
-//! From its first moment to `Settled`, each of the two can serve alone, and does when the other one dies: both have the sockets and
-//! the pid file, so that the addresses stay open and clients wait. The end of the connection tells of a death, and of nothing else:
-//! an old program that gives up on the new one ends it first. Its clock counts, not the new one's, which waits as long as the
-//! old one lives. The sessions of the one that dies end with it. `tests/replace_deaths.rs` kills either at every
-//! [`fault`](crate::system::fault).
+//! From its first moment to `Settled`, each of the two can serve alone, and does when the other one
+//! dies: both have the sockets and the pid file, so that the addresses stay open and clients wait.
+//! The end of the connection tells of a death, and of nothing else: an old program that gives up on
+//! the new one ends it first. Its clock counts, not the new one's, which waits as long as the old
+//! one lives. The sessions of the one that dies end with it. `tests/replace_deaths.rs` kills either
+//! at every [`fault`](crate::system::fault).
 //!
-//! The new one may say `Failed` at any time up to `Serving`. A version that speaks another protocol says so in `Hello`, and is
-//! refused. Within a protocol there may be new kinds: one that is unknown is skipped, and its descriptors closed.
+//! The new one may say `Failed` at any time up to `Serving`. A version that speaks another protocol
+//! says so in `Hello`, and is refused. Within a protocol there may be new kinds: one that is
+//! unknown is skipped, and its descriptors closed.
 //!
-//! Live sessions can be handed over later by such a kind, between `Go` and `Done`, at a moment when no byte of the session is on its
-//! way through this process: `Session { id, service, group, host, client, listen, age, bytes, half_closed }` with the two sockets, the
-//! server's and the client's. A successor that does not know the kind closes them, so the old one would have to ask first, by
+//! Live sessions can be handed over later by such a kind, between `Go` and `Done`, at a moment when
+//! no byte of the session is on its way through this process: `Session { id, service, group, host,
+//! client, listen, age, bytes, half_closed }` with the two sockets, the server's and the client's.
+//! A successor that does not know the kind closes them, so the old one would have to ask first, by
 //! what `Ready` tells.
 
 use std::io::{self, ErrorKind};
@@ -72,7 +75,8 @@ pub enum Old {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum New {
-    /// Everything is prepared. The addresses that it goes on to listen on, of those that were handed over.
+    /// Everything is prepared. The addresses that it goes on to listen on, of those that were
+    /// handed over.
     Ready { takes: Vec<String> },
     /// It cannot take over.
     Failed { reason: String },
@@ -83,15 +87,26 @@ pub enum New {
 }
 
 /// Says something.
-pub fn say(channel: &Channel, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn say(
+    channel: &Channel,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     channel.send(&serde_json::to_vec(message)?, descriptors)
 }
 
-/// What the other one says next; `None` when the time is up. What this version does not know is skipped.
-pub fn hear<T: DeserializeOwned>(channel: &Channel, limit: Duration) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+/// What the other one says next; `None` when the time is up. What this version does not know is
+/// skipped.
+pub fn hear<T: DeserializeOwned>(
+    channel: &Channel,
+    limit: Duration,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let deadline = Instant::now() + limit;
     loop {
-        let Some(packet) = channel.receive(deadline.saturating_duration_since(Instant::now()))? else { return Ok(None) };
+        let Some(packet) = channel.receive(deadline.saturating_duration_since(Instant::now()))?
+        else {
+            return Ok(None);
+        };
         if let Some(message) = understand(&packet.bytes)? {
             return Ok(Some((message, packet.descriptors)));
         }
@@ -116,7 +131,10 @@ mod tests {
         let read = |text: &str| understand::<Old>(text.as_bytes()).unwrap();
         assert_eq!(read(r#"{"session":{"id":5,"bytes":[1,2]}}"#), None);
         assert_eq!(read(r#""silence""#), None);
-        assert_eq!(read(r#"{"hello":{"protocol":2,"version":"9"}}"#), Some(Old::Hello { protocol: 2 }));
+        assert_eq!(
+            read(r#"{"hello":{"protocol":2,"version":"9"}}"#),
+            Some(Old::Hello { protocol: 2 })
+        );
         assert_eq!(read(r#"{"state":{"state":{"weather":{"rain":true}}}}"#), None);
         assert_eq!(read(r#""end""#), Some(Old::End));
         assert!(understand::<Old>(br#"{"hello":"#).is_err());

@@ -1,5 +1,5 @@
-//! The running balancer: bind everything, then start everything; stop it again, or leave it to a successor. Called by `main`, the
-//! demo and the tests.
+//! The running balancer: bind everything, then start everything; stop it again, or leave it to a
+//! successor. Called by `main`, the demo and the tests.
 
 mod aside;
 mod carry;
@@ -62,8 +62,12 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Bind { who, address, error } => write!(f, "{who} cannot listen on {address}: {error}"),
-            StartError::Thread { name, error } => write!(f, "cannot start the thread `{name}`: {error}"),
+            StartError::Bind { who, address, error } => {
+                write!(f, "{who} cannot listen on {address}: {error}")
+            }
+            StartError::Thread { name, error } => {
+                write!(f, "cannot start the thread `{name}`: {error}")
+            }
         }
     }
 }
@@ -79,8 +83,9 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Opens every listen address of the configuration; those that are open already are taken. An error closes what was opened. What
-    /// systemd has opened and nothing here listens on is closed, and the log warns of it.
+    /// Opens every listen address of the configuration; those that are open already are taken. An
+    /// error closes what was opened. What systemd has opened and nothing here listens on is closed,
+    /// and the log warns of it.
     pub fn bind(config: &Config, inherited: &mut Inherited) -> Result<Bound, StartError> {
         let director = Arc::new(Director::new(config));
         let lent = inherited.lent().to_vec();
@@ -89,22 +94,32 @@ impl Bound {
             for address in &service.listens() {
                 let who = format!("service `{}`", service.name());
                 let opened = traffic::open(address, inherited);
-                let opened = opened.map_err(|error| StartError::Bind { who, address: address.to_string(), error })?;
-                sockets.extend(opened.into_iter().map(|socket| (service.clone(), address.clone(), socket)));
+                let opened = opened.map_err(|error| StartError::Bind {
+                    who,
+                    address: address.to_string(),
+                    error,
+                })?;
+                sockets.extend(
+                    opened.into_iter().map(|socket| (service.clone(), address.clone(), socket)),
+                );
             }
         }
         let mut admin = Vec::new();
         if let Some(config) = &config.admin {
             let who = "the admin side".to_owned();
             let opened = admin::Listener::open(&config.listen, inherited);
-            admin = opened.map_err(|error| StartError::Bind { who, address: config.listen.to_string(), error })?;
+            admin = opened.map_err(|error| StartError::Bind {
+                who,
+                address: config.listen.to_string(),
+                error,
+            })?;
         }
         inherited.close_unwanted().into_iter().for_each(carry::warn_of_lent);
         Ok(Bound { director, sockets, admin, lent })
     }
 
-    /// The same where the start may be told to end meanwhile: the name of an address may take long to be looked up. `is_called_off` is
-    /// asked now and then, and `None` tells that it said so.
+    /// The same where the start may be told to end meanwhile: the name of an address may take long
+    /// to be looked up. `is_called_off` is asked now and then, and `None` tells that it said so.
     pub fn bind_unless(
         config: &Config,
         inherited: &mut Inherited,
@@ -112,19 +127,21 @@ impl Bound {
     ) -> Result<Option<Bound>, StartError> {
         let (config, mut theirs) = (config.clone(), std::mem::take(inherited));
         let bind = move || (Bound::bind(&config, &mut theirs), theirs);
-        let done = aside("bind", bind, is_called_off).map_err(|error| StartError::Thread { name: "bind", error })?;
+        let done = aside("bind", bind, is_called_off)
+            .map_err(|error| StartError::Thread { name: "bind", error })?;
         let Some((bound, left)) = done else { return Ok(None) };
         *inherited = left;
         bound.map(Some)
     }
 
-    /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program becomes.
+    /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program
+    /// becomes.
     pub fn admin_path(&self) -> Option<&Path> {
         self.admin.iter().find_map(admin::Listener::path)
     }
 
-    /// Starts the threads: those that look after the hosts first, then those that will accept clients. Nobody is accepted before
-    /// [`Daemon::open`].
+    /// Starts the threads: those that look after the hosts first, then those that will accept
+    /// clients. Nobody is accepted before [`Daemon::open`].
     pub fn prepare(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
         let Bound { director, sockets, admin: doors, lent } = self;
@@ -133,7 +150,8 @@ impl Bound {
         let (stop_resolver, stopped) = bounded(0);
         traffic::start_manager(director.clone(), woken).map_err(thread("manager"))?;
         let wake = traffic.waker();
-        let named = traffic::start_resolver(director.clone(), wake, stopped).map_err(thread("resolver"))?;
+        let named =
+            traffic::start_resolver(director.clone(), wake, stopped).map_err(thread("resolver"))?;
         let traffic = Arc::new(traffic);
         let levers = Arc::new_cyclic(|me| Levers {
             me: me.clone(),
@@ -150,7 +168,8 @@ impl Bound {
         });
         let daemon = Daemon { levers, doors, named, stop_resolver: Some(stop_resolver) };
         for (service, listen, socket) in sockets {
-            let listener = Listener::paused(socket, listen, service, daemon.levers.traffic.clone()).map_err(thread("listen"))?;
+            let listener = Listener::paused(socket, listen, service, daemon.levers.traffic.clone())
+                .map_err(thread("listen"))?;
             daemon.levers.listeners.lock().push(listener);
         }
         Ok(daemon)
@@ -182,12 +201,15 @@ impl Daemon {
         Bound::bind(config, &mut Inherited::default())?.start(limits, Office::default())
     }
 
-    /// Waits until the names of hosts have been looked up, for 5 seconds at most; what is found later is taken in then. `is_called_off`
-    /// is asked now and then: if it says so, nobody waits any more. Tells whether it has not.
+    /// Waits until the names of hosts have been looked up, for 5 seconds at most; what is found
+    /// later is taken in then. `is_called_off` is asked now and then: if it says so, nobody waits
+    /// any more. Tells whether it has not.
     pub fn await_names(&self, is_called_off: &mut dyn FnMut() -> bool) -> bool {
         let Some(named) = &self.named else { return true };
         let deadline = Instant::now() + NAME_PATIENCE;
-        while Instant::now() < deadline && named.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        while Instant::now() < deadline
+            && named.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout)
+        {
             if is_called_off() {
                 return false;
             }
@@ -218,7 +240,12 @@ impl Daemon {
 
     /// This process is the service: what a predecessor has made in the file system is its own.
     pub fn own(&self) {
-        self.levers.admin.lock().iter().flat_map(Admin::listeners).for_each(|listener| listener.set_ours(true));
+        self.levers
+            .admin
+            .lock()
+            .iter()
+            .flat_map(Admin::listeners)
+            .for_each(|listener| listener.set_ours(true));
     }
 
     /// The running state.
@@ -251,9 +278,10 @@ impl Daemon {
         self.levers.traffic.wake_manager();
     }
 
-    /// Makes the running state what the configuration file says, or refuses and changes nothing; the log tells. A thread of its own
-    /// does it, because files and host names may take their time. `is_called_off` is asked now and then: if it says so, nobody waits
-    /// any more, and the reload opens no new address. Tells whether it is over.
+    /// Makes the running state what the configuration file says, or refuses and changes nothing;
+    /// the log tells. A thread of its own does it, because files and host names may take their
+    /// time. `is_called_off` is asked now and then: if it says so, nobody waits any more, and the
+    /// reload opens no new address. Tells whether it is over.
     pub fn reload(&self, by: &'static str, is_called_off: &mut dyn FnMut() -> bool) -> bool {
         let levers = self.levers.clone();
         // the log has the outcome already
@@ -278,7 +306,10 @@ impl Daemon {
 
     /// Ends the sessions in which nothing has moved for a while; tells how many.
     pub fn cut_silent(&self) -> usize {
-        self.levers.director.roster.cut(End::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
+        self.levers
+            .director
+            .roster
+            .cut(End::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
     }
 
     /// Ends all sessions, running and waiting ones; tells how many were running.

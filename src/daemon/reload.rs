@@ -1,7 +1,8 @@
-//! Reloading: the running state becomes what the configuration file says, by changes, all of them or none.
+//! Reloading: the running state becomes what the configuration file says, by changes, all of them
+//! or none.
 //!
-//! A reload that has to be confirmed is rolled back by the thread `confirm` when nobody does in time: for the box at the end of a
-//! long wire.
+//! A reload that has to be confirmed is rolled back by the thread `confirm` when nobody does in
+//! time: for the box at the end of a long wire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,8 @@ impl Pending {
     }
 }
 
-/// What there was before a reload: the configuration, and the hosts that were not enabled, which no configuration tells.
+/// What there was before a reload: the configuration, and the hosts that were not enabled, which no
+/// configuration tells.
 struct Before {
     config: Config,
     out: Vec<Out>,
@@ -42,11 +44,15 @@ struct Out {
 }
 
 impl Before {
-    /// What takes hosts out again that are to come back and are not there now. One that is there is as it is wanted now.
+    /// What takes hosts out again that are to come back and are not there now. One that is there is
+    /// as it is wanted now.
     fn taken_out_again(&self, director: &Director) -> Vec<Change> {
         let is_there = |out: &&Out| {
-            let group = director.service(&out.service).and_then(|service| service.group(&out.group));
-            group.is_some_and(|group| group.hosts().iter().any(|host| host.address() == out.host.address()))
+            let group =
+                director.service(&out.service).and_then(|service| service.group(&out.group));
+            group.is_some_and(|group| {
+                group.hosts().iter().any(|host| host.address() == out.host.address())
+            })
         };
         let again = |out: &Out| {
             let wish = out.operator.wish();
@@ -61,10 +67,13 @@ fn taken_out(director: &Director) -> Vec<Out> {
     let mut all = Vec::new();
     for (service, group) in director.groups() {
         let out = |host: Arc<Host>| {
-            let (service, group, operator) = (service.name().to_owned(), group.name().to_owned(), host.operator());
+            let (service, group, operator) =
+                (service.name().to_owned(), group.name().to_owned(), host.operator());
             Out { service, group, host, operator }
         };
-        all.extend(group.hosts().into_iter().map(out).filter(|out| out.operator != Operator::Enabled));
+        all.extend(
+            group.hosts().into_iter().map(out).filter(|out| out.operator != Operator::Enabled),
+        );
     }
     all
 }
@@ -73,8 +82,11 @@ impl Levers {
     /// What the configuration file says now, and its bytes.
     pub(super) fn read_file(&self) -> Result<(Config, Vec<u8>), Refusal> {
         let file = self.office.file.as_ref();
-        let file = file.ok_or_else(|| Refusal::Conflict("this program was started without a configuration file".into()))?;
-        let loaded = read::load_with_source(file).map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))?;
+        let file = file.ok_or_else(|| {
+            Refusal::Conflict("this program was started without a configuration file".into())
+        })?;
+        let loaded = read::load_with_source(file)
+            .map_err(|mistakes| Refusal::Conflict(mistakes.to_string()))?;
         match budget::refused_hashes(&loaded.0, &Limits::read()) {
             refused if refused.is_empty() => Ok(loaded),
             refused => Err(Refusal::Conflict(refused.join("\n"))),
@@ -82,7 +94,11 @@ impl Levers {
     }
 
     /// See [`crate::admin::control::Control::reload`].
-    pub(super) fn reload_file(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
+    pub(super) fn reload_file(
+        &self,
+        by: &str,
+        confirm: Option<Duration>,
+    ) -> Result<String, Refusal> {
         let _one_at_a_time = self.changing.lock();
         let done = self.become_file(by, confirm);
         match &done {
@@ -104,13 +120,16 @@ impl Levers {
         self.director.reloads.note_refused(by, reasons);
         if let Some(Refused { reasons, .. }) = self.director.reloads.refused() {
             let reasons = reasons.join("; ");
-            self.director.events.note(by, format!("reload state=refused reason={}", value(&reasons)));
+            self.director
+                .events
+                .note(by, format!("reload state=refused reason={}", value(&reasons)));
         }
     }
 
     /// See [`super::Daemon::status`].
     pub(super) fn status(&self) -> String {
-        let names: Vec<String> = self.director.services().iter().map(|service| service.name().to_owned()).collect();
+        let names: Vec<String> =
+            self.director.services().iter().map(|service| service.name().to_owned()).collect();
         let serving = format!("serving {}", names.join(", "));
         match self.director.reloads.refused() {
             Some(Refused { by, reasons, .. }) => {
@@ -123,7 +142,8 @@ impl Levers {
 
     fn become_file(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
         if self.pending.lock().is_some() {
-            let why = "the last reload is not confirmed yet: confirm it, or wait until it is rolled back";
+            let why =
+                "the last reload is not confirmed yet: confirm it, or wait until it is rolled back";
             return Err(Refusal::Conflict(why.to_owned()));
         }
         let (now, (new, source)) = (self.director.config(), self.read_file()?);
@@ -166,7 +186,8 @@ impl Levers {
 
     fn roll_back(&self, before: &Before, over: &Receiver<()>) {
         let _one_at_a_time = self.changing.lock();
-        // confirmed at the last moment, and what waits now may be a later reload: that one has a thread of its own
+        // confirmed at the last moment, and what waits now may be a later reload: that one has a
+        // thread of its own
         let is_confirmed = over.try_recv() == Err(TryRecvError::Disconnected);
         if is_confirmed || self.pending.lock().take().is_none() {
             return;
@@ -176,12 +197,17 @@ impl Levers {
         changes.extend(before.taken_out_again(&self.director));
         match self.carry_out(&changes) {
             Ok(_) => {
-                log::warn!("reload by=confirm state=rolled-back message=\"nobody has confirmed it\"");
+                log::warn!(
+                    "reload by=confirm state=rolled-back message=\"nobody has confirmed it\""
+                );
                 self.note("change", "confirm", &changes);
                 self.director.note_unedited(before.config.clone());
             }
             Err(refusal) => {
-                log::error!("reload by=confirm state=kept reason={}", value(&format!("cannot be rolled back: {refusal}")));
+                log::error!(
+                    "reload by=confirm state=kept reason={}",
+                    value(&format!("cannot be rolled back: {refusal}"))
+                );
             }
         }
     }

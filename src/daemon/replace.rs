@@ -1,5 +1,6 @@
-//! Being replaced by a new program: the side of the old one, called by `main` on its thread. See [`super::message`] for what is
-//! said. Up to the last word of the new one everything can be taken back: it is ended, waited for, and this one goes on accepting.
+//! Being replaced by a new program: the side of the old one, called by `main` on its thread. See
+//! [`super::message`] for what is said. Up to the last word of the new one everything can be taken
+//! back: it is ended, waited for, and this one goes on accepting.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -50,9 +51,10 @@ impl From<io::Error> for Trouble {
 }
 
 impl Daemon {
-    /// Starts the program that is at our path now and leaves the service to it: then this one has no listen address and no admin
-    /// pages any more, and its sessions go on. On failure, which the error tells in words, nothing has changed.
-    /// `is_called_off` is asked now and then while there is time to turn back, and once more when there is none.
+    /// Starts the program that is at our path now and leaves the service to it: then this one has
+    /// no listen address and no admin pages any more, and its sessions go on. On failure, which the
+    /// error tells in words, nothing has changed. `is_called_off` is asked now and then while there
+    /// is time to turn back, and once more when there is none.
     pub fn replace(
         &mut self,
         origin: &Origin,
@@ -61,14 +63,16 @@ impl Daemon {
     ) -> Result<Successor, String> {
         origin.obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_owned()))?;
         self.levers.announce_replacement()?;
-        let mut successor = origin.start(|channel| self.say_estate(channel, pidfile.as_deref())).map_err(|e| {
-            self.levers.is_replaced.store(false, SeqCst);
-            format!("the new program cannot be started: {e}")
-        })?;
+        let mut successor =
+            origin.start(|channel| self.say_estate(channel, pidfile.as_deref())).map_err(|e| {
+                self.levers.is_replaced.store(false, SeqCst);
+                format!("the new program cannot be started: {e}")
+            })?;
         fault::point("old: started");
         match self.hand_over(&successor, is_called_off) {
             Ok(takes) => {
-                // the caller's last look: what arrives after this is meant for one of the two processes
+                // the caller's last look: what arrives after this is meant for one of the two
+                // processes
                 is_called_off();
                 successor.release();
                 pidfile.map(PidFile::leave);
@@ -77,9 +81,10 @@ impl Daemon {
                 Ok(successor)
             }
             Err(trouble) => {
-                // gone for good before anybody accepts here again
-                // one that has let go of its end is about to end, and its exit status tells more than ours
-                let patience = if matches!(trouble, Trouble::Gone) { LAST_STEPS } else { Duration::ZERO };
+                // gone for good before anybody accepts here again one that has let go of its end is
+                // about to end, and its exit status tells more than ours
+                let patience =
+                    if matches!(trouble, Trouble::Gone) { LAST_STEPS } else { Duration::ZERO };
                 let ended = successor.end(patience);
                 // it may have been told otherwise
                 notify::main_process_is(std::process::id());
@@ -87,11 +92,18 @@ impl Daemon {
                 self.levers.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {
                     (Trouble::Failed(reason), _) => reason,
-                    // the process that was started ends in good order as soon as the one that serves does without it
-                    (Trouble::Gone, Ok(status)) if status.success() => "the new program has ended early".to_owned(),
-                    (Trouble::Gone, Ok(status)) => format!("the new program has ended early: {status}"),
+                    // the process that was started ends in good order as soon as the one that
+                    // serves does without it
+                    (Trouble::Gone, Ok(status)) if status.success() => {
+                        "the new program has ended early".to_owned()
+                    }
+                    (Trouble::Gone, Ok(status)) => {
+                        format!("the new program has ended early: {status}")
+                    }
                     (Trouble::Gone, Err(e)) => format!("the new program has ended early: {e}"),
-                    (Trouble::Late(limit), _) => format!("the new program was not ready within {} s", limit.as_secs()),
+                    (Trouble::Late(limit), _) => {
+                        format!("the new program was not ready within {} s", limit.as_secs())
+                    }
                     (Trouble::CalledOff, _) => "this program is to stop".to_owned(),
                     (Trouble::Broken(e), _) => format!("the new program does not understand: {e}"),
                 })
@@ -99,8 +111,13 @@ impl Daemon {
         }
     }
 
-    /// Everything up to the last word of the new program. Tells which listen addresses it has taken.
-    fn hand_over(&self, successor: &Successor, is_called_off: &mut dyn FnMut() -> bool) -> Result<Vec<String>, Trouble> {
+    /// Everything up to the last word of the new program. Tells which listen addresses it has
+    /// taken.
+    fn hand_over(
+        &self,
+        successor: &Successor,
+        is_called_off: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<String>, Trouble> {
         let channel = &successor.channel;
         let takes = match wait(channel, PREPARATION, is_called_off)? {
             New::Ready { takes } => takes,
@@ -139,9 +156,13 @@ impl Daemon {
         say(channel, &Old::Hello { protocol: PROTOCOL }, &[])?;
         let sockets: Vec<_> = {
             let listeners = self.levers.listeners.lock();
-            listeners.iter().filter_map(|listener| Some((listener.listen().to_string(), listener.socket()?))).collect()
+            listeners
+                .iter()
+                .filter_map(|listener| Some((listener.listen().to_string(), listener.socket()?)))
+                .collect()
         };
-        let doors: Vec<admin::Listener> = self.levers.admin.lock().iter().flat_map(Admin::listeners).cloned().collect();
+        let doors: Vec<admin::Listener> =
+            self.levers.admin.lock().iter().flat_map(Admin::listeners).cloned().collect();
         let mut all: Vec<(String, BorrowedFd<'_>)> =
             sockets.iter().map(|(address, socket)| (address.clone(), socket.as_fd())).collect();
         all.extend(doors.iter().map(|door| (door.listen().to_string(), door.as_fd())));
@@ -156,7 +177,8 @@ impl Daemon {
         say(channel, &Old::End, &[])
     }
 
-    /// Lets go of all that another process has now. Addresses that it does not have are closed as at a stop.
+    /// Lets go of all that another process has now. Addresses that it does not have are closed as
+    /// at a stop.
     fn retire(&mut self, takes: &[String]) {
         self.levers.is_closed.store(true, SeqCst);
         let listeners = std::mem::take(&mut *self.levers.listeners.lock());
@@ -184,8 +206,13 @@ impl Daemon {
     }
 }
 
-/// What the new program says about how it is getting on. What is there counts, also when this program was stopped for longer.
-fn wait(channel: &Channel, limit: Duration, is_called_off: &mut dyn FnMut() -> bool) -> Result<New, Trouble> {
+/// What the new program says about how it is getting on. What is there counts, also when this
+/// program was stopped for longer.
+fn wait(
+    channel: &Channel,
+    limit: Duration,
+    is_called_off: &mut dyn FnMut() -> bool,
+) -> Result<New, Trouble> {
     let deadline = Instant::now() + limit;
     loop {
         match hear(channel, LOOK)? {

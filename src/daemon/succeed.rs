@@ -1,5 +1,6 @@
-//! Taking over from a program that runs, or has died after it had started this one: the side of the new one. `main` calls it, in the
-//! order of the journey in [`super::message`]; nothing here starts a thread.
+//! Taking over from a program that runs, or has died after it had started this one: the side of the
+//! new one. `main` calls it, in the order of the journey in [`super::message`]; nothing here starts
+//! a thread.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -12,7 +13,8 @@ use crate::system::fault;
 use crate::system::inherited::Inherited;
 use crate::system::successor;
 
-/// After how long the silence of the predecessor is worth a line, or, once this program serves, is no longer waited for.
+/// After how long the silence of the predecessor is worth a line, or, once this program serves, is
+/// no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most characters of a reason that the predecessor is told.
 const LONGEST_REASON: usize = 4000;
@@ -51,7 +53,9 @@ impl Predecessor {
         match self.hear()? {
             (Old::Hello { protocol: PROTOCOL }, _) => {}
             (Old::Hello { protocol }, _) => {
-                let why = format!("it speaks protocol {protocol} of the handover, and this version {PROTOCOL}");
+                let why = format!(
+                    "it speaks protocol {protocol} of the handover, and this version {PROTOCOL}"
+                );
                 return Err(io::Error::new(ErrorKind::Unsupported, why));
             }
             _ => return Err(io::Error::new(ErrorKind::InvalidData, "it did not say hello")),
@@ -60,7 +64,10 @@ impl Predecessor {
             match self.hear()? {
                 (Old::Listen { addresses }, sockets) => {
                     estate.names.extend_from_slice(&addresses);
-                    addresses.into_iter().zip(sockets).for_each(|(address, socket)| estate.inherited.add(address, socket));
+                    addresses
+                        .into_iter()
+                        .zip(sockets)
+                        .for_each(|(address, socket)| estate.inherited.add(address, socket));
                 }
                 (Old::Lent { addresses }, _) => estate.inherited.add_lent(addresses),
                 (Old::PidFile, pidfile) => estate.pidfile = pidfile.into_iter().next(),
@@ -72,11 +79,12 @@ impl Predecessor {
         Ok(estate)
     }
 
-    /// Says that everything is prepared, waits until the predecessor has stopped accepting, and takes over its state; as much of it
-    /// as there is, if the predecessor dies.
+    /// Says that everything is prepared, waits until the predecessor has stopped accepting, and
+    /// takes over its state; as much of it as there is, if the predecessor dies.
     pub fn ready(&self, estate: Estate, director: &Director) -> io::Result<()> {
         let takes = estate.inherited.taken_of(estate.names);
-        // those that nobody wants any more: only the predecessor has them now, and closes them properly
+        // those that nobody wants any more: only the predecessor has them now, and closes them
+        // properly
         drop(estate.inherited);
         fault::point("new: prepared");
         match self.take_over(takes, director) {
@@ -105,7 +113,8 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Says that clients are accepted here, and waits until the service manager knows, or the predecessor is gone or hangs.
+    /// Says that clients are accepted here, and waits until the service manager knows, or the
+    /// predecessor is gone or hangs.
     pub fn serving(&self) {
         fault::point("new: accepts");
         if say(&self.0, &New::Serving, &[]).is_ok() {
@@ -133,12 +142,15 @@ impl Predecessor {
         let _ = say(&self.0, &New::Failed { reason }, &[]);
     }
 
-    /// What the predecessor says next. It has the clock: it ends a successor that takes too long, and this one waits while it lives.
+    /// What the predecessor says next. It has the clock: it ends a successor that takes too long,
+    /// and this one waits while it lives.
     fn hear(&self) -> io::Result<(Old, Vec<OwnedFd>)> {
         loop {
             match hear(&self.0, PATIENCE)? {
                 Some(heard) => return Ok(heard),
-                None => log::debug!("replace state=waiting reason=\"the old program says nothing\""),
+                None => {
+                    log::debug!("replace state=waiting reason=\"the old program says nothing\"")
+                }
             }
         }
     }

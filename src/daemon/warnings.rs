@@ -1,5 +1,5 @@
-//! What is right in a configuration but should not pass in silence: said at the start, at each reload, and when a change by an
-//! admin URL brings it about.
+//! What is right in a configuration but should not pass in silence: said at the start, at each
+//! reload, and when a change by an admin URL brings it about.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,22 @@ use crate::config::Config;
 use crate::system::limits::Limits;
 use crate::system::logging::value;
 
-/// What this process could not do with its configuration file later: reload it, or save to it. The path and the reason of each.
+/// What this process could not do with its configuration file later: reload it, or save to it. The
+/// path and the reason of each.
 pub fn obstacles(file: &Path) -> Vec<(PathBuf, String)> {
     // what is replaced is the file behind all links
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = real.parent().unwrap_or(Path::new("/"));
-    let read =
-        access(file, AccessFlags::R_OK).map_err(|e| (file, format!("it cannot be read, so a reload will be refused: {e}")));
+    let read = access(file, AccessFlags::R_OK)
+        .map_err(|e| (file, format!("it cannot be read, so a reload will be refused: {e}")));
     let may_write = access(folder, AccessFlags::W_OK | AccessFlags::X_OK);
-    let write = may_write.map_err(|e| (folder, format!("it cannot be written, so saving will be refused: {e}")));
-    [read, write].into_iter().filter_map(Result::err).map(|(path, why)| (path.to_owned(), why)).collect()
+    let write = may_write
+        .map_err(|e| (folder, format!("it cannot be written, so saving will be refused: {e}")));
+    [read, write]
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|(path, why)| (path.to_owned(), why))
+        .collect()
 }
 
 /// What is weak about the admin side, a line of the log each.
@@ -30,7 +36,10 @@ fn of_admin(config: &Config) -> Vec<String> {
     let Some(admin) = &config.admin else { return Vec::new() };
     let far = (!admin.listen.is_local()).then(|| {
         let address = admin.listen.to_string();
-        format!("admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"", value(&address))
+        format!(
+            "admin address={} reason=\"plain HTTP beyond this machine: put TLS in front of it\"",
+            value(&address)
+        )
     });
     let weak = admin.users.iter().filter_map(|user| {
         let complaint = admin::complaint(&user.password)?;
@@ -40,8 +49,8 @@ fn of_admin(config: &Config) -> Vec<String> {
 }
 
 impl Levers {
-    /// Gives every warning. A hash beyond the budget is an error: nobody gets in by it. But a start is not the moment for an outage, when
-    /// all else in the file is good.
+    /// Gives every warning. A hash beyond the budget is an error: nobody gets in by it. But a start
+    /// is not the moment for an outage, when all else in the file is good.
     pub(super) fn warn(&self) {
         self.warn_of_news(None);
         for why in budget::refused_hashes(&self.director.config(), &Limits::read()) {
@@ -49,7 +58,12 @@ impl Levers {
         }
         if let (Some(file), Some(user)) = (&self.office.file, &self.office.user) {
             for (path, why) in obstacles(file) {
-                log::warn!("file user={} path={} reason={}", value(user), value(&path.to_string_lossy()), value(&why));
+                log::warn!(
+                    "file user={} path={} reason={}",
+                    value(user),
+                    value(&path.to_string_lossy()),
+                    value(&why)
+                );
             }
         }
     }
@@ -57,6 +71,9 @@ impl Levers {
     /// Gives those that this configuration gave no reason for.
     pub(super) fn warn_of_news(&self, before: Option<&Config>) {
         let known = before.map(of_admin).unwrap_or_default();
-        of_admin(&self.director.config()).iter().filter(|line| !known.contains(line)).for_each(|line| log::warn!("{line}"));
+        of_admin(&self.director.config())
+            .iter()
+            .filter(|line| !known.contains(line))
+            .for_each(|line| log::warn!("{line}"));
     }
 }

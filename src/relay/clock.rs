@@ -1,7 +1,8 @@
 //! When the sessions of a pool want to be looked at. A part of the pool's state, behind its lock.
 //!
-//! There is at most one entry in force for each place of a session, and a place keeps its entry when the next session takes it: an
-//! alarm that comes too early costs a look, while entries of sessions that have long ended would pile up.
+//! There is at most one entry in force for each place of a session, and a place keeps its entry
+//! when the next session takes it: an alarm that comes too early costs a look, while entries of
+//! sessions that have long ended would pile up.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -29,7 +30,8 @@ impl Clock {
         }
     }
 
-    /// An entry that an earlier one has replaced stays until its time, which may be far away: they must not pile up.
+    /// An entry that an earlier one has replaced stays until its time, which may be far away: they
+    /// must not pile up.
     fn forget_superseded(&mut self) {
         if self.alarms.len() > 2 * self.in_force.len() + 64 {
             let in_force = &self.in_force;
@@ -44,7 +46,9 @@ impl Clock {
 
     /// The next place that is due, whose entry is then gone.
     pub fn due(&mut self, now: Instant) -> Option<usize> {
-        while let Some(Reverse((when, place))) = self.alarms.peek().copied().filter(|Reverse((when, _))| *when <= now) {
+        while let Some(Reverse((when, place))) =
+            self.alarms.peek().copied().filter(|Reverse((when, _))| *when <= now)
+        {
             self.alarms.pop();
             let known = self.in_force.get_mut(place);
             if let Some(known) = known.filter(|known| **known == Some(when)) {

@@ -1,14 +1,17 @@
-//! Which of the pool's threads does what: one at most waits at each open poller and has *the watch* there, the others run sessions, or
-//! rest.
+//! Which of the pool's threads does what: one at most waits at each open poller and has *the watch*
+//! there, the others run sessions, or rest.
 //!
-//! One thread at one poller is enough, and costs less than several: with each of them the kernel would wake one more for every piece
-//! of news, only to find that the one that is awake would have taken it a moment later. When it has no rest any more, another
-//! poller is opened ([`super::pollers`]). Who rests is woken for that, when a thread begins with something that takes its time, and
-//! when several things wait. All decisions are made under the lock of the pool's state. A thread that only polls may hear a call that was
-//! meant for the one that has the watch: so it looks at everything that a call can be about before it rests.
+//! One thread at one poller is enough, and costs less than several: with each of them the kernel
+//! would wake one more for every piece of news, only to find that the one that is awake would have
+//! taken it a moment later. When it has no rest any more, another poller is opened
+//! ([`super::pollers`]). Who rests is woken for that, when a thread begins with something that
+//! takes its time, and when several things wait. All decisions are made under the lock of the
+//! pool's state. A thread that only polls may hear a call that was meant for the one that has the
+//! watch: so it looks at everything that a call can be about before it rests.
 //!
-//! As long as there is any thread, each open poller is looked at: by a thread that has the watch there, by those that have other work and
-//! poll in turn where nobody has, or at the latest after a second by one that has the watch elsewhere.
+//! As long as there is any thread, each open poller is looked at: by a thread that has the watch
+//! there, by those that have other work and poll in turn where nobody has, or at the latest after a
+//! second by one that has the watch elsewhere.
 
 use std::io;
 use std::sync::Arc;
@@ -31,14 +34,16 @@ const REST: Duration = NEGLECT;
 /// How often a thread rests before it ends: sooner than the one that has the watch.
 const RESTS: usize = 5;
 
-/// How long a poller stays open at least: all sockets of a poller are looked at when it is closed, and those with news move.
+/// How long a poller stays open at least: all sockets of a poller are looked at when it is closed,
+/// and those with news move.
 const STAY: Duration = Duration::from_secs(5);
 
 /// What a thread is to do when it has run what it had.
 pub(super) enum Step {
     /// Sound the alarms that are due, and look for news at this poller, without waiting.
     Alarm(Option<usize>),
-    /// Look for news at this poller, without waiting: there is other work. At none if somebody waits at each.
+    /// Look for news at this poller, without waiting: there is other work. At none if somebody
+    /// waits at each.
     Poll(Option<usize>),
     /// Wait for news at this poller, for no longer than so.
     Watch(usize, Duration),
@@ -49,7 +54,8 @@ pub(super) enum Step {
 }
 
 impl Inner {
-    /// What the calling thread of the pool is to do now, which has last looked at this poller. Rests here if there is nothing.
+    /// What the calling thread of the pool is to do now, which has last looked at this poller.
+    /// Rests here if there is nothing.
     pub(super) fn step(&self, before: usize) -> Step {
         let mut state = self.state.lock();
         if state.threads > state.limits.threads || state.is_over() {
@@ -77,11 +83,22 @@ impl Inner {
         Step::Watch(at, until - now)
     }
 
-    /// The thread that had the watch has something to do; or, after having waited `in_vain`, may have to end. Tells whether it does.
-    pub(super) fn leave_watch(&self, at: usize, limit: Duration, in_vain: bool, now: Instant) -> bool {
+    /// The thread that had the watch has something to do; or, after having waited `in_vain`, may
+    /// have to end. Tells whether it does.
+    pub(super) fn leave_watch(
+        &self,
+        at: usize,
+        limit: Duration,
+        in_vain: bool,
+        now: Instant,
+    ) -> bool {
         let mut state = self.state.lock();
         state.watches.look(at, now);
-        let ends = in_vain && limit == IDLE_LIFE && state.taken == 0 && self.ready.is_empty() && !self.could_start(&state);
+        let ends = in_vain
+            && limit == IDLE_LIFE
+            && state.taken == 0
+            && self.ready.is_empty()
+            && !self.could_start(&state);
         if ends {
             self.end(state);
         }
@@ -90,7 +107,9 @@ impl Inner {
 
     fn rest(&self, mut state: MutexGuard<'_, State>) -> Step {
         for _ in 0..RESTS {
-            if !self.called.wait_for(&mut state, REST).timed_out() || state.watches.next_free(0, self.pollers.open()).is_some() {
+            if !self.called.wait_for(&mut state, REST).timed_out()
+                || state.watches.next_free(0, self.pollers.open()).is_some()
+            {
                 return Step::Again;
             }
         }
@@ -101,7 +120,8 @@ impl Inner {
         Step::End
     }
 
-    /// The calling thread ends. Another one may have to end, too, or to take the watch; and there is to be a thread for each poller.
+    /// The calling thread ends. Another one may have to end, too, or to take the watch; and there
+    /// is to be a thread for each poller.
     fn end(&self, mut state: MutexGuard<'_, State>) {
         state.threads -= 1;
         self.call(&state);
@@ -113,8 +133,8 @@ impl Inner {
         }
     }
 
-    /// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is another. If all hang, sessions wait
-    /// until one goes on.
+    /// Threads that are kept while there are sessions, if the limits allow: if one hangs, there is
+    /// another. If all hang, sessions wait until one goes on.
     pub(super) fn few(&self, state: &State) -> usize {
         (self.pollers.open() + 1).min(state.limits.threads)
     }
@@ -133,15 +153,16 @@ impl Inner {
         }
     }
 
-    /// There is more to do than one thread can: has another one look for work, one that rests or a new one.
-    /// A shortage of threads is told of by the next session that comes.
+    /// There is more to do than one thread can: has another one look for work, one that rests or a
+    /// new one. A shortage of threads is told of by the next session that comes.
     pub(super) fn help(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
         if self.called.notify_one() { Ok(()) } else { self.start(state) }
     }
 
-    /// What a thread that was at this poller has had to do lately: if it was much, another poller is opened and another thread called
-    /// for it; if it was little, the last poller is closed by the thread that was there.
+    /// What a thread that was at this poller has had to do lately: if it was much, another poller
+    /// is opened and another thread called for it; if it was little, the last poller is closed by
+    /// the thread that was there.
     pub(super) fn suit(self: &Arc<Self>, at: usize, load: Load) {
         match load {
             Load::Full if self.pollers.grow() => {
@@ -165,8 +186,8 @@ impl Inner {
         }
     }
 
-    /// The calling thread begins with something that takes its time: another one must watch this poller meanwhile, if anybody else
-    /// is there to be waited for.
+    /// The calling thread begins with something that takes its time: another one must watch this
+    /// poller meanwhile, if anybody else is there to be waited for.
     pub(super) fn relieve(&self, at: usize) {
         let state = self.state.lock();
         if state.taken > 1 && state.watches.is_free(at) {
@@ -190,7 +211,11 @@ impl Inner {
         }
         self.call(&state);
         // otherwise all who do not rest are busy
-        if state.watches.watched().is_some() || self.called.notify_one() { Ok(()) } else { self.start(state) }
+        if state.watches.watched().is_some() || self.called.notify_one() {
+            Ok(())
+        } else {
+            self.start(state)
+        }
     }
 
     /// Starts a thread, if there may be one more.
@@ -202,6 +227,8 @@ impl Inner {
         state.last_id = state.last_id.wrapping_add(1);
         let (name, pool) = (format!("worker {}", state.last_id), self.clone());
         drop(state);
-        thread::start(name, STACK, move || Worker::live(&pool)).map(drop).inspect_err(|_| self.state.lock().threads -= 1)
+        thread::start(name, STACK, move || Worker::live(&pool))
+            .map(drop)
+            .inspect_err(|_| self.state.lock().threads -= 1)
     }
 }

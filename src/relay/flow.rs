@@ -1,5 +1,5 @@
-//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a pool thread, at first on an accept
-//! thread.
+//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a
+//! pool thread, at first on an accept thread.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -13,9 +13,10 @@ use super::{Direction, End, Relay};
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
 
-/// How much a flow moves in a row before others have their turn. With four times as much, small requests beside four bulk streams took
-/// three times as long, and the bulk went no faster. On an accept thread it is what its small buffer holds: whoever has more to say is
-/// better served by a thread of the pool.
+/// How much a flow moves in a row before others have their turn. With four times as much, small
+/// requests beside four bulk streams took three times as long, and the bulk went no faster. On an
+/// accept thread it is what its small buffer holds: whoever has more to say is better served by a
+/// thread of the pool.
 const SHARE: usize = 1 << 20;
 
 /// The smallest reads in a row before others have their turn.
@@ -36,7 +37,13 @@ pub(super) struct Flow<'a> {
 pub(super) struct Over;
 
 /// Goes on with the flow.
-pub fn go(relay: &Relay, direction: Direction, seat: &Seat, progress: &mut Progress, space: &mut Space) -> Next {
+pub fn go(
+    relay: &Relay,
+    direction: Direction,
+    seat: &Seat,
+    progress: &mut Progress,
+    space: &mut Space,
+) -> Next {
     let (source, sink) = match direction {
         Direction::ToServer => (&relay.client, &relay.server),
         Direction::ToClient => (&relay.server, &relay.client),
@@ -57,8 +64,8 @@ impl Flow<'_> {
         if progress.is_at_end {
             return self.watch();
         }
-        // a server that was connected a moment ago has nothing to say yet, nor has a client that was read before; if one has, the
-        // poller says so
+        // a server that was connected a moment ago has nothing to say yet, nor has a client that
+        // was read before; if one has, the poller says so
         let was_read = self.direction == Direction::ToClient || self.relay.moved.to_server() > 0;
         if was_read && !self.seat.is_watched(self.source.side) {
             return self.wait_for_bytes();
@@ -78,7 +85,8 @@ impl Flow<'_> {
         }
     }
 
-    /// Reads and writes until there is nothing to read, or no room to write, or others have to have their turn.
+    /// Reads and writes until there is nothing to read, or no room to write, or others have to have
+    /// their turn.
     fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
         let whole = if space.capacity() < BUFFER { space.capacity() } else { SHARE };
         let mut share = whole;
@@ -107,14 +115,19 @@ impl Flow<'_> {
                     if sent < bytes.len() {
                         return self.wait_for_room();
                     }
-                    if bytes.len() < most && !self.seat.is_odd(self.source.side) && !self.source.is_lost() {
+                    if bytes.len() < most
+                        && !self.seat.is_odd(self.source.side)
+                        && !self.source.is_lost()
+                    {
                         return self.wait_for_bytes();
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock && !self.source.is_lost() => {
                     return self.wait_for_bytes();
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return self.source_is_lost(progress),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    return self.source_is_lost(progress);
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
                     self.lose_source(End::by(self.source.side, &e));
@@ -159,9 +172,12 @@ impl Flow<'_> {
         Ok(sent)
     }
 
-    /// Writes to the sink; `None` if there is no room. A sink that is lost ends this flow at once; what it had sent before is
-    /// read and delivered by the other flow.
-    pub(super) fn write(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> Result<Option<usize>, Over> {
+    /// Writes to the sink; `None` if there is no room. A sink that is lost ends this flow at once;
+    /// what it had sent before is read and delivered by the other flow.
+    pub(super) fn write(
+        &self,
+        send: impl FnOnce(&TcpStream) -> io::Result<usize>,
+    ) -> Result<Option<usize>, Over> {
         self.make_prompt();
         self.sink.write(send).map_err(|end| {
             self.relay.note_life();
@@ -170,8 +186,9 @@ impl Flow<'_> {
         })
     }
 
-    /// From its second write on, a server's socket sends at once (TCP_NODELAY): a side that writes twice would wait 40 ms for the
-    /// delayed acknowledgement in between. The first write never waits, and many a session has but one.
+    /// From its second write on, a server's socket sends at once (TCP_NODELAY): a side that writes
+    /// twice would wait 40 ms for the delayed acknowledgement in between. The first write never
+    /// waits, and many a session has but one.
     fn make_prompt(&self) {
         let is_second = self.direction == Direction::ToServer && self.relay.moved.to_server() > 0;
         if is_second && !self.relay.is_server_prompt.load(SeqCst) {
@@ -181,8 +198,8 @@ impl Flow<'_> {
         }
     }
 
-    /// A read says that nothing more will come: the end of the stream, unless the connection was reset and the other flow, writing
-    /// to the same socket, was told.
+    /// A read says that nothing more will come: the end of the stream, unless the connection was
+    /// reset and the other flow, writing to the same socket, was told.
     fn end_of_stream(&self, progress: &mut Progress) -> Result<Next, Over> {
         self.leave_if_over()?;
         if self.source.is_written() {
@@ -207,14 +224,18 @@ impl Flow<'_> {
         self.watch()
     }
 
-    /// After the end of its stream a source may still reset the connection, which nobody would notice while the other flow has
-    /// nothing to write to it. The other flow's own end wakes this, too: then both directions of the source are closed.
+    /// After the end of its stream a source may still reset the connection, which nobody would
+    /// notice while the other flow has nothing to write to it. The other flow's own end wakes this,
+    /// too: then both directions of the source are closed.
     fn watch(&self) -> Result<Next, Over> {
         if self.source.is_shut() && !self.source.is_lost() {
             return Err(Over);
         }
-        let has_hung_up =
-            || !self.source.is_lost() && self.seat.is_hung(self.source.side) && socket::is_gone(&self.source.stream);
+        let has_hung_up = || {
+            !self.source.is_lost()
+                && self.seat.is_hung(self.source.side)
+                && socket::is_gone(&self.source.stream)
+        };
         if has_hung_up() && !self.source.is_shut() {
             self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
         }
@@ -238,10 +259,11 @@ impl Flow<'_> {
         self.settle()
     }
 
-    /// Waits until the sink has acknowledged all that the lost source had sent; the relay then resets it. The kernel does not tell
-    /// of that: the alarm has this asked again.
+    /// Waits until the sink has acknowledged all that the lost source had sent; the relay then
+    /// resets it. The kernel does not tell of that: the alarm has this asked again.
     fn settle(&self) -> Result<Next, Over> {
-        let is_sink_closed = || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
+        let is_sink_closed =
+            || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
         if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }
@@ -255,7 +277,8 @@ impl Flow<'_> {
         Ok(Next::Wait(For::Source))
     }
 
-    /// Parks until there is room to write; meanwhile the source may be lost, which changes nothing: what it had sent goes first.
+    /// Parks until there is room to write; meanwhile the source may be lost, which changes nothing:
+    /// what it had sent goes first.
     fn wait_for_room(&self) -> Result<Next, Over> {
         if self.source.is_lost() {
             return self.wait_for_sink_alone();
@@ -268,8 +291,8 @@ impl Flow<'_> {
         Ok(Next::Wait(For::Sink))
     }
 
-    /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to hear, and not read before that
-    /// was taken: it is dropped.
+    /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to
+    /// hear, and not read before that was taken: it is dropped.
     fn wait_for_sink_alone(&self) -> Result<Next, Over> {
         self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
         self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;

@@ -1,9 +1,11 @@
-//! The state of a flow that threads of the pool take turns to run: who may run it, and whether news are lost. Knows nothing but an
-//! atomic. Used by [`super::seat`], on whichever thread runs a flow or hears of an event.
+//! The state of a flow that threads of the pool take turns to run: who may run it, and whether news
+//! are lost. Knows nothing but an atomic. Used by [`super::seat`], on whichever thread runs a flow
+//! or hears of an event.
 //!
-//! Only the thread that has brought a flow to `RUNNING` or `RUNNING_ANY` runs it, so a flow is never run by two threads. News for a flow
-//! that runs make it `NOTIFIED`, and when it wants to wait it is told to go on instead: nothing depends on whether an event comes before
-//! or after the decision to wait.
+//! Only the thread that has brought a flow to `RUNNING` or `RUNNING_ANY` runs it, so a flow is
+//! never run by two threads. News for a flow that runs make it `NOTIFIED`, and when it wants to
+//! wait it is told to go on instead: nothing depends on whether an event comes before or after the
+//! decision to wait.
 //!
 //! | state | an event that concerns it makes it | and |
 //! |---|---|---|
@@ -73,7 +75,8 @@ impl FlowState {
         FlowState(AtomicU8::new(NOT_STARTED))
     }
 
-    /// Starts it. Its first turn is whoever's [`FlowState::take_first_turn`] or [`FlowState::on`] says so.
+    /// Starts it. Its first turn is whoever's [`FlowState::take_first_turn`] or [`FlowState::on`]
+    /// says so.
     pub fn start(&self) {
         let _ = self.0.compare_exchange(NOT_STARTED, STARTED, SeqCst, SeqCst);
     }
@@ -83,7 +86,8 @@ impl FlowState {
         self.0.compare_exchange(STARTED, RUNNING_ANY, SeqCst, SeqCst).is_ok()
     }
 
-    /// From now on the running flow hears of everything that happens, and may wait for its sink if it then finds it full.
+    /// From now on the running flow hears of everything that happens, and may wait for its sink if
+    /// it then finds it full.
     pub fn widen(&self) {
         // one that is notified goes on anyway
         let _ = self.0.compare_exchange(RUNNING, RUNNING_ANY, SeqCst, SeqCst);
@@ -101,14 +105,17 @@ impl FlowState {
         }
     }
 
-    /// The running flow wants to wait. Returns whether it does: not if something has happened meanwhile, and then it runs on.
+    /// The running flow wants to wait. Returns whether it does: not if something has happened
+    /// meanwhile, and then it runs on.
     pub fn wait(&self, what: For) -> bool {
         let waiting = match what {
             For::Source => WAITING_SOURCE,
             For::Sink => WAITING_SINK,
             For::Anything => WAITING_ANY,
         };
-        let does = [RUNNING, RUNNING_ANY].into_iter().any(|now| self.0.compare_exchange(now, waiting, SeqCst, SeqCst).is_ok());
+        let does = [RUNNING, RUNNING_ANY]
+            .into_iter()
+            .any(|now| self.0.compare_exchange(now, waiting, SeqCst, SeqCst).is_ok());
         if !does {
             self.0.store(RUNNING_ANY, SeqCst);
         }
@@ -126,7 +133,8 @@ impl FlowState {
     }
 }
 
-/// The state after an event; `None` for one that does not concern the flow in the state that it is in.
+/// The state after an event; `None` for one that does not concern the flow in the state that it is
+/// in.
 fn after(now: u8, trigger: Trigger) -> Option<u8> {
     let is_concerned = match (now, trigger) {
         (WAITING_SOURCE, Trigger::Source { can_read, .. }) => can_read,
@@ -160,9 +168,17 @@ mod tests {
     #[test]
     fn a_flow_that_waits_is_run_by_what_it_waits_for_and_by_one_thread_only() {
         for (what, concerns, others) in [
-            (For::Source, &[BYTES, END, Trigger::Wake][..], &[ROOM, Trigger::Sink { can_write: false }][..]),
+            (
+                For::Source,
+                &[BYTES, END, Trigger::Wake][..],
+                &[ROOM, Trigger::Sink { can_write: false }][..],
+            ),
             (For::Sink, &[ROOM, END, Trigger::Wake], &[BYTES, Trigger::Sink { can_write: false }]),
-            (For::Anything, &[BYTES, END, ROOM, Trigger::Wake, Trigger::Sink { can_write: false }], &[]),
+            (
+                For::Anything,
+                &[BYTES, END, ROOM, Trigger::Wake, Trigger::Sink { can_write: false }],
+                &[],
+            ),
         ] {
             for event in others {
                 assert!(!waiting(what).on(*event), "{what:?} {event:?}");

@@ -1,9 +1,10 @@
-//! What a pool may use: its limits, and the sizes of what its threads need. The pool keeps them; the budget of the program adds them
-//! up.
+//! What a pool may use: its limits, and the sizes of what its threads need. The pool keeps them;
+//! the budget of the program adds them up.
 
 use crate::system::thread;
 
-/// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch every page of a large frame.
+/// The stack of a pool thread. The buffer is not on it: the compiler's stack probes would touch
+/// every page of a large frame.
 pub const STACK: usize = thread::SMALL;
 
 /// Descriptors of each poller.
@@ -18,11 +19,12 @@ pub const BUFFER: usize = 64 * 1024;
 /// Bytes that a flow reads at once while others hold as much as they may.
 pub const LEAST: usize = 1024;
 
-/// The buffer of a thread that runs only the first steps of sessions: enough for what a client says first. With a
-/// quarter of it an upload of 10 KB took 1.07 times as long on the processor.
+/// The buffer of a thread that runs only the first steps of sessions: enough for what a client says
+/// first. With a quarter of it an upload of 10 KB took 1.07 times as long on the processor.
 pub const HAND_BUFFER: usize = 16 * 1024;
 
-/// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as it was ever filled.
+/// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as
+/// it was ever filled.
 pub type Space = Vec<u8>;
 
 /// The limits of a pool.
@@ -30,7 +32,8 @@ pub type Space = Vec<u8>;
 pub struct Limits {
     /// Most threads; at least one.
     pub threads: usize,
-    /// Most pollers that are open; fewer than threads, so that there is one for each and one more, and at least one.
+    /// Most pollers that are open; fewer than threads, so that there is one for each and one more,
+    /// and at least one.
     pub pollers: usize,
     /// Most sessions that have a place; at least one.
     pub sessions: usize,
@@ -40,7 +43,8 @@ pub struct Limits {
     pub pipes: usize,
     /// Most bytes in one of them.
     pub pipe_size: usize,
-    /// Bytes that flows may hold for sinks without room. Beyond that each one reads [`LEAST`] bytes at a time.
+    /// Bytes that flows may hold for sinks without room. Beyond that each one reads [`LEAST`] bytes
+    /// at a time.
     pub held: usize,
 }
 
@@ -48,6 +52,12 @@ impl Limits {
     pub(super) fn at_least_one(self) -> Limits {
         let threads = self.threads.max(1);
         let pollers = self.pollers.clamp(1, (threads - 1).clamp(1, MOST_POLLERS));
-        Limits { threads, pollers, sessions: self.sessions.max(1), queue: self.queue.max(1), ..self }
+        Limits {
+            threads,
+            pollers,
+            sessions: self.sessions.max(1),
+            queue: self.queue.max(1),
+            ..self
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! Finds out whether the other side of a connection is dead: whether it gives no sign of life though it was asked for one.
+//! Finds out whether the other side of a connection is dead: whether it gives no sign of life
+//! though it was asked for one.
 //!
-//! One that is silent is asked by the kernel's keepalive, and the connection fails with ETIMEDOUT. While bytes wait for an
-//! acknowledgement keepalive rests, and the kernel alone takes a quarter of an hour. TCP_USER_TIMEOUT would also end one that is
-//! alive and does not read. So the time of the last acknowledgement is looked at now and then: every answer to the kernel's
-//! question about a window of zero is one.
+//! One that is silent is asked by the kernel's keepalive, and the connection fails with ETIMEDOUT.
+//! While bytes wait for an acknowledgement keepalive rests, and the kernel alone takes a quarter of
+//! an hour. TCP_USER_TIMEOUT would also end one that is alive and does not read. So the time of the
+//! last acknowledgement is looked at now and then: every answer to the kernel's question about a
+//! window of zero is one.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -21,15 +23,23 @@ const ALIVE: u32 = 1;
 /// What is known of one connection.
 #[derive(Default)]
 pub struct Liveness {
-    /// [`NEW`], [`ALIVE`], or when it was first found to have given no sign of life for too long: in milliseconds.
+    /// [`NEW`], [`ALIVE`], or when it was first found to have given no sign of life for too long:
+    /// in milliseconds.
     state: AtomicU32,
 }
 
 impl Liveness {
-    /// Looks at the socket; to be called every quarter of `dead` or so, with a clock in milliseconds. It is dead when it has left
-    /// the kernel's questions without an answer for `dead`, and did so at two looks in a row: a question may have been asked
-    /// just before the first.
-    pub fn check(&self, socket: &TcpStream, dead: Duration, is_waited_for: bool, now: usize) -> bool {
+    /// Looks at the socket; to be called every quarter of `dead` or so, with a clock in
+    /// milliseconds. It is dead when it has left the kernel's questions without an answer for
+    /// `dead`, and did so at two looks in a row: a question may have been asked just before the
+    /// first.
+    pub fn check(
+        &self,
+        socket: &TcpStream,
+        dead: Duration,
+        is_waited_for: bool,
+        now: usize,
+    ) -> bool {
         let before = self.state.load(SeqCst);
         if before == NEW {
             // it fails only for a connection that is gone

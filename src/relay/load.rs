@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-/// For how long a thread is looked at before it is judged. Sockets move when pollers are opened and closed, two calls each: not too often.
+/// For how long a thread is looked at before it is judged. Sockets move when pollers are opened and
+/// closed, two calls each: not too often.
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// What is to follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// More than seven eighths of the time: another thread would find something to do. With three quarters, new connections alone were
-    /// enough to bring one, which cost them 3 % more processor time for nothing.
+    /// More than seven eighths of the time: another thread would find something to do. With three
+    /// quarters, new connections alone were enough to bring one, which cost them 3 % more processor
+    /// time for nothing.
     Full,
-    /// So little that one thread less would be busy for less than three fifths of the time, if all have the same to do.
+    /// So little that one thread less would be busy for less than three fifths of the time, if all
+    /// have the same to do.
     Little,
 }
 
@@ -27,8 +30,8 @@ impl Shift {
         Shift { began: now, waited: Duration::ZERO }
     }
 
-    /// The thread has waited for so long, until now, as one of so many threads that share the work. The judgement, when it is time
-    /// for one and there is something to say.
+    /// The thread has waited for so long, until now, as one of so many threads that share the work.
+    /// The judgement, when it is time for one and there is something to say.
     pub fn note(&mut self, waited: Duration, now: Instant, threads: u32) -> Option<Load> {
         self.waited += waited;
         let whole = now.duration_since(self.began);
@@ -59,7 +62,10 @@ mod tests {
 
     #[test]
     fn who_is_busy_nearly_all_the_time_needs_help() {
-        assert_eq!([87, 88, 100].map(|busy| judge(busy, 1)), [None, Some(Load::Full), Some(Load::Full)]);
+        assert_eq!(
+            [87, 88, 100].map(|busy| judge(busy, 1)),
+            [None, Some(Load::Full), Some(Load::Full)]
+        );
     }
 
     #[test]

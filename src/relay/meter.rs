@@ -1,10 +1,12 @@
-//! Counts bytes in both directions. One for each relay, and one for each host that all its relays add to.
+//! Counts bytes in both directions. One for each relay, and one for each host that all its relays
+//! add to.
 
 use crossbeam::atomic::AtomicCell;
 
 use super::Direction;
 
-/// Bytes moved each way; counted when they are handed to the receiving side's kernel, not when they are read.
+/// Bytes moved each way; counted when they are handed to the receiving side's kernel, not when they
+/// are read.
 #[derive(Debug, Default)]
 pub struct Meter {
     // crossbeam's cell has 64 bits on machines without 64-bit atomics too (MIPS32, ARMv5)

@@ -1,21 +1,25 @@
 //! Moves bytes between two connected sockets, both ways at once, until both ways have ended.
 //!
-//! A [`Relay`] belongs to one session, which sits in a [`pool`]: threads of the pool run its two flows as far as they can go without
-//! waiting ([`Relay::go`]). A flow that has nothing to read, or nowhere to write, is *parked*: it holds no thread, and no buffer but
-//! for what its sink has not taken yet. A flow that has read much several times in a row goes on by splice(2) through a pipe, until
-//! less comes. What the flows share is here: the two sockets, the moment of the last byte, and how the
-//! relay ended. The rules ([`Relay::end`] says which of them applied):
+//! A [`Relay`] belongs to one session, which sits in a [`pool`]: threads of the pool run its two
+//! flows as far as they can go without waiting ([`Relay::go`]). A flow that has nothing to read, or
+//! nowhere to write, is *parked*: it holds no thread, and no buffer but for what its sink has not
+//! taken yet. A flow that has read much several times in a row goes on by splice(2) through a pipe,
+//! until less comes. What the flows share is here: the two sockets, the moment of the last byte,
+//! and how the relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
-//! * End of stream from one side is passed on as such; the other direction goes on. Both ended: `closed`.
-//! * A reset of one side ends the flow to it at once. What it was told has arrived belongs to the other side: the flow from it goes
-//!   on until everything that the dead socket still gives was written and acknowledged; then the other side is reset, so that a
-//!   truncated answer never looks complete.
+//! * End of stream from one side is passed on as such; the other direction goes on. Both ended:
+//!   `closed`.
+//! * A reset of one side ends the flow to it at once. What it was told has arrived belongs to the
+//!   other side: the flow from it goes on until everything that the dead socket still gives was
+//!   written and acknowledged; then the other side is reset, so that a truncated answer never looks
+//!   complete.
 //! * A side that gives no sign of life though it was asked for one ([`Liveness`]) counts as reset.
-//! * Silence in both directions for the idle time resets both sides; so does a shorter one of its own once a side has ended. A
-//!   side that still takes what was written to it is not silent, and what waits to be read is looked at before the clock.
+//! * Silence in both directions for the idle time resets both sides; so does a shorter one of its
+//!   own once a side has ended. A side that still takes what was written to it is not silent, and
+//!   what waits to be read is looked at before the clock.
 //! * [`Relay::cut`] does the same at any time, from any thread.
-//! * Closing the sockets of a relay that has not come to a good end resets them, whoever closes them: be it the kernel, after a
-//!   crash.
+//! * Closing the sockets of a relay that has not come to a good end resets them, whoever closes
+//!   them: be it the kernel, after a crash.
 //!
 //! Knows no service, host or session.
 
@@ -98,12 +102,14 @@ pub struct Relay {
     server: Party,
     timeouts: Arc<Timeouts>,
     began: Instant,
-    /// Milliseconds from `began` to the last byte that moved either way, or the end of a side. A word, since 32-bit machines may lack 64-bit atomics;
-    /// there it wraps after 49 days, and so it is only ever used for differences.
+    /// Milliseconds from `began` to the last byte that moved either way, or the end of a side. A
+    /// word, since 32-bit machines may lack 64-bit atomics; there it wraps after 49 days, and so it
+    /// is only ever used for differences.
     last_byte: AtomicUsize,
     /// What the two sides had not acknowledged at the last look.
     unacknowledged: AtomicUsize,
-    /// The time is up, as far as was known before the flows had another look at what there is to be read.
+    /// The time is up, as far as was known before the flows had another look at what there is to be
+    /// read.
     is_warned: AtomicBool,
     /// The flows that have not had it yet, a bit for each.
     unaware: AtomicU8,
@@ -124,10 +130,15 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay of which nothing runs yet. Both sockets must reset their connections when they are closed
-    /// ([`socket::reset_on_close`]): the relay takes that back when it comes to a good end. The client's must send at once
-    /// (TCP_NODELAY). `total` is counted up live.
-    pub fn new(client: TcpStream, server: TcpStream, timeouts: Arc<Timeouts>, total: Arc<Meter>) -> Relay {
+    /// A relay of which nothing runs yet. Both sockets must reset their connections when they are
+    /// closed ([`socket::reset_on_close`]): the relay takes that back when it comes to a good end.
+    /// The client's must send at once (TCP_NODELAY). `total` is counted up live.
+    pub fn new(
+        client: TcpStream,
+        server: TcpStream,
+        timeouts: Arc<Timeouts>,
+        total: Arc<Meter>,
+    ) -> Relay {
         Relay {
             client: Party::new(client, Side::Client),
             server: Party::new(server, Side::Server),
@@ -148,8 +159,9 @@ impl Relay {
         }
     }
 
-    /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it goes. Never called for the same flow
-    /// by two threads at once: [`Seat`] sees to that. The relay is over when both flows are.
+    /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it
+    /// goes. Never called for the same flow by two threads at once: [`Seat`] sees to that. The
+    /// relay is over when both flows are.
     pub fn go(&self, direction: Direction, seat: &Seat, space: &mut Space) -> Next {
         let _guard = CutOnPanic(self);
         let parked = match direction {
@@ -175,7 +187,8 @@ impl Relay {
             // the client may belong to somebody else by now
             return is_first;
         }
-        // the poller hears of it and rouses the flows; the other side hears nothing: that is left to the reset at the end
+        // the poller hears of it and rouses the flows; the other side hears nothing: that is left
+        // to the reset at the end
         let _ = self.client.stream.shutdown(Shutdown::Read);
         let _ = self.server.stream.shutdown(Shutdown::Read);
         is_first
@@ -191,7 +204,8 @@ impl Relay {
         self.over.load(SeqCst) == BOTH
     }
 
-    /// Whether the server has ended its stream, or its connection is lost: it has no work with the session any more.
+    /// Whether the server has ended its stream, or its connection is lost: it has no work with the
+    /// session any more.
     pub fn has_server_left(&self) -> bool {
         self.server.has_left()
     }
@@ -201,18 +215,20 @@ impl Relay {
         &self.moved
     }
 
-    /// Bytes that were written and that the other side's kernel has not acknowledged: to the server, to the client. After a
-    /// reset, those are lost.
+    /// Bytes that were written and that the other side's kernel has not acknowledged: to the
+    /// server, to the client. After a reset, those are lost.
     pub fn undelivered(&self) -> (usize, usize) {
         (self.server.undelivered(), self.client.undelivered())
     }
 
-    /// For a relay that is over because its server went before a byte moved either way: another handle to the client's socket, and
-    /// what was read from it. `None` for any other, and if there is no descriptor.
+    /// For a relay that is over because its server went before a byte moved either way: another
+    /// handle to the client's socket, and what was read from it. `None` for any other, and if there
+    /// is no descriptor.
     pub fn take_untouched_client(&self) -> Option<(TcpStream, Unsent)> {
         let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
         // the end of the server's stream is an answer, too
-        let has_moved = self.moved.to_server() > 0 || self.moved.to_client() > 0 || self.client.is_shut();
+        let has_moved =
+            self.moved.to_server() > 0 || self.moved.to_client() > 0 || self.client.is_shut();
         if !has_server_failed || has_moved || self.client.has_ended() || self.client.is_lost() {
             return None;
         }
@@ -233,13 +249,15 @@ impl Relay {
         &self.client.stream
     }
 
-    /// Notes why the relay will end by a reset of both sides. The first cause stays; returns whether it is this one.
+    /// Notes why the relay will end by a reset of both sides. The first cause stays; returns
+    /// whether it is this one.
     fn fail(&self, end: End) -> bool {
         self.end.compare_exchange(None, Some(end)).is_ok()
     }
 
-    /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the end of the stream, and who has
-    /// read more from both sides. Must be called before the flows run: an end that nobody knows of would look like a reset.
+    /// Takes over from somebody who has passed so many bytes to the server already, and perhaps the
+    /// end of the stream, and who has read more from both sides. Must be called before the flows
+    /// run: an end that nobody knows of would look like a reset.
     pub fn take_over(&self, sent: usize, is_all: bool, by_client: Unsent, by_server: Unsent) {
         self.note_bytes(Direction::ToServer, sent);
         if is_all {
@@ -250,8 +268,8 @@ impl Relay {
         *self.to_client.lock() = Progress::holding(by_server, false);
     }
 
-    /// The connection to a side is lost, as somebody has found out who has used the socket before: the kernel tells that once. Must
-    /// be called before the flows run.
+    /// The connection to a side is lost, as somebody has found out who has used the socket before:
+    /// the kernel tells that once. Must be called before the flows run.
     pub fn note_loss(&self, side: Side, end: End) {
         let party = if side == Side::Client { &self.client } else { &self.server };
         party.lose();
@@ -274,7 +292,8 @@ impl Drop for Relay {
     }
 }
 
-/// A flow that panics takes its relay with it: the other flow would wait for the idle time-out otherwise.
+/// A flow that panics takes its relay with it: the other flow would wait for the idle time-out
+/// otherwise.
 struct CutOnPanic<'a>(&'a Relay);
 
 impl Drop for CutOnPanic<'_> {
@@ -294,9 +313,15 @@ mod tests {
 
     fn idle_relay() -> (Relay, TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let pair = || (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0);
+        let pair = || {
+            (
+                TcpStream::connect(listener.local_addr().unwrap()).unwrap(),
+                listener.accept().unwrap().0,
+            )
+        };
         let ((client, near), (server, far)) = (pair(), pair());
-        let relay = Relay::new(near, server, Timeouts::idle(Duration::from_millis(1)), Arc::default());
+        let relay =
+            Relay::new(near, server, Timeouts::idle(Duration::from_millis(1)), Arc::default());
         while relay.silent_for() < Duration::from_millis(1) {}
         (relay, client, far)
     }
@@ -304,7 +329,8 @@ mod tests {
     #[test]
     fn a_flow_that_waits_for_its_turn_is_not_taken_for_silent() {
         let (relay, ..) = idle_relay();
-        // after a pause of the whole machine: flows that can go on have their turn one after the other
+        // after a pause of the whole machine: flows that can go on have their turn one after the
+        // other
         for _ in 0..3 {
             relay.look();
             assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (End::Closed, BOTH));

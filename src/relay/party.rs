@@ -13,10 +13,12 @@ use super::seat::Side;
 use crate::system::socket;
 use crate::system::tcp_info::TcpInfo;
 
-/// What the kernel holds at most of bulk that it has not sent yet, for a side that has not taken much so far.
+/// What the kernel holds at most of bulk that it has not sent yet, for a side that has not taken
+/// much so far.
 const UNSENT: u32 = 512 * 1024;
 
-/// A side that has taken so much reads: more than [`UNSENT`] and what its own kernel holds for it as a rule.
+/// A side that has taken so much reads: more than [`UNSENT`] and what its own kernel holds for it
+/// as a rule.
 const READS: u64 = 2 << 20;
 
 /// A side of a relay.
@@ -32,7 +34,8 @@ pub struct Party {
     /// A thread writes to it. The kernel tells an error once: it may be this thread that gets it.
     is_written: AtomicBool,
     bulk: AtomicCell<Bulk>,
-    /// The connection is gone: it was reset, in the middle of the side's stream or after its end, or the side is dead.
+    /// The connection is gone: it was reset, in the middle of the side's stream or after its end,
+    /// or the side is dead.
     is_lost: AtomicBool,
     liveness: Liveness,
 }
@@ -62,9 +65,12 @@ impl Party {
         }
     }
 
-    /// Writes to it by `send`, which must not wait. A failure is noted as the loss of this side; the end that it is for the
-    /// relay comes back as an error. `None`: there is no room.
-    pub(super) fn write(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> Result<Option<usize>, End> {
+    /// Writes to it by `send`, which must not wait. A failure is noted as the loss of this side;
+    /// the end that it is for the relay comes back as an error. `None`: there is no room.
+    pub(super) fn write(
+        &self,
+        send: impl FnOnce(&TcpStream) -> io::Result<usize>,
+    ) -> Result<Option<usize>, End> {
         self.is_written.store(true, SeqCst);
         let result = outcome(send(&self.stream));
         let result = result.map_err(|e| {
@@ -75,14 +81,16 @@ impl Party {
         result
     }
 
-    /// Whether a read that found the end of the stream may have found a reset, whose error the writer is about to note.
+    /// Whether a read that found the end of the stream may have found a reset, whose error the
+    /// writer is about to note.
     pub(super) fn is_written(&self) -> bool {
         self.is_written.load(SeqCst)
     }
 
-    /// Whether bulk may be spliced to it, after so many bytes that it was given: only when it has taken enough of it to show that it
-    /// reads. One that asked for much and read nothing tied up 20 MB of the kernel when that was spliced at once (sockets of both
-    /// connections and a pipe; HAProxy 8), and 5 so.
+    /// Whether bulk may be spliced to it, after so many bytes that it was given: only when it has
+    /// taken enough of it to show that it reads. One that asked for much and read nothing tied up
+    /// 20 MB of the kernel when that was spliced at once (sockets of both connections and a pipe;
+    /// HAProxy 8), and 5 so.
     pub(super) fn takes_bulk(&self, moved: u64) -> bool {
         let limit = match (self.bulk.load(), moved >= READS) {
             (Bulk::Spliced, _) => return true,
@@ -96,12 +104,16 @@ impl Party {
         limit != UNSENT
     }
 
-    /// Whether the side has ended its stream, when a read says so after this many bytes of it were read. The error of a reset is
-    /// told once, and it may have been told to the writer, or to nobody.
+    /// Whether the side has ended its stream, when a read says so after this many bytes of it were
+    /// read. The error of a reset is told once, and it may have been told to the writer, or to
+    /// nobody.
     pub(super) fn is_end(&self, read: u64) -> bool {
         let is_sure = !self.is_lost() && self.bulk.load() != Bulk::Spliced;
         // where the kernel does not count, a cut stream must not look whole
-        let counted = || TcpInfo::of(&self.stream).is_ok_and(|info| info.has_come_to_end(read).unwrap_or(!self.is_lost()));
+        let counted = || {
+            TcpInfo::of(&self.stream)
+                .is_ok_and(|info| info.has_come_to_end(read).unwrap_or(!self.is_lost()))
+        };
         is_sure || counted()
     }
 
@@ -148,8 +160,8 @@ impl Party {
         is_news
     }
 
-    /// Bytes that were written to it and that it has not acknowledged, and the end of the stream, which the kernel counts as
-    /// one. Also those that are lost with the connection.
+    /// Bytes that were written to it and that it has not acknowledged, and the end of the stream,
+    /// which the kernel counts as one. Also those that are lost with the connection.
     pub(super) fn unacknowledged(&self) -> usize {
         socket::unacknowledged(&self.stream).unwrap_or(0)
     }
@@ -164,9 +176,11 @@ impl Party {
         !self.has_ended() && socket::is_readable(&self.stream)
     }
 
-    /// Asks whether it is dead: see [`Liveness::check`]. The end that this is, if so; noted as a loss.
+    /// Asks whether it is dead: see [`Liveness::check`]. The end that this is, if so; noted as a
+    /// loss.
     pub(super) fn check(&self, dead: Duration, is_waited_for: bool, now: usize) -> Option<End> {
-        let is_dead = !self.is_lost() && self.liveness.check(&self.stream, dead, is_waited_for, now);
+        let is_dead =
+            !self.is_lost() && self.liveness.check(&self.stream, dead, is_waited_for, now);
         is_dead.then(|| {
             self.lose();
             End::dead(self.side)

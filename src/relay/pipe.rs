@@ -1,5 +1,6 @@
-//! Pipes for splice(2): bulk bytes go from socket to socket through one, without being copied. A bounded number of them is lent to
-//! flows; an empty one that is dropped goes back, one with bytes in it is closed. Owns one lock, around those that nobody has.
+//! Pipes for splice(2): bulk bytes go from socket to socket through one, without being copied. A
+//! bounded number of them is lent to flows; an empty one that is dropped goes back, one with bytes
+//! in it is closed. Owns one lock, around those that nobody has.
 
 use std::fs;
 use std::io;
@@ -43,16 +44,22 @@ pub struct Pipe {
 impl Pipes {
     /// None made yet, and never more than so many of this size.
     pub fn new(most: usize, size: usize) -> Arc<Pipes> {
-        let pipes =
-            Pipes { free: Mutex::default(), made: AtomicUsize::new(0), most: AtomicUsize::new(0), size: AtomicUsize::new(0) };
+        let pipes = Pipes {
+            free: Mutex::default(),
+            made: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            size: AtomicUsize::new(0),
+        };
         pipes.set_limits(most, size);
         Arc::new(pipes)
     }
 
-    /// Changes the limits: the number, and the size of those that are made from now on. Those over the number that are lent are
-    /// closed when they come back.
+    /// Changes the limits: the number, and the size of those that are made from now on. Those over
+    /// the number that are lent are closed when they come back.
     pub fn set_limits(&self, most: usize, size: usize) {
-        let allowed = fs::read_to_string("/proc/sys/fs/pipe-max-size").ok().and_then(|text| text.trim().parse().ok());
+        let allowed = fs::read_to_string("/proc/sys/fs/pipe-max-size")
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         self.size.store(size.min(allowed.unwrap_or(USUAL)), SeqCst);
         self.most.store(most, SeqCst);
         let mut free = self.free.lock();
@@ -85,7 +92,10 @@ impl Ends {
     /// As large as this user may have it.
     fn new(mut size: usize) -> io::Result<Ends> {
         let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        while size > USUAL && fcntl(&into, FcntlArg::F_SETPIPE_SZ(i32::try_from(size).unwrap_or(i32::MAX))).is_err() {
+        while size > USUAL
+            && fcntl(&into, FcntlArg::F_SETPIPE_SZ(i32::try_from(size).unwrap_or(i32::MAX)))
+                .is_err()
+        {
             size /= 2;
         }
         Ok(Ends { out, into, size: size.max(USUAL) })
@@ -98,8 +108,9 @@ impl Pipe {
         self.holds
     }
 
-    /// Takes in what the socket has, as far as there is room, without waiting; tells how much. None may mean many things: the socket
-    /// has nothing, has ended, or has bytes of a kind that cannot be had in this way.
+    /// Takes in what the socket has, as far as there is room, without waiting; tells how much. None
+    /// may mean many things: the socket has nothing, has ended, or has bytes of a kind that cannot
+    /// be had in this way.
     pub fn fill(&mut self, source: &TcpStream) -> Result<usize, Errno> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
@@ -127,7 +138,12 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         let mut free = self.home.free.lock();
         match self.ends.take() {
-            Some(ends) if self.holds == 0 && self.home.made.load(SeqCst) <= self.home.most.load(SeqCst) => free.push(ends),
+            Some(ends)
+                if self.holds == 0
+                    && self.home.made.load(SeqCst) <= self.home.most.load(SeqCst) =>
+            {
+                free.push(ends)
+            }
             ends => {
                 self.home.made.fetch_sub(1, SeqCst);
                 // closed without the lock

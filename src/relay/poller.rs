@@ -1,9 +1,11 @@
-//! A readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket is registered once in its life,
-//! or twice if somebody has to wait for room in it, and again when it moves to another poller, and no message costs another call. Beside the sockets it holds one event
-//! counter, which wakes a thread for other work.
+//! A readiness poller, at which one pool thread waits: epoll(7), edge-triggered, so that a socket
+//! is registered once in its life, or twice if somebody has to wait for room in it, and again when
+//! it moves to another poller, and no message costs another call. Beside the sockets it holds one
+//! event counter, which wakes a thread for other work.
 //!
-//! Edge-triggered means: something is told once, when it happens. Who stops reading before the socket says that there is nothing
-//! left must not wait for it (see [`super::seat`], which keeps the account of who has been told what).
+//! Edge-triggered means: something is told once, when it happens. Who stops reading before the
+//! socket says that there is nothing left must not wait for it (see [`super::seat`], which keeps
+//! the account of who has been told what).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,10 +20,12 @@ use super::limits::MOST_POLLERS;
 /// What epoll says about a socket.
 pub type News = EpollFlags;
 
-/// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never with this one.
+/// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never
+/// with this one.
 const CALL: u64 = u64::MAX;
 
-/// The mark of the last of other pollers; the others have the numbers before it, which no socket has either.
+/// The mark of the last of other pollers; the others have the numbers before it, which no socket
+/// has either.
 const LAST_POLLER: u64 = CALL - 1;
 
 /// What an event is about.
@@ -49,11 +53,13 @@ impl Poller {
         Ok(Poller { epoll, call })
     }
 
-    /// Registers a socket under a mark: for what there is to read, and with `room` for room to write, too. What is so already is told
-    /// as if it had happened now. For a socket that is registered already, room is all that changes anything.
+    /// Registers a socket under a mark: for what there is to read, and with `room` for room to
+    /// write, too. What is so already is told as if it had happened now. For a socket that is
+    /// registered already, room is all that changes anything.
     pub fn watch(&self, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
         let reads = News::EPOLLIN | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
-        let mut event = EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, mark as u64);
+        let mut event =
+            EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, mark as u64);
         match self.epoll.add(socket, event) {
             Err(Errno::EEXIST) if room => Ok(self.epoll.modify(socket, &mut event)?),
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -67,9 +73,13 @@ impl Poller {
         let _ = self.epoll.delete(socket);
     }
 
-    /// From now on the news of another poller are news of this one, as an [`Event::Poller`] of this number.
+    /// From now on the news of another poller are news of this one, as an [`Event::Poller`] of this
+    /// number.
     pub fn adopt(&self, other: &Poller, number: usize) -> io::Result<()> {
-        match self.epoll.add(&other.epoll.0, EpollEvent::new(EpollFlags::EPOLLIN, LAST_POLLER - number as u64)) {
+        match self
+            .epoll
+            .add(&other.epoll.0, EpollEvent::new(EpollFlags::EPOLLIN, LAST_POLLER - number as u64))
+        {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -86,10 +96,11 @@ impl Poller {
         let _ = self.call.write(1);
     }
 
-    /// Waits for news, at most so long; they are put into `events`, and the number of them is returned. A call counts as one, a
-    /// signal as none.
+    /// Waits for news, at most so long; they are put into `events`, and the number of them is
+    /// returned. A call counts as one, a signal as none.
     pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
-        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
+        // rounded up: a wait of less than a millisecond would be none at all, and the caller would
+        // spin
         let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
         self.epoll.wait(events, EpollTimeout::from(millis)).unwrap_or(0)
     }
@@ -99,7 +110,9 @@ impl Poller {
 pub fn read(event: &EpollEvent) -> Event {
     match event.data() {
         CALL => Event::Call,
-        mark if mark > LAST_POLLER - MOST_POLLERS as u64 => Event::Poller((LAST_POLLER - mark) as usize),
+        mark if mark > LAST_POLLER - MOST_POLLERS as u64 => {
+            Event::Poller((LAST_POLLER - mark) as usize)
+        }
         mark => Event::Socket(mark as usize, event.events()),
     }
 }

@@ -1,13 +1,15 @@
-//! The pollers of a pool. One is open at first; while its threads have no rest another is opened, up to one for each processor, and
-//! closed again when fewer will do ([`super::load`] judges that). Two threads with a poller each do more than two at one: neither
-//! wakes for what the other has in its hands. With little to do, one that has all the news does it with fewer wake-ups.
+//! The pollers of a pool. One is open at first; while its threads have no rest another is opened,
+//! up to one for each processor, and closed again when fewer will do ([`super::load`] judges that).
+//! Two threads with a poller each do more than two at one: neither wakes for what the other has in
+//! its hands. With little to do, one that has all the news does it with fewer wake-ups.
 //!
-//! A socket is registered with the open poller that its session's number falls to. When another number of them is open, it moves
-//! when its flow parks the next time. What never moves is not lost: a poller that is closed is itself a member of the first one,
-//! and each open one is looked at (`super::crew` tells by whom).
+//! A socket is registered with the open poller that its session's number falls to. When another
+//! number of them is open, it moves when its flow parks the next time. What never moves is not
+//! lost: a poller that is closed is itself a member of the first one, and each open one is looked
+//! at (`super::crew` tells by whom).
 //!
-//! The one lock here is held while pollers are opened and closed, across calls that do not wait; nothing on the way of a byte takes
-//! it.
+//! The one lock here is held while pollers are opened and closed, across calls that do not wait;
+//! nothing on the way of a byte takes it.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -32,8 +34,11 @@ pub struct Pollers {
 impl Pollers {
     /// With one that is open.
     pub fn new(most: usize) -> io::Result<Pollers> {
-        let pollers =
-            Pollers { made: [const { OnceLock::new() }; MOST_POLLERS], open: AtomicUsize::new(1), most: Mutex::new(most) };
+        let pollers = Pollers {
+            made: [const { OnceLock::new() }; MOST_POLLERS],
+            open: AtomicUsize::new(1),
+            most: Mutex::new(most),
+        };
         pollers.make(0)?;
         Ok(pollers)
     }
@@ -62,7 +67,8 @@ impl Pollers {
         true
     }
 
-    /// Closes the last one, unless it is the only one. Whoever watches it may do so until there is something else to do.
+    /// Closes the last one, unless it is the only one. Whoever watches it may do so until there is
+    /// something else to do.
     pub fn shrink(&self) {
         self.close_last(&self.most.lock());
     }
@@ -75,7 +81,13 @@ impl Pollers {
     }
 
     /// Registers a socket with this one; see [`Poller::watch`].
-    pub fn watch(&self, at: usize, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
+    pub fn watch(
+        &self,
+        at: usize,
+        socket: BorrowedFd<'_>,
+        mark: usize,
+        room: bool,
+    ) -> io::Result<()> {
         self.get(at).ok_or(io::ErrorKind::NotFound)?.watch(socket, mark, room)
     }
 
@@ -105,7 +117,9 @@ impl Pollers {
 
     fn close_last(&self, _most: &usize) -> bool {
         let last = self.open() - 1;
-        let (Some(first), Some(poller), true) = (self.get(0), self.get(last), last > 0) else { return false };
+        let (Some(first), Some(poller), true) = (self.get(0), self.get(last), last > 0) else {
+            return false;
+        };
         // before nobody is bound to watch it
         if first.adopt(poller, last).is_err() {
             return false;
@@ -187,7 +201,10 @@ mod tests {
         pollers.shrink();
         other.write_all(b"x").unwrap();
         assert!(matches!(event(&pollers, 0, LONG), Some(Event::Poller(1))));
-        assert!(matches!(event(&pollers, 1, Duration::ZERO), Some(Event::Socket(42, News::EPOLLIN))));
+        assert!(matches!(
+            event(&pollers, 1, Duration::ZERO),
+            Some(Event::Socket(42, News::EPOLLIN))
+        ));
         // and not any more when it is open again
         assert!(pollers.grow());
         other.write_all(b"x").unwrap();
@@ -210,7 +227,16 @@ mod tests {
     }
 
     fn pool(threads: usize, pollers: usize) -> Pool {
-        Pool::new(Limits { threads, pollers, sessions: 99, queue: 99, pipes: 0, pipe_size: 0, held: 1 << 20 }).unwrap()
+        Pool::new(Limits {
+            threads,
+            pollers,
+            sessions: 99,
+            queue: 99,
+            pipes: 0,
+            pipe_size: 0,
+            held: 1 << 20,
+        })
+        .unwrap()
     }
 
     /// A session that is relayed to an echo, and its client, who waits for no more than 20 s.
@@ -218,7 +244,15 @@ mod tests {
         let ((client, near), (server, far)) = (pair(), pair());
         thread::spawn(move || io::copy(&mut &far, &mut &far));
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        (Alone(Relay::new(near, server, Timeouts::idle(Duration::MAX), Arc::new(Meter::default()))), client)
+        (
+            Alone(Relay::new(
+                near,
+                server,
+                Timeouts::idle(Duration::MAX),
+                Arc::new(Meter::default()),
+            )),
+            client,
+        )
     }
 
     fn say(mut client: &TcpStream, word: u32) {

@@ -1,8 +1,10 @@
-//! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a limit, run what can go on.
+//! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a
+//! limit, run what can go on.
 //!
-//! The accept threads call [`Pool::carry`]. A thread without work waits at a poller (`relay::pollers`) for news of the sockets of
-//! sessions, or rests (`relay::crew`); nothing that runs on it ever waits for a socket, so a few threads serve any number of
-//! sessions. The one mutex here guards the counts and the clock; the two queues are crossbeam's.
+//! The accept threads call [`Pool::carry`]. A thread without work waits at a poller
+//! (`relay::pollers`) for news of the sockets of sessions, or rests (`relay::crew`); nothing that
+//! runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
+//! here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -16,7 +18,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
 use super::clock::Clock;
-pub use super::limits::{BUFFER, HAND_BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space};
+pub use super::limits::{
+    BUFFER, HAND_BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space,
+};
 use super::pipe::Pipes;
 pub use super::pipe::USUAL as PIPE_SIZE;
 use super::pollers::Pollers;
@@ -77,7 +81,13 @@ impl Place {
         self.pool.pollers.of(self.number)
     }
 
-    pub(super) fn watch(&self, at: usize, side: Side, socket: BorrowedFd<'_>, room: bool) -> io::Result<()> {
+    pub(super) fn watch(
+        &self,
+        at: usize,
+        side: Side,
+        socket: BorrowedFd<'_>,
+        room: bool,
+    ) -> io::Result<()> {
         self.pool.pollers.watch(at, socket, Seats::mark(self.number, side), room)
     }
 
@@ -146,7 +156,8 @@ impl Pool {
         })))
     }
 
-    /// Gives a session to the pool; waits while the queue is full, and while there is no thread at all. A closed pool drops it.
+    /// Gives a session to the pool; waits while the queue is full, and while there is no thread at
+    /// all. A closed pool drops it.
     pub fn submit(&self, session: Box<dyn Carried>) {
         let mut state = self.0.state.lock();
         while self.0.waiting.len() >= state.limits.queue && !state.closed {
@@ -188,12 +199,15 @@ impl Pool {
         Hand(Worker::new(self.0.clone(), HAND_BUFFER))
     }
 
-    /// Gives a session to the pool like [`Pool::submit`]; but when it can have a place at once, the calling thread runs it itself as far
-    /// as it goes without waiting: nobody has to be woken for that. From then on it is the pool's threads' own.
+    /// Gives a session to the pool like [`Pool::submit`]; but when it can have a place at once, the
+    /// calling thread runs it itself as far as it goes without waiting: nobody has to be woken for
+    /// that. From then on it is the pool's threads' own.
     pub fn carry(&self, session: Box<dyn Carried>, Hand(worker): &mut Hand) {
         match self.0.place_at_once(session) {
             // a panic at the end of the session must not end the thread of a listener
-            Ok(seat) => drop(catch_unwind(AssertUnwindSafe(move || worker.run(&seat, Direction::ToServer)))),
+            Ok(seat) => {
+                drop(catch_unwind(AssertUnwindSafe(move || worker.run(&seat, Direction::ToServer))))
+            }
             Err(session) => return self.submit(session),
         }
         let state = self.0.state.lock();
@@ -230,7 +244,8 @@ impl Pool {
         self.0.state.lock().threads
     }
 
-    /// Takes no more sessions and drops those that wait; running ones go on, and threads end as they have nothing left to do.
+    /// Takes no more sessions and drops those that wait; running ones go on, and threads end as
+    /// they have nothing left to do.
     pub fn close(&self) {
         self.0.state.lock().closed = true;
         self.0.room.notify_all();
@@ -262,10 +277,18 @@ impl Inner {
         Some(self.sit(session))
     }
 
-    /// A place for a session that need not wait for one, while there is a thread that will go on with it; else gives it back.
-    fn place_at_once(self: &Arc<Self>, session: Box<dyn Carried>) -> Result<Arc<Seat>, Box<dyn Carried>> {
+    /// A place for a session that need not wait for one, while there is a thread that will go on
+    /// with it; else gives it back.
+    fn place_at_once(
+        self: &Arc<Self>,
+        session: Box<dyn Carried>,
+    ) -> Result<Arc<Seat>, Box<dyn Carried>> {
         let mut state = self.state.lock();
-        if state.closed || state.threads == 0 || state.taken >= state.limits.sessions || !self.waiting.is_empty() {
+        if state.closed
+            || state.threads == 0
+            || state.taken >= state.limits.sessions
+            || !self.waiting.is_empty()
+        {
             return Err(session);
         }
         state.taken += 1;
@@ -280,7 +303,8 @@ impl Inner {
     /// Gives a session the place that was counted for it, and sets its alarm.
     fn sit(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Seat> {
         let when = Instant::now() + session.look();
-        let seat = self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
+        let seat =
+            self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
         self.set_alarm(seat.place.number, when);
         seat
     }

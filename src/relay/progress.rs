@@ -1,4 +1,5 @@
-//! How far a flow is: what it keeps while it is parked, and whether it moves so much that it is spliced.
+//! How far a flow is: what it keeps while it is parked, and whether it moves so much that it is
+//! spliced.
 
 use super::pipe::Pipe;
 use super::pool::BUFFER;
@@ -21,7 +22,8 @@ pub enum Rest {
     Piped(Pipe),
 }
 
-/// How far a flow is. Small, since each run of the flow takes it up and lays it down; nearly always there is no rest.
+/// How far a flow is. Small, since each run of the flow takes it up and lays it down; nearly always
+/// there is no rest.
 #[derive(Default)]
 pub struct Progress {
     /// What goes first.
@@ -32,7 +34,8 @@ pub struct Progress {
     pub never_blocks: bool,
     /// The kernel does not splice these sockets.
     pub is_plain: bool,
-    /// Nothing more comes from the source: it has ended its stream, which the sink knows, or it is lost.
+    /// Nothing more comes from the source: it has ended its stream, which the sink knows, or it is
+    /// lost.
     pub is_at_end: bool,
 }
 

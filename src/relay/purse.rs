@@ -1,5 +1,5 @@
-//! How many bytes the sessions of a pool hold together that were read and could not be written yet. Owns one lock, around a reserve of
-//! memory: an allocation that cannot fail would end the program.
+//! How many bytes the sessions of a pool hold together that were read and could not be written yet.
+//! Owns one lock, around a reserve of memory: an allocation that cannot fail would end the program.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crate::system::memory;
 /// The reserve: enough for what a few hundred sessions take until they have ended.
 const RESERVE: usize = 1 << 20;
 
-/// The sum and its limit. The sum may go over it by what each thread has in its hands when it is reached.
+/// The sum and its limit. The sum may go over it by what each thread has in its hands when it is
+/// reached.
 pub struct Purse {
     now: AtomicUsize,
     most: AtomicUsize,
@@ -32,7 +33,11 @@ impl Purse {
         let mut reserve = Vec::new();
         // where there is none, nothing will be kept
         let _ = reserve.try_reserve_exact(RESERVE);
-        Arc::new(Purse { now: AtomicUsize::new(0), most: AtomicUsize::new(most), reserve: Mutex::new(reserve) })
+        Arc::new(Purse {
+            now: AtomicUsize::new(0),
+            most: AtomicUsize::new(most),
+            reserve: Mutex::new(reserve),
+        })
     }
 
     /// Changes the limit.
@@ -45,8 +50,9 @@ impl Purse {
         self.now.load(SeqCst) < self.most.load(SeqCst)
     }
 
-    /// Keeps a copy of these bytes. When the system has no memory for one, the reserve is left to those who cannot do without, and
-    /// nothing more is kept until half of it all is gone and the reserve is there again; no more is held from then on.
+    /// Keeps a copy of these bytes. When the system has no memory for one, the reserve is left to
+    /// those who cannot do without, and nothing more is kept until half of it all is gone and the
+    /// reserve is there again; no more is held from then on.
     pub fn copy(self: &Arc<Self>, bytes: &[u8]) -> io::Result<Unsent> {
         self.restore_reserve()?;
         let copy = memory::copy(bytes).inspect_err(|_| self.give_up_reserve());

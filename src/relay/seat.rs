@@ -1,5 +1,5 @@
-//! The place of one session in the pool: what it is, which of its two flows run, which wait and for what ([`super::flow_state`]), and
-//! which pollers watch its sockets.
+//! The place of one session in the pool: what it is, which of its two flows run, which wait and for
+//! what ([`super::flow_state`]), and which pollers watch its sockets.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,20 +17,23 @@ use super::poller::News;
 use super::pool::{BUFFER, LEAST, Place, Space};
 use super::purse::Unsent;
 
-/// What a pool carries: a session, in two halves that may run at the same time, each on one thread at a time.
+/// What a pool carries: a session, in two halves that may run at the same time, each on one thread
+/// at a time.
 pub trait Carried: Send + Sync {
-    /// Goes on with one half until it is over or would have to wait. The first call is for [`Direction::ToServer`]; the other half
-    /// begins with [`Seat::begin_other`].
+    /// Goes on with one half until it is over or would have to wait. The first call is for
+    /// [`Direction::ToServer`]; the other half begins with [`Seat::begin_other`].
     fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next;
 
-    /// Looks at the clock; afterwards the halves that wait go on, once. Tells after what time to call again.
+    /// Looks at the clock; afterwards the halves that wait go on, once. Tells after what time to
+    /// call again.
     fn look(&self) -> Duration;
 }
 
 /// What a half wants after it has done what could be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// To be called when something like this happens. The sockets that this is about must be watched already.
+    /// To be called when something like this happens. The sockets that this is about must be
+    /// watched already.
     Wait(For),
     /// To be called again when others had their turn.
     Yield,
@@ -50,7 +53,8 @@ pub enum Side {
 /// No poller watches the socket.
 const NOWHERE: u8 = 0;
 
-/// A session that has its place in the pool. Dropping it drops the session first, then gives the place back.
+/// A session that has its place in the pool. Dropping it drops the session first, then gives the
+/// place back.
 pub struct Seat {
     pub(super) carried: Box<dyn Carried>,
     states: [FlowState; 2],
@@ -70,17 +74,27 @@ impl Seat {
     pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
         let states = [FlowState::running(), FlowState::not_started()];
         let [is_room_watched, is_odd, is_hung] = Default::default();
-        Seat { carried, states, pollers: Default::default(), is_room_watched, moving: Mutex::default(), is_odd, is_hung, place }
+        Seat {
+            carried,
+            states,
+            pollers: Default::default(),
+            is_room_watched,
+            moving: Mutex::default(),
+            is_odd,
+            is_hung,
+            place,
+        }
     }
 
-    /// Has a poller watch a socket of the session, if none does yet. A half must do so each time before it waits for the socket: it
-    /// goes to another poller if there are more or less of them now.
+    /// Has a poller watch a socket of the session, if none does yet. A half must do so each time
+    /// before it waits for the socket: it goes to another poller if there are more or less of them
+    /// now.
     pub fn watch(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
         self.register(side, socket, false)
     }
 
-    /// The same before it waits for room to write, too. Apart, because most sockets always have room, and to say so would wake a
-    /// thread for nothing.
+    /// The same before it waits for room to write, too. Apart, because most sockets always have
+    /// room, and to say so would wake a thread for nothing.
     pub fn watch_room(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
         self.register(side, socket, true)
     }
@@ -90,7 +104,8 @@ impl Seat {
         if self.registered(side, wants_room) == Some(there) {
             return Ok(());
         }
-        // the two halves of a session have both sockets in common; nobody else waits for this, and epoll_ctl does not wait
+        // the two halves of a session have both sockets in common; nobody else waits for this, and
+        // epoll_ctl does not wait
         let _one_at_a_time = self.moving.lock();
         let here = self.registered(side, false);
         let wants_room = wants_room || side.of(&self.is_room_watched).load(SeqCst);
@@ -171,28 +186,33 @@ impl Seat {
         side.of(&self.is_hung).store(false, SeqCst);
     }
 
-    /// Whether a read that came back with less than it could have may have left something to be read that nobody will tell of: an
-    /// end that came together with the bytes, or what stands behind an urgent byte.
+    /// Whether a read that came back with less than it could have may have left something to be
+    /// read that nobody will tell of: an end that came together with the bytes, or what stands
+    /// behind an urgent byte.
     pub fn is_odd(&self, side: Side) -> bool {
         side.of(&self.is_odd).load(SeqCst)
     }
 
-    /// Whether the poller has ever said that the connection hangs: then its state is worth a question.
+    /// Whether the poller has ever said that the connection hangs: then its state is worth a
+    /// question.
     pub fn is_hung(&self, side: Side) -> bool {
         side.of(&self.is_hung).load(SeqCst)
     }
 
-    /// The second half begins: it has its first turn when the first one pauses, or when there are news for it.
+    /// The second half begins: it has its first turn when the first one pauses, or when there are
+    /// news for it.
     pub fn begin_other(&self) {
         self.state(Direction::ToClient).start();
     }
 
-    /// Whether the second half has begun and nobody has run it yet; then the caller must run it now.
+    /// Whether the second half has begun and nobody has run it yet; then the caller must run it
+    /// now.
     pub(super) fn other_begins(&self) -> bool {
         self.state(Direction::ToClient).take_first_turn()
     }
 
-    /// Something has happened to a socket: notes it, and tells which halves the caller must run now.
+    /// Something has happened to a socket: notes it, and tells which halves the caller must run
+    /// now.
     pub(super) fn notice(&self, side: Side, news: News) -> [Option<Direction>; 2] {
         let is_hung = news.intersects(News::EPOLLHUP | News::EPOLLERR);
         let is_odd = is_hung || news.intersects(News::EPOLLRDHUP | News::EPOLLPRI);

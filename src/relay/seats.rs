@@ -1,7 +1,8 @@
-//! The sessions that have a place, by its number: what an event of the poller is about. Owns one lock.
+//! The sessions that have a place, by its number: what an event of the poller is about. Owns one
+//! lock.
 //!
-//! An event may be older than the session that has the number now: news are taken as hints, never as facts, so that it only costs a
-//! look at a socket.
+//! An event may be older than the session that has the number now: news are taken as hints, never
+//! as facts, so that it only costs a look at a socket.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use slab::Slab;
 
 use super::seat::{Seat, Side};
 
-/// Places, by number. One is empty, and not free yet, while a session that is over is still in somebody's hands.
+/// Places, by number. One is empty, and not free yet, while a session that is over is still in
+/// somebody's hands.
 #[derive(Default)]
 pub struct Seats(RwLock<Slab<Option<Arc<Seat>>>>);
 
@@ -29,9 +31,14 @@ impl Seats {
         self.0.read().get(number)?.clone()
     }
 
-    /// The session is over: its number means nobody from now on. It ends when the last thread has let go of it.
+    /// The session is over: its number means nobody from now on. It ends when the last thread has
+    /// let go of it.
     pub fn rise(&self, seat: &Arc<Seat>) {
-        let _gone = self.0.write().get_mut(seat.place.number).and_then(|place| place.take_if(|there| Arc::ptr_eq(there, seat)));
+        let _gone = self
+            .0
+            .write()
+            .get_mut(seat.place.number)
+            .and_then(|place| place.take_if(|there| Arc::ptr_eq(there, seat)));
     }
 
     /// The number is free again.

@@ -1,4 +1,5 @@
-//! How long a relay may be silent, and how long one of its sides: looked at by the alarm that each session has, on a pool thread.
+//! How long a relay may be silent, and how long one of its sides: looked at by the alarm that each
+//! session has, on a pool thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -26,9 +27,10 @@ impl Timeouts {
 }
 
 impl Relay {
-    /// Ends the relay if it has been silent for too long, notices a dead side; returns after what time to look again. The flows
-    /// must go on afterwards, as far as they wait: the relay ends when both have read what there is since. One that can go on and
-    /// waits for its turn may come to that much later.
+    /// Ends the relay if it has been silent for too long, notices a dead side; returns after what
+    /// time to look again. The flows must go on afterwards, as far as they wait: the relay ends
+    /// when both have read what there is since. One that can go on and waits for its turn may come
+    /// to that much later.
     pub fn look(&self) -> Duration {
         const SOON: Duration = Duration::from_millis(1);
         let (now, parties) = (self.now(), [&self.client, &self.server]);
@@ -38,7 +40,8 @@ impl Relay {
             self.last_byte.store(now, SeqCst);
         }
         for (party, unacknowledged) in parties.into_iter().zip(unacknowledged) {
-            let dead = self.timeouts.dead.and_then(|dead| party.check(dead, unacknowledged > 0, now));
+            let dead =
+                self.timeouts.dead.and_then(|dead| party.check(dead, unacknowledged > 0, now));
             dead.map(|end| self.fail(end));
         }
         let limit = self.silence_limit();
@@ -65,11 +68,13 @@ impl Relay {
         Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
     }
 
-    /// Whether nothing has moved for so long, nothing waits to be read, and both sides have acknowledged all that was written to
-    /// them: what a slow one has still to take would be lost by a cut.
+    /// Whether nothing has moved for so long, nothing waits to be read, and both sides have
+    /// acknowledged all that was written to them: what a slow one has still to take would be lost
+    /// by a cut.
     pub fn is_at_rest(&self, silent: Duration) -> bool {
         let parties = [&self.client, &self.server];
-        self.silent_for() >= silent && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
+        self.silent_for() >= silent
+            && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
     }
 
     /// Something has happened that begins the silence anew.
@@ -89,9 +94,12 @@ impl Relay {
         limit.min(Duration::from_millis(isize::MAX as u64))
     }
 
-    /// While one side is lost: after what time to look whether the other one has acknowledged all. Rarer the longer it takes.
+    /// While one side is lost: after what time to look whether the other one has acknowledged all.
+    /// Rarer the longer it takes.
     pub(super) fn settling_pause(&self) -> Option<Duration> {
         let is_lost = self.client.is_lost() || self.server.is_lost();
-        is_lost.then(|| (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1)))
+        is_lost.then(|| {
+            (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1))
+        })
     }
 }

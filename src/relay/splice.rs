@@ -1,5 +1,6 @@
-//! The part of a flow that moves bulk: from socket to socket through a [`Pipe`], without a copy. Called by [`flow`](super::flow), on its
-//! thread, when a flow has read much several times in a row.
+//! The part of a flow that moves bulk: from socket to socket through a [`Pipe`], without a copy.
+//! Called by [`flow`](super::flow), on its thread, when a flow has read much several times in a
+//! row.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -12,13 +13,15 @@ use super::pipe::Pipe;
 use super::progress::{Progress, Rest};
 
 impl Flow<'_> {
-    /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a plain read has the last word: splice
-    /// tells neither an empty source from one whose next byte is urgent, nor that one from the end of the stream.
+    /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a
+    /// plain read has the last word: splice tells neither an empty source from one whose next byte
+    /// is urgent, nor that one from the end of the stream.
     pub(super) fn splice(&self, progress: &mut Progress, mut share: usize) -> Result<usize, Over> {
         if !std::mem::replace(&mut progress.never_blocks, true) {
             // splice knows no flag for it
-            progress.is_plain =
-                [&self.source.stream, &self.sink.stream].iter().any(|socket| socket.set_nonblocking(true).is_err());
+            progress.is_plain = [&self.source.stream, &self.sink.stream]
+                .iter()
+                .any(|socket| socket.set_nonblocking(true).is_err());
         }
         let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
         while progress.is_bulk() && share > 0 {

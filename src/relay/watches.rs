@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// An open poller at which nobody has looked for so long is the first that is looked at: whoever had it may hang, in a write to a log that
-/// is stuck for instance.
+/// An open poller at which nobody has looked for so long is the first that is looked at: whoever
+/// had it may hang, in a write to a log that is stuck for instance.
 pub const NEGLECT: Duration = Duration::from_secs(1);
 
 /// What is known of each poller, by its number.
@@ -48,14 +48,23 @@ impl Watches {
         (1..=open).map(|step| (after + step) % open).find(|at| self.is_free(*at))
     }
 
-    /// Where a thread without anything else to do is to wait: where it was before, if nobody does and no other one is neglected.
+    /// Where a thread without anything else to do is to wait: where it was before, if nobody does
+    /// and no other one is neglected.
     pub fn vacant(&self, before: usize, open: usize, now: Instant) -> Option<usize> {
         let is_neglected = |at: &usize| {
             let watch = self.0.get(*at);
-            watch.is_some_and(|watch| watch.until.is_none() && now.saturating_duration_since(watch.looked) > NEGLECT)
+            watch.is_some_and(|watch| {
+                watch.until.is_none() && now.saturating_duration_since(watch.looked) > NEGLECT
+            })
         };
         let neglected = (0..open).find(is_neglected);
-        neglected.or_else(|| if before < open && self.is_free(before) { Some(before) } else { self.next_free(before, open) })
+        neglected.or_else(|| {
+            if before < open && self.is_free(before) {
+                Some(before)
+            } else {
+                self.next_free(before, open)
+            }
+        })
     }
 
     /// A poller at which a thread waits.
@@ -102,7 +111,10 @@ mod tests {
         let now = Instant::now();
         let mut watches = Watches::default();
         watches.begin(1, now, now);
-        assert_eq!([0, 2, 3, 1, 9].map(|after| watches.next_free(after, 4)), [2, 3, 0, 2, 2].map(Some));
+        assert_eq!(
+            [0, 2, 3, 1, 9].map(|after| watches.next_free(after, 4)),
+            [2, 3, 0, 2, 2].map(Some)
+        );
         assert_eq!(watches.next_free(1, 1), Some(0));
     }
 

@@ -1,5 +1,5 @@
-//! What a thread of the pool does, and an accept thread with a session's first steps: take what can go on, run it, wait for news when
-//! there is nothing.
+//! What a thread of the pool does, and an accept thread with a session's first steps: take what can
+//! go on, run it, wait for news when there is nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::pool::{BUFFER, Inner, Space};
 use super::seat::{Next, Seat, Side};
 use super::seats::Seats;
 
-/// News taken at once: as much as clients that take turns leave behind, so that one call serves them all. Bulk among it costs the
-/// others no more than its turn.
+/// News taken at once: as much as clients that take turns leave behind, so that one call serves
+/// them all. Bulk among it costs the others no more than its turn.
 const BATCH: usize = 64;
 
 /// The same for a poller that was closed: sockets leave it as they have news.
@@ -40,10 +40,12 @@ impl Worker {
         Worker { pool, space: Space::with_capacity(buffer) }
     }
 
-    /// The life of a thread of the pool, until it has nothing to do for a while. A panic outside a session's run, of one that is dropped
-    /// for instance, costs the thread no more than its buffer: the sessions that wait must not lose who waits for them.
+    /// The life of a thread of the pool, until it has nothing to do for a while. A panic outside a
+    /// session's run, of one that is dropped for instance, costs the thread no more than its
+    /// buffer: the sessions that wait must not lose who waits for them.
     pub(super) fn live(pool: &Arc<Inner>) {
-        while catch_unwind(AssertUnwindSafe(|| Worker::new(pool.clone(), BUFFER).work())).is_err() {}
+        while catch_unwind(AssertUnwindSafe(|| Worker::new(pool.clone(), BUFFER).work())).is_err() {
+        }
     }
 
     fn work(&mut self) {
@@ -80,8 +82,8 @@ impl Worker {
         }
     }
 
-    /// Starts one session, and goes on with one half that had to let others go first. No more before the poller is asked: what can
-    /// always go on must not keep those that wait for news.
+    /// Starts one session, and goes on with one half that had to let others go first. No more
+    /// before the poller is asked: what can always go on must not keep those that wait for news.
     fn do_what_waits(&mut self) {
         if let Some(seat) = self.pool.take_place() {
             self.call_for_the_rest();
@@ -129,7 +131,8 @@ impl Worker {
         }
     }
 
-    /// Runs what has come to a poller that nobody watches any more; what is left then is told of again.
+    /// Runs what has come to a poller that nobody watches any more; what is left then is told of
+    /// again.
     fn look_at(&mut self, other: usize) {
         let mut events = [EpollEvent::empty(); FEW];
         let count = self.pool.pollers.wait(other, &mut events, Duration::ZERO);
@@ -142,8 +145,9 @@ impl Worker {
         }
     }
 
-    /// Runs a half until it waits, is over, or has had its share: news that come while it runs make it go on, but not for ever. When
-    /// one half is over, the other one may have been waiting for that.
+    /// Runs a half until it waits, is over, or has had its share: news that come while it runs make
+    /// it go on, but not for ever. When one half is over, the other one may have been waiting for
+    /// that.
     pub(super) fn run(&mut self, seat: &Arc<Seat>, mut half: Direction) {
         for _ in 0..TURNS {
             let gone_on = AssertUnwindSafe(|| seat.carried.go(half, seat, &mut self.space));

@@ -1,5 +1,5 @@
-//! Carries changes out, or refuses them with a reason. The one way to edit the running state, whoever asks: the configuration that
-//! describes it is edited, and the state follows.
+//! Carries changes out, or refuses them with a reason. The one way to edit the running state,
+//! whoever asks: the configuration that describes it is edited, and the state follows.
 
 use std::sync::Arc;
 
@@ -33,9 +33,10 @@ impl Director {
         }
     }
 
-    /// Carries the changes out; tells in words what each one did. What they leave as it is goes on undisturbed. Nothing else may have
-    /// been changed since the preview: the caller has a lock for that. `names` are addresses of host names that were looked up for
-    /// new hosts. Listen addresses and the log are not opened or closed here: `daemon` does that around this call.
+    /// Carries the changes out; tells in words what each one did. What they leave as it is goes on
+    /// undisturbed. Nothing else may have been changed since the preview: the caller has a lock for
+    /// that. `names` are addresses of host names that were looked up for new hosts. Listen
+    /// addresses and the log are not opened or closed here: `daemon` does that around this call.
     pub fn apply(&self, preview: Preview<'_>, names: &Names) -> Vec<String> {
         self.follow(&preview.config, names);
         preview.changes.iter().for_each(|change| self.act(change));
@@ -45,12 +46,16 @@ impl Director {
     /// What the running state has against a change, whatever the configuration says.
     fn permit(&self, change: &Change) -> Result<()> {
         match change {
-            Change::DelHost { service, group, host, force: false } => match self.find(service, group, host) {
-                Some((service, group, host)) => is_not_the_last(&service, &group, &host),
-                None => Ok(()),
-            },
+            Change::DelHost { service, group, host, force: false } => {
+                match self.find(service, group, host) {
+                    Some((service, group, host)) => is_not_the_last(&service, &group, &host),
+                    None => Ok(()),
+                }
+            }
             Change::RetryHost { service, group, host } => match self.find(service, group, host) {
-                Some((.., host)) if host.is_up() => Err(Refusal::Conflict(format!("host `{}` is up", host.name()))),
+                Some((.., host)) if host.is_up() => {
+                    Err(Refusal::Conflict(format!("host `{}` is up", host.name())))
+                }
                 _ => Ok(()),
             },
             _ => Ok(()),
@@ -61,7 +66,8 @@ impl Director {
     fn act(&self, change: &Change) {
         match change {
             Change::SetHost { service, group, host, wish } => {
-                self.find(service, group, host).inspect(|(.., host)| host.set_operator((*wish).into()));
+                self.find(service, group, host)
+                    .inspect(|(.., host)| host.set_operator((*wish).into()));
             }
             Change::RetryHost { service, group, host } => {
                 self.find(service, group, host).inspect(|(.., host)| host.try_soon());
@@ -70,22 +76,32 @@ impl Director {
         }
     }
 
-    fn find(&self, service: &str, group: &str, key: &HostKey) -> Option<(Arc<Service>, Arc<Group>, Arc<Host>)> {
+    fn find(
+        &self,
+        service: &str,
+        group: &str,
+        key: &HostKey,
+    ) -> Option<(Arc<Service>, Arc<Group>, Arc<Host>)> {
         let service = self.service(service)?;
         let group = service.group(group)?;
         let hosts = group.hosts();
-        let host = hosts.get(key.position(hosts.iter().map(|host| (host.name(), host.address())))?)?.clone();
+        let host = hosts
+            .get(key.position(hosts.iter().map(|host| (host.name(), host.address())))?)?
+            .clone();
         Some((service, group, host))
     }
 }
 
 fn is_not_the_last(service: &Service, group: &Arc<Group>, host: &Arc<Host>) -> Result<()> {
-    let others_live = group.hosts().iter().any(|other| !Arc::ptr_eq(other, host) && other.is_available());
+    let others_live =
+        group.hosts().iter().any(|other| !Arc::ptr_eq(other, host) && other.is_available());
     if !service.is_enabled(group) || !host.is_available() || others_live {
         return Ok(());
     }
     let (host, group) = (host.name(), group.name());
-    Err(Refusal::Conflict(format!("host `{host}` is the last live host of the enabled group `{group}`")))
+    Err(Refusal::Conflict(format!(
+        "host `{host}` is the last live host of the enabled group `{group}`"
+    )))
 }
 
 #[cfg(test)]
@@ -102,10 +118,14 @@ mod tests {
     /// What the admin side makes of a URL.
     fn read(url: &str) -> Change {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8().expect("it is UTF-8").into_owned();
-        let pair = |pair: &str| pair.split_once('=').map(|(name, text)| (name.to_owned(), decoded(text)));
+        let decoded =
+            |text: &str| percent_decode_str(text).decode_utf8().expect("it is UTF-8").into_owned();
+        let pair =
+            |pair: &str| pair.split_once('=').map(|(name, text)| (name.to_owned(), decoded(text)));
         let query: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
-        Change::from_query(path.trim_start_matches('/'), &query).expect("it is a change").expect("it is a good one")
+        Change::from_query(path.trim_start_matches('/'), &query)
+            .expect("it is a change")
+            .expect("it is a good one")
     }
 
     fn apply(director: &Director, changes: &[Change]) -> Result<Vec<String>> {
@@ -114,17 +134,28 @@ mod tests {
 
     /// The services of the configuration, put together from what runs.
     fn described(director: &Director) -> Vec<ServiceConfig> {
-        let host = |host: &Arc<Host>| HostConfig { name: host.name().to_owned(), address: host.address().clone() };
+        let host = |host: &Arc<Host>| HostConfig {
+            name: host.name().to_owned(),
+            address: host.address().clone(),
+        };
         let group = |group: &Arc<Group>| {
             let hosts = group.hosts().iter().map(host).collect();
             GroupConfig { name: group.name().to_owned(), rule: group.rule(), hosts }
         };
         let service = |service: &Arc<Service>| {
-            let terms = director.config().services.into_iter().find(|config| config.name == service.name());
+            let terms =
+                director.config().services.into_iter().find(|config| config.name == service.name());
             let groups = service.groups().iter().map(group).collect();
             let (listens, enabled) = (service.listens(), service.enabled().name().to_owned());
             let (connect, replay) = (service.connect_limit(), service.replay_limit());
-            ServiceConfig { listens, groups, enabled, connect, replay, ..terms.expect("it is in the configuration") }
+            ServiceConfig {
+                listens,
+                groups,
+                enabled,
+                connect,
+                replay,
+                ..terms.expect("it is in the configuration")
+            }
         };
         director.services().iter().map(service).collect()
     }
@@ -132,7 +163,9 @@ mod tests {
     fn hosts(director: &Director) -> Vec<(String, String, String, Arc<Host>)> {
         let mut hosts = Vec::new();
         for (service, group) in director.groups() {
-            let named = |host: Arc<Host>| (service.name().to_owned(), group.name().to_owned(), host.name().to_owned(), host);
+            let named = |host: Arc<Host>| {
+                (service.name().to_owned(), group.name().to_owned(), host.name().to_owned(), host)
+            };
             hosts.extend(group.hosts().into_iter().map(named));
         }
         hosts
@@ -177,7 +210,8 @@ mod tests {
     fn one_refusal_among_several_changes_leaves_all_as_it_was() {
         let config = any_one();
         let director = Director::new(&config);
-        let service = config.services.first().map(|service| service.name.clone()).unwrap_or_default();
+        let service =
+            config.services.first().map(|service| service.name.clone()).unwrap_or_default();
         let connect = Some(Duration::from_millis(7));
         let good = Change::SetTimeout { service, connect, idle: None, half: None, dead: None };
         let bad = Change::DelService { service: "nobody".to_owned(), force: false };
@@ -196,10 +230,16 @@ mod tests {
         };
         assert_eq!(limits(), (3600, 3600, Some(Duration::from_secs(120))));
         for (url, expected) in [
-            ("/setTimeout?service=s&half=5m&dead=1500ms", (3600, 300, Some(Duration::from_secs(2)))),
+            (
+                "/setTimeout?service=s&half=5m&dead=1500ms",
+                (3600, 300, Some(Duration::from_secs(2))),
+            ),
             ("/setTimeout?service=s&idle=1m", (60, 60, Some(Duration::from_secs(2)))),
             ("/setTimeout?service=s&idle=10m&dead=0", (600, 300, None)),
-            ("/setTimeout?service=s&half=0&dead=18h", (600, 600, Some(Duration::from_secs(64_800)))),
+            (
+                "/setTimeout?service=s&half=0&dead=18h",
+                (600, 600, Some(Duration::from_secs(64_800))),
+            ),
         ] {
             assert!(apply(&director, &[read(url)]).is_ok());
             assert_eq!(limits(), expected, "{url}");
@@ -208,6 +248,7 @@ mod tests {
 
     fn any_one() -> Config {
         let text = "<pdconfig><service name='s'><listen ip=':1'/><group name='g' scheduler='random'/></service></pdconfig>";
-        crate::config::read::parse(std::path::Path::new("f.xml"), text.as_bytes()).expect("it is right")
+        crate::config::read::parse(std::path::Path::new("f.xml"), text.as_bytes())
+            .expect("it is right")
     }
 }

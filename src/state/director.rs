@@ -26,7 +26,8 @@ pub struct Director {
     config: RwLock<Config>,
     /// What the configuration file said when it was last read or written.
     saved: RwLock<Config>,
-    /// What was there when the last edit by hand began: after a start, a reload, a roll-back or saving.
+    /// What was there when the last edit by hand began: after a start, a reload, a roll-back or
+    /// saving.
     unedited: RwLock<Config>,
     /// What happened.
     pub events: Events,
@@ -63,11 +64,14 @@ impl Director {
         director
     }
 
-    /// Becomes what the configuration describes. A service, group or host that was there before goes on undisturbed, with all that
-    /// is counted and known of it.
+    /// Becomes what the configuration describes. A service, group or host that was there before
+    /// goes on undisturbed, with all that is counted and known of it.
     pub(super) fn follow(&self, config: &Config, names: &Names) {
         let before = self.services();
-        let service = |wanted: &ServiceConfig| match before.iter().find(|service| service.name() == wanted.name) {
+        let service = |wanted: &ServiceConfig| match before
+            .iter()
+            .find(|service| service.name() == wanted.name)
+        {
             Some(service) => {
                 service.follow(wanted, names);
                 service.clone()
@@ -126,11 +130,14 @@ impl Director {
 
     /// Every group, enabled or not, with its service.
     pub fn groups(&self) -> Vec<(Arc<Service>, Arc<Group>)> {
-        let of = |service: Arc<Service>| service.groups().into_iter().map(move |group| (service.clone(), group));
+        let of = |service: Arc<Service>| {
+            service.groups().into_iter().map(move |group| (service.clone(), group))
+        };
         self.services().into_iter().flat_map(of).collect()
     }
 
-    /// The configuration that describes the state as it is now; what the operator and the checks say of hosts is not in it.
+    /// The configuration that describes the state as it is now; what the operator and the checks
+    /// say of hosts is not in it.
     pub fn config(&self) -> Config {
         self.config.read().clone()
     }
@@ -156,7 +163,8 @@ impl Director {
         self.saved.read().clone()
     }
 
-    /// Whether the running state is another than what the configuration file said when it was last read or written.
+    /// Whether the running state is another than what the configuration file said when it was last
+    /// read or written.
     pub fn differs_from_file(&self) -> bool {
         *self.saved.read() != *self.config.read()
     }

@@ -1,4 +1,5 @@
-//! The last things that happened: hosts that went and came, and who changed what. A ring of fixed size.
+//! The last things that happened: hosts that went and came, and who changed what. A ring of fixed
+//! size.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;

@@ -1,5 +1,5 @@
-//! A set of hosts with one scheduler. The mutex here makes picking a host and counting the pick one act, so that no two
-//! sessions of a burst decide by the same counts.
+//! A set of hosts with one scheduler. The mutex here makes picking a host and counting the pick one
+//! act, so that no two sessions of a burst decide by the same counts.
 
 use std::sync::Arc;
 
@@ -46,7 +46,9 @@ struct Member {
 impl Member {
     /// The host that is wanted: one of those before, or a new one.
     fn new(wanted: &HostConfig, before: &[Member], names: &Names) -> Member {
-        let is_same = |member: &&Member| member.host.name() == wanted.name && member.host.address() == &wanted.address;
+        let is_same = |member: &&Member| {
+            member.host.name() == wanted.name && member.host.address() == &wanted.address
+        };
         if let Some(Member { host, last_pick }) = before.iter().find(is_same) {
             return Member { host: host.clone(), last_pick: *last_pick };
         }
@@ -65,15 +67,22 @@ impl Group {
         let hosts = config.hosts.iter().map(|wanted| Member::new(wanted, &[], names)).collect();
         Group {
             name: config.name.clone(),
-            members: Mutex::new(Members { hosts, scheduler: Scheduler::new(config.rule), picks: 0, standing: Standing::Up }),
+            members: Mutex::new(Members {
+                hosts,
+                scheduler: Scheduler::new(config.rule),
+                picks: 0,
+                standing: Standing::Up,
+            }),
         }
     }
 
-    /// Has the hosts and the rule that the configuration wants, from the next pick on. A host that was there before goes on; one
-    /// that is gone lives on until its sessions have ended. With another rule, the order of turns begins anew.
+    /// Has the hosts and the rule that the configuration wants, from the next pick on. A host that
+    /// was there before goes on; one that is gone lives on until its sessions have ended. With
+    /// another rule, the order of turns begins anew.
     pub(super) fn follow(&self, config: &GroupConfig, names: &Names) {
         let mut members = self.members.lock();
-        members.hosts = config.hosts.iter().map(|wanted| Member::new(wanted, &members.hosts, names)).collect();
+        members.hosts =
+            config.hosts.iter().map(|wanted| Member::new(wanted, &members.hosts, names)).collect();
         if members.scheduler.rule() != config.rule {
             members.scheduler = Scheduler::new(config.rule);
         }
@@ -84,20 +93,23 @@ impl Group {
         &self.name
     }
 
-    /// Picks a host that is available and not among those that the session has tried, and counts the pick. `None` when there is none.
+    /// Picks a host that is available and not among those that the session has tried, and counts
+    /// the pick. `None` when there is none.
     pub fn pick(&self, tried: &[Arc<Host>]) -> Option<Lease> {
         let mut members = self.members.lock();
         let Members { hosts, scheduler, picks, .. } = &mut *members;
         let load = |member: &Member| Load { open: member.host.open(), last_pick: member.last_pick };
         let is_tried = |member: &Member| tried.iter().any(|host| Arc::ptr_eq(host, &member.host));
-        let index = scheduler.pick(hosts, load, |member| member.host.is_available() && !is_tried(member))?;
+        let index = scheduler
+            .pick(hosts, load, |member| member.host.is_available() && !is_tried(member))?;
         let member = hosts.get_mut(index)?;
         *picks += 1;
         member.last_pick = *picks;
         Some(Lease::new(member.host.clone()))
     }
 
-    /// How it stands, if that is news since this was asked last: not when it is better only because it is not enabled any more.
+    /// How it stands, if that is news since this was asked last: not when it is better only because
+    /// it is not enabled any more.
     pub fn turn(&self, is_enabled: bool) -> Option<Standing> {
         let mut members = self.members.lock();
         let mut hosts = members.hosts.iter().map(|member| &member.host);

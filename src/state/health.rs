@@ -47,7 +47,10 @@ impl From<&io::Error> for Reason {
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::ConnectionRefused, _) => Reason::Refused,
             (io::ErrorKind::TimedOut, _) => Reason::TimedOut,
-            (_, Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN)) => Reason::Unreachable,
+            (
+                _,
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN),
+            ) => Reason::Unreachable,
             (_, code) => Reason::Other(code.unwrap_or(0)),
         }
     }

@@ -1,8 +1,10 @@
-//! What a program leaves to its successor: the health of hosts, what the operator wants of them, and everything that is counted.
-//! Not what the configuration says: the successor has read that for itself.
+//! What a program leaves to its successor: the health of hosts, what the operator wants of them,
+//! and everything that is counted. Not what the configuration says: the successor has read that for
+//! itself.
 //!
-//! `daemon` takes it here and puts it in there, while neither of the two accepts clients. Names and addresses are compared as the
-//! configuration writes them; what is not there any more is left out, what is new begins anew.
+//! `daemon` takes it here and puts it in there, while neither of the two accepts clients. Names and
+//! addresses are compared as the configuration writes them; what is not there any more is left out,
+//! what is new begins anew.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +26,8 @@ pub enum Heritage {
     Host(Box<HostHeritage>),
 }
 
-/// What is known of a host. Times are milliseconds before or after now: two processes share no clock that can be written down.
+/// What is known of a host. Times are milliseconds before or after now: two processes share no
+/// clock that can be written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostHeritage {
     pub service: String,
@@ -78,10 +81,12 @@ impl Director {
     pub fn heritage(&self) -> Vec<Heritage> {
         let mut all = vec![Heritage::Roster { last_id: self.roster.accepted() }];
         for service in self.services() {
-            let (served, unserved) = (service.counted(Fate::Served), service.counted(Fate::Unserved));
+            let (served, unserved) =
+                (service.counted(Fate::Served), service.counted(Fate::Unserved));
             all.push(Heritage::Service { service: service.name().to_owned(), served, unserved });
             for group in service.groups() {
-                let host = |host: &std::sync::Arc<Host>| host.heritage(service.name(), group.name());
+                let host =
+                    |host: &std::sync::Arc<Host>| host.heritage(service.name(), group.name());
                 all.extend(group.hosts().iter().map(|one| Heritage::Host(Box::new(host(one)))));
             }
         }
@@ -98,10 +103,12 @@ impl Director {
                 }
             }
             Heritage::Host(left) => {
-                let group = self.service(&left.service).and_then(|service| service.group(&left.group));
+                let group =
+                    self.service(&left.service).and_then(|service| service.group(&left.group));
                 let hosts = group.map(|group| group.hosts()).unwrap_or_default();
-                let is_same =
-                    |host: &&std::sync::Arc<Host>| host.name() == left.host && host.address().to_string() == left.address;
+                let is_same = |host: &&std::sync::Arc<Host>| {
+                    host.name() == left.host && host.address().to_string() == left.address
+                };
                 if let Some(host) = hosts.iter().find(is_same) {
                     host.inherit(&left);
                 }
@@ -115,12 +122,16 @@ impl Host {
         let now = Instant::now();
         let (since, down) = match self.health() {
             Health::Up { since } => (since, None),
-            Health::Down { since, tried, reason, asked } => (since, Some(Down { reason, tried: millis(now - tried), asked })),
+            Health::Down { since, tried, reason, asked } => {
+                (since, Some(Down { reason, tried: millis(now - tried), asked }))
+            }
         };
         let operator = match self.operator() {
             Operator::Enabled => Wanted::Enabled,
             Operator::Disabled => Wanted::Disabled,
-            Operator::Draining { deadline } => Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) },
+            Operator::Draining { deadline } => {
+                Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) }
+            }
         };
         HostHeritage {
             service: service.to_owned(),
@@ -143,12 +154,19 @@ impl Host {
         let since = before(now, left.age);
         let health = match &left.down {
             None => Health::Up { since },
-            Some(down) => Health::Down { since, tried: before(now, down.tried), reason: down.reason, asked: down.asked },
+            Some(down) => Health::Down {
+                since,
+                tried: before(now, down.tried),
+                reason: down.reason,
+                asked: down.asked,
+            },
         };
         self.set_operator(match left.operator {
             Wanted::Enabled => Operator::Enabled,
             Wanted::Disabled => Operator::Disabled,
-            Wanted::Draining { left } => Operator::Draining { deadline: now + Duration::from_millis(left).min(LONGEST_DRAIN) },
+            Wanted::Draining { left } => Operator::Draining {
+                deadline: now + Duration::from_millis(left).min(LONGEST_DRAIN),
+            },
         });
         if self.resolved().is_empty() {
             self.set_resolved(left.resolved.clone());
@@ -202,11 +220,20 @@ mod tests {
         let Operator::Draining { deadline } = a.operator() else { panic!("{:?}", a.operator()) };
         assert!(deadline > Instant::now() + Duration::from_secs(3500) && a.is_up());
         let health = b.health();
-        assert!(matches!(health, Health::Down { reason: Reason::Other(libc::EPERM), asked: true, .. }), "{health:?}");
+        assert!(
+            matches!(health, Health::Down { reason: Reason::Other(libc::EPERM), asked: true, .. }),
+            "{health:?}"
+        );
         assert_eq!((b.operator(), b.failures()), (Operator::Disabled, 1));
-        assert_eq!((c.resolved().len(), c.meter().to_server(), c.meter().to_client()), (1, 7, 5 << 32));
+        assert_eq!(
+            (c.resolved().len(), c.meter().to_server(), c.meter().to_client()),
+            (1, 7, 5 << 32)
+        );
         let service = &new.services()[0];
-        assert_eq!((service.counted(Fate::Served), service.counted(Fate::Unserved), new.roster.accepted()), (40, 2, 42));
+        assert_eq!(
+            (service.counted(Fate::Served), service.counted(Fate::Unserved), new.roster.accepted()),
+            (40, 2, 42)
+        );
     }
 
     #[test]

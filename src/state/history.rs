@@ -1,4 +1,5 @@
-//! What a service did in the last five minutes, for the plot on the admin page. A ring of fixed size; the manager writes it.
+//! What a service did in the last five minutes, for the plot on the admin page. A ring of fixed
+//! size; the manager writes it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,8 +41,14 @@ impl History {
     pub fn note(&self, (open, to_server, to_client): (usize, u64, u64), elapsed: Duration) {
         let mut ring = self.0.lock();
         // a host that was deleted has taken its bytes along: then the sum is smaller than before
-        let rate = |now: u64, before: u64| (now.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-        let sample = Sample { open, to_server: rate(to_server, ring.before.0), to_client: rate(to_client, ring.before.1) };
+        let rate = |now: u64, before: u64| {
+            (now.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001)) as u64
+        };
+        let sample = Sample {
+            open,
+            to_server: rate(to_server, ring.before.0),
+            to_client: rate(to_client, ring.before.1),
+        };
         ring.before = (to_server, to_client);
         if ring.samples.len() >= Sample::KEPT {
             ring.samples.pop_front();

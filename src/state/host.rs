@@ -12,7 +12,8 @@ use super::{Health, Names, Reason};
 use crate::config::{Address, HostConfig, Place, Wish};
 use crate::relay::Meter;
 
-/// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the group.
+/// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the
+/// group.
 #[derive(Debug)]
 pub struct Host {
     name: String,
@@ -64,7 +65,9 @@ impl Operator {
         match self {
             Operator::Enabled => Wish::Enabled,
             Operator::Disabled => Wish::Disabled,
-            Operator::Draining { deadline } => Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) },
+            Operator::Draining { deadline } => {
+                Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) }
+            }
         }
     }
 }
@@ -76,7 +79,10 @@ impl Host {
             name: config.name.clone(),
             address: config.address.clone(),
             resolved: RwLock::new(config.address.targets()),
-            record: RwLock::new(Record { health: Health::Up { since: Instant::now() }, operator: Operator::Enabled }),
+            record: RwLock::new(Record {
+                health: Health::Up { since: Instant::now() },
+                operator: Operator::Enabled,
+            }),
             open: AtomicUsize::new(0),
             total: AtomicCell::new(0),
             failures: AtomicCell::new(0),
@@ -84,7 +90,8 @@ impl Host {
         }
     }
 
-    /// The same server under another name: what is known and wanted of it stays, and nothing is counted yet.
+    /// The same server under another name: what is known and wanted of it stays, and nothing is
+    /// counted yet.
     pub(super) fn renamed(&self, name: &str) -> Host {
         let host = Host::new(&HostConfig { name: name.to_owned(), address: self.address.clone() });
         *host.resolved.write() = self.resolved();
@@ -109,10 +116,15 @@ impl Host {
         &self.address
     }
 
-    /// The addresses to try, in this order; empty while the name is not resolved or the network interface is missing.
+    /// The addresses to try, in this order; empty while the name is not resolved or the network
+    /// interface is missing.
     pub fn resolved(&self) -> Vec<SocketAddr> {
         // interfaces come and go
-        if self.address.is_link_local() { self.address.targets() } else { self.resolved.read().clone() }
+        if self.address.is_link_local() {
+            self.address.targets()
+        } else {
+            self.resolved.read().clone()
+        }
     }
 
     /// Why there is no address to try, when there is none.
@@ -127,15 +139,19 @@ impl Host {
         self.set_resolved(addresses)
     }
 
-    /// Sets what the name stands for; an empty list changes nothing, so that the last good addresses stay. The address that is
-    /// first now stays first while it is among the new ones. Tells whether anything changed.
+    /// Sets what the name stands for; an empty list changes nothing, so that the last good
+    /// addresses stay. The address that is first now stays first while it is among the new ones.
+    /// Tells whether anything changed.
     pub fn set_resolved(&self, mut addresses: Vec<SocketAddr>) -> bool {
         let mut resolved = self.resolved.write();
-        if let Some(position) = resolved.first().and_then(|first| addresses.iter().position(|a| a == first)) {
+        if let Some(position) =
+            resolved.first().and_then(|first| addresses.iter().position(|a| a == first))
+        {
             addresses.swap(0, position);
         }
         // as sets: many a DNS server rotates its answers
-        let same = addresses.len() == resolved.len() && addresses.iter().all(|address| resolved.contains(address));
+        let same = addresses.len() == resolved.len()
+            && addresses.iter().all(|address| resolved.contains(address));
         let changes = !addresses.is_empty() && !same;
         if changes {
             *resolved = addresses;
@@ -165,7 +181,10 @@ impl Host {
 
     /// Whether new sessions may go to it: it answers, and the operator lets them.
     pub fn is_available(&self) -> bool {
-        matches!(*self.record.read(), Record { health: Health::Up { .. }, operator: Operator::Enabled })
+        matches!(
+            *self.record.read(),
+            Record { health: Health::Up { .. }, operator: Operator::Enabled }
+        )
     }
 
     /// What the operator wants of it.
@@ -183,7 +202,8 @@ impl Host {
         matches!(self.operator(), Operator::Draining { deadline } if Instant::now() >= deadline)
     }
 
-    /// Disables it at the end of the drain with this deadline. Tells whether that was so: the operator may want something else by now.
+    /// Disables it at the end of the drain with this deadline. Tells whether that was so: the
+    /// operator may want something else by now.
     pub fn end_drain(&self, deadline: Instant) -> bool {
         let operator = &mut self.record.write().operator;
         let is_so = *operator == Operator::Draining { deadline };
@@ -193,8 +213,9 @@ impl Host {
         is_so
     }
 
-    /// An attempt that began at `began` has failed. Tells whether that took the host down: an attempt that is older than the
-    /// host's return proves nothing, and a host that is down only has its reason renewed.
+    /// An attempt that began at `began` has failed. Tells whether that took the host down: an
+    /// attempt that is older than the host's return proves nothing, and a host that is down only
+    /// has its reason renewed.
     pub fn failed(&self, reason: Reason, began: Instant) -> bool {
         let now = Instant::now();
         let health = &mut self.record.write().health;
@@ -261,7 +282,8 @@ impl Host {
 pub struct Lease(Arc<Host>);
 
 impl Lease {
-    /// Counts a use. Only [`super::Group::pick`] makes leases, under the mutex that makes picking and counting one act.
+    /// Counts a use. Only [`super::Group::pick`] makes leases, under the mutex that makes picking
+    /// and counting one act.
     pub(super) fn new(host: Arc<Host>) -> Lease {
         host.open.fetch_add(1, SeqCst);
         Lease(host)

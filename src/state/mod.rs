@@ -1,6 +1,7 @@
-//! The running state: director -> service -> group -> host. All behind locks of its own, none of which is held across a system
-//! call; no sockets here. `traffic` picks hosts and reports how they fare, `daemon` builds it from a configuration, and
-//! [`Director::apply`] is the one way to change it.
+//! The running state: director -> service -> group -> host. All behind locks of its own, none of
+//! which is held across a system call; no sockets here. `traffic` picks hosts and reports how they
+//! fare, `daemon` builds it from a configuration, and [`Director::apply`] is the one way to change
+//! it.
 
 mod apply;
 mod director;

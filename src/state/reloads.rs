@@ -1,11 +1,13 @@
-//! How reading the configuration file has gone since the start. The log has each reload as it comes; this is what the pages, the
-//! metrics and the service manager tell afterwards. `daemon` notes it. Owns one lock.
+//! How reading the configuration file has gone since the start. The log has each reload as it
+//! comes; this is what the pages, the metrics and the service manager tell afterwards. `daemon`
+//! notes it. Owns one lock.
 
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-/// How many reasons of one refusal are kept: a file may have any number of mistakes, and the log has them all.
+/// How many reasons of one refusal are kept: a file may have any number of mistakes, and the log
+/// has them all.
 const MOST_REASONS: usize = 4;
 /// The most characters of one reason that are kept.
 const LONGEST_REASON: usize = 400;
@@ -49,9 +51,13 @@ impl Reloads {
 
     /// A reload was refused, for reasons of one line each.
     pub fn note_refused(&self, by: &str, reasons: &str) {
-        let kept = reasons.lines().take(MOST_REASONS).map(|reason| reason.chars().take(LONGEST_REASON).collect());
+        let kept = reasons
+            .lines()
+            .take(MOST_REASONS)
+            .map(|reason| reason.chars().take(LONGEST_REASON).collect());
         let more = reasons.lines().count().saturating_sub(MOST_REASONS);
-        let refused = Refused { at: SystemTime::now(), by: by.to_owned(), reasons: kept.collect(), more };
+        let refused =
+            Refused { at: SystemTime::now(), by: by.to_owned(), reasons: kept.collect(), more };
         let mut record = self.0.lock();
         record.refusals += 1;
         record.refused = Some(refused);

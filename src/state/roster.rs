@@ -1,5 +1,6 @@
-//! Who is connected: every session from accept to its log line. A stop waits for them or ends them, a drain ends some, and the
-//! admin pages show them. Owns one lock, around the book; nothing is ended while it is held.
+//! Who is connected: every session from accept to its log line. A stop waits for them or ends them,
+//! a drain ends some, and the admin pages show them. Owns one lock, around the book; nothing is
+//! ended while it is held.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -78,7 +79,8 @@ impl Roster {
         let mut book = self.book.lock();
         book.last_id += 1;
         let id = book.last_id;
-        let place = book.open.insert(Line { id, service, client, accepted: Instant::now(), link: None });
+        let place =
+            book.open.insert(Line { id, service, client, accepted: Instant::now(), link: None });
         Entry { id, place, roster: self.clone() }
     }
 
@@ -100,7 +102,8 @@ impl Roster {
 
     /// The open sessions, in the order of their arrival.
     pub fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> = self.book.lock().open.iter().map(|(_, line)| line.clone()).collect();
+        let mut lines: Vec<Line> =
+            self.book.lock().open.iter().map(|(_, line)| line.clone()).collect();
         lines.sort_unstable_by_key(|line| line.id);
         lines
     }
@@ -108,7 +111,11 @@ impl Roster {
     /// Ends those of the connected sessions that are meant; tells how many.
     pub fn cut(&self, end: End, is_meant: impl Fn(&Link, &Relay) -> bool) -> usize {
         let links = self.lines().into_iter().filter_map(|line| line.link);
-        links.filter(|link| link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(end))).count()
+        links
+            .filter(|link| {
+                link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(end))
+            })
+            .count()
     }
 
     /// Ends all connected sessions, and those that connect from now on; tells how many there were.
@@ -146,7 +153,8 @@ impl Entry {
     /// The session looks for another host.
     pub fn disconnected(&self) {
         // dropped without the lock
-        let _link = self.roster.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
+        let _link =
+            self.roster.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
     }
 }
 

@@ -41,19 +41,30 @@ struct Groups {
 }
 
 impl Groups {
-    /// The groups that are wanted: those that are there go on, with their hosts as they are wanted now.
+    /// The groups that are wanted: those that are there go on, with their hosts as they are wanted
+    /// now.
     fn new(config: &ServiceConfig, before: &[Arc<Group>], names: &Names) -> Groups {
-        let group = |wanted: &GroupConfig| match before.iter().find(|group| group.name() == wanted.name) {
-            Some(group) => {
-                group.follow(wanted, names);
-                group.clone()
-            }
-            None => Arc::new(Group::new(wanted, names)),
-        };
+        let group =
+            |wanted: &GroupConfig| match before.iter().find(|group| group.name() == wanted.name) {
+                Some(group) => {
+                    group.follow(wanted, names);
+                    group.clone()
+                }
+                None => Arc::new(Group::new(wanted, names)),
+            };
         let all: Vec<Arc<Group>> = config.groups.iter().map(group).collect();
         let enabled = all.iter().find(|group| group.name() == config.enabled).cloned();
         // a valid configuration enables one of its groups; sessions of any other would reach nobody
-        let nobody = || Group::new(&GroupConfig { name: config.enabled.clone(), rule: Rule::Random, hosts: Vec::new() }, names);
+        let nobody = || {
+            Group::new(
+                &GroupConfig {
+                    name: config.enabled.clone(),
+                    rule: Rule::Random,
+                    hosts: Vec::new(),
+                },
+                names,
+            )
+        };
         Groups { all, enabled: enabled.unwrap_or_else(|| Arc::new(nobody())) }
     }
 }
@@ -134,11 +145,16 @@ impl Service {
         self.config.read().replay
     }
 
-    /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved each way.
+    /// Sessions that hold a host of any of its groups now, and the bytes that its hosts have moved
+    /// each way.
     pub fn load(&self) -> (usize, u64, u64) {
         let hosts = self.groups().into_iter().flat_map(|group| group.hosts());
         hosts.fold((0, 0, 0), |(open, to_server, to_client), host| {
-            (open + host.open(), to_server + host.meter().to_server(), to_client + host.meter().to_client())
+            (
+                open + host.open(),
+                to_server + host.meter().to_server(),
+                to_client + host.meter().to_client(),
+            )
         })
     }
 

@@ -1,4 +1,5 @@
-//! The running state as plain values, taken at one moment: what the admin pages show, as HTML, text, JSON and metrics.
+//! The running state as plain values, taken at one moment: what the admin pages show, as HTML,
+//! text, JSON and metrics.
 //!
 //! The names of the fields are those of `running.json`. No password hash is in it.
 
@@ -200,7 +201,8 @@ fn host_view(host: &Host) -> HostView {
         since: since.elapsed().as_secs(),
         reason,
         operator,
-        deadline: deadline.map(|at| at.saturating_duration_since(std::time::Instant::now()).as_secs()),
+        deadline: deadline
+            .map(|at| at.saturating_duration_since(std::time::Instant::now()).as_secs()),
         open: host.open(),
         total: host.total(),
         failures: host.failures(),
@@ -231,7 +233,8 @@ pub fn sessions(director: &Director) -> Vec<SessionView> {
 
 /// What happened, the latest first.
 pub fn events(director: &Director) -> Vec<EventView> {
-    let view = |event: super::Event| EventView { at: local(event.at), by: event.by, what: event.what };
+    let view =
+        |event: super::Event| EventView { at: local(event.at), by: event.by, what: event.what };
     director.events.latest().into_iter().map(view).collect()
 }
 

@@ -1,5 +1,5 @@
-//! Sessions that wait for the first answer of a host and could go on to another one: they are woken when the host goes down. Owns one
-//! lock, which is not held while they are woken.
+//! Sessions that wait for the first answer of a host and could go on to another one: they are woken
+//! when the host goes down. Owns one lock, which is not held while they are woken.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A wait for clients that another thread can end: what a blocked `accept` cannot offer without touching the socket, which the
-//! program's successor may share.
+//! A wait for clients that another thread can end: what a blocked `accept` cannot offer without
+//! touching the socket, which the program's successor may share.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,9 +23,13 @@ impl Bell {
         let _ = self.0.write(1);
     }
 
-    /// Waits until the socket has something to read or to accept, or the bell rings, or a signal comes.
+    /// Waits until the socket has something to read or to accept, or the bell rings, or a signal
+    /// comes.
     pub fn wait_at(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let mut polled = [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let mut polled = [
+            PollFd::new(socket, PollFlags::POLLIN),
+            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+        ];
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),

@@ -1,4 +1,5 @@
-//! A connection to a host that is being made without anybody waiting for it. Used by sessions and by the manager.
+//! A connection to a host that is being made without anybody waiting for it. Used by sessions and
+//! by the manager.
 
 use std::fs;
 use std::io;
@@ -17,8 +18,9 @@ use super::socket::{open, send_now};
 use super::tcp_info::{State, TcpInfo};
 
 sockopt_impl!(
-    /// For the side that connects, TCP_DEFER_ACCEPT leaves the last segment of the handshake to the first bytes, or to a timer of
-    /// the kernel (TCP_DELACK_MAX, 0.2 s). tcp(7) tells only what it does to a listening socket.
+    /// For the side that connects, TCP_DEFER_ACCEPT leaves the last segment of the handshake to the
+    /// first bytes, or to a timer of the kernel (TCP_DELACK_MAX, 0.2 s). tcp(7) tells only what it
+    /// does to a listening socket.
     DeferAck,
     SetOnly,
     libc::IPPROTO_TCP,
@@ -50,14 +52,16 @@ pub enum Outcome {
 }
 
 impl Connecting {
-    /// Begins to connect for a session. With `bytes_at_hand` the connection comes to the other side with the first bytes that are
-    /// sent: a segment less, and one thing to wake up for, not two. Without them the other side would learn of it late. Closing the
-    /// socket resets the connection until [`reset_on_close`](super::socket::reset_on_close) says otherwise, so that a crash, at
+    /// Begins to connect for a session. With `bytes_at_hand` the connection comes to the other side
+    /// with the first bytes that are sent: a segment less, and one thing to wake up for, not two.
+    /// Without them the other side would learn of it late. Closing the socket resets the connection
+    /// until [`reset_on_close`](super::socket::reset_on_close) says otherwise, so that a crash, at
     /// whatever moment, does not look like an end in good order.
     pub fn start(address: SocketAddr, bytes_at_hand: bool) -> io::Result<Connecting> {
         Connecting::begin(address, |stream| {
             super::socket::reset_on_close(stream, true);
-            // before anything can come: an urgent byte keeps its place among the others (RFC 6093, section 6)
+            // before anything can come: an urgent byte keeps its place among the others (RFC 6093,
+            // section 6)
             let _ = setsockopt(stream, sockopt::OobInline, &true);
             if bytes_at_hand {
                 // without it the connection is as good
@@ -66,13 +70,15 @@ impl Connecting {
         })
     }
 
-    /// Begins to connect to somebody of whom nobody wants more than the outcome: the connection ends in good order.
+    /// Begins to connect to somebody of whom nobody wants more than the outcome: the connection
+    /// ends in good order.
     pub fn probe(address: SocketAddr) -> io::Result<Connecting> {
         Connecting::begin(address, |_| {})
     }
 
     fn begin(address: SocketAddr, prepare: impl FnOnce(&TcpStream)) -> io::Result<Connecting> {
-        let stream = TcpStream::from(open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?);
+        let stream =
+            TcpStream::from(open(address, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?);
         prepare(&stream);
         match socket::connect(stream.as_raw_fd(), &SockaddrStorage::from(address)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { stream, address }),
@@ -85,8 +91,9 @@ impl Connecting {
         self.address
     }
 
-    /// How it came out; `None` while that is open. Not to be called again after that: the kernel tells an error once. `first` is sent
-    /// as soon as the connection is there: for most that is the only question that has to be asked.
+    /// How it came out; `None` while that is open. Not to be called again after that: the kernel
+    /// tells an error once. `first` is sent as soon as the connection is there: for most that is
+    /// the only question that has to be asked.
     pub fn outcome(&self, first: &[u8]) -> Option<Outcome> {
         if first.is_empty() || is_ephemeral(self.address.port()) {
             return self.outcome_alone();
@@ -108,7 +115,8 @@ impl Connecting {
         if info.state == State::Connected || self.has_spoken() {
             return Some(self.refuse_itself(info));
         }
-        // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too, which ends nothing by itself
+        // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too,
+        // which ends nothing by itself
         match self.stream.take_error() {
             Ok(None) if info.state == State::Connecting => None,
             Ok(None) => Some(Outcome::Failed(io::ErrorKind::ConnectionAborted.into())),
@@ -116,12 +124,14 @@ impl Connecting {
         }
     }
 
-    /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the other side's stream, which is
-    /// something that it said.
+    /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the
+    /// other side's stream, which is something that it said.
     fn failed(&self, error: io::Error) -> Outcome {
         match error.raw_os_error() {
             Some(libc::ECONNRESET) if !self.has_spoken() => Outcome::Reset,
-            Some(libc::ECONNRESET | libc::EPIPE) => Outcome::Connected { sent: 0, lost: Some(error) },
+            Some(libc::ECONNRESET | libc::EPIPE) => {
+                Outcome::Connected { sent: 0, lost: Some(error) }
+            }
             _ => Outcome::Failed(error),
         }
     }
@@ -130,8 +140,9 @@ impl Connecting {
         unread(&self.stream).is_ok_and(|count| count > 0)
     }
 
-    /// A connection of a socket to itself, which the kernel makes now and then when nobody listens on an [ephemeral](is_ephemeral)
-    /// port, counts as refused. It takes two segments at least, a SYN and the answer to it.
+    /// A connection of a socket to itself, which the kernel makes now and then when nobody listens
+    /// on an [ephemeral](is_ephemeral) port, counts as refused. It takes two segments at least, a
+    /// SYN and the answer to it.
     fn refuse_itself(&self, info: TcpInfo) -> Outcome {
         let connected = Outcome::Connected { sent: 0, lost: None };
         if info.segments_in == 1 {
@@ -151,19 +162,22 @@ impl Connecting {
 
     /// Waits until the outcome of one of them may be known, or the time is up, or a signal comes.
     pub fn wait_for_any<'a>(several: impl Iterator<Item = &'a Connecting>, limit: Duration) {
-        let mut polled: Vec<PollFd> = several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
-        // rounded up: a wait of less than a millisecond would be none at all, and the caller would spin
+        let mut polled: Vec<PollFd> =
+            several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
+        // rounded up: a wait of less than a millisecond would be none at all, and the caller would
+        // spin
         let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
         let _ = poll(&mut polled, PollTimeout::from(millis));
     }
 }
 
-/// Whether the kernel may give this port to a socket that connects: net.ipv4.ip_local_port_range (ip(7)), which holds for IPv6, too,
-/// as it was when this was first asked.
+/// Whether the kernel may give this port to a socket that connects: net.ipv4.ip_local_port_range
+/// (ip(7)), which holds for IPv6, too, as it was when this was first asked.
 fn is_ephemeral(port: u16) -> bool {
     static FIRST: OnceLock<u16> = OnceLock::new();
     let first = FIRST.get_or_init(|| {
-        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let range =
+            fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         range.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0)
     });
     port >= *first
@@ -216,7 +230,9 @@ mod tests {
         assert!(matches!(outcome_after(|_| {}), Outcome::Reset));
         // an end is something that the other side has said, and so is a word
         let is_lost = |outcome| matches!(outcome, Outcome::Connected { lost: Some(_), .. });
-        assert!(is_lost(outcome_after(|accepted| accepted.shutdown(std::net::Shutdown::Write).unwrap())));
+        assert!(is_lost(outcome_after(|accepted| accepted
+            .shutdown(std::net::Shutdown::Write)
+            .unwrap())));
         assert!(matches!(
             outcome_after(|accepted| {
                 send_now(accepted, b"no").unwrap();
@@ -226,7 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_dropped_is_reset_from_the_first_moment_on_and_a_probe_ends_in_good_order() {
+    fn a_session_that_is_dropped_is_reset_from_the_first_moment_on_and_a_probe_ends_in_good_order()
+    {
         use std::io::Read;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -235,7 +252,10 @@ mod tests {
             drop(connecting);
             accepted.read(&mut [0]).map_err(|e| e.kind())
         };
-        assert_eq!(end_of(Connecting::start(address, false).unwrap()), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(
+            end_of(Connecting::start(address, false).unwrap()),
+            Err(io::ErrorKind::ConnectionReset)
+        );
         assert_eq!(end_of(Connecting::probe(address).unwrap()), Ok(0));
     }
 
@@ -243,17 +263,21 @@ mod tests {
     fn a_port_without_a_listener_refuses() {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let failed = outcome(&Connecting::start(gone, false).unwrap());
-        assert!(matches!(failed, Outcome::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused));
+        assert!(
+            matches!(failed, Outcome::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused)
+        );
     }
 
     #[test]
     fn a_connection_that_begins_with_bytes_comes_to_the_other_side_with_them() {
         let has_come = |bytes_at_hand| {
-            // one of its own for each try, or a connection of the last one could be taken for this one
+            // one of its own for each try, or a connection of the last one could be taken for this
+            // one
             let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
             listener.set_nonblocking(true).unwrap();
             let start = Instant::now();
-            let connecting = Connecting::start(listener.local_addr().unwrap(), bytes_at_hand).unwrap();
+            let connecting =
+                Connecting::start(listener.local_addr().unwrap(), bytes_at_hand).unwrap();
             until_connected(&connecting);
             let has_come = listener.accept().is_ok();
             // the kernel waits for 0.2 s only
@@ -262,8 +286,11 @@ mod tests {
             assert!(has_come || listener.accept().is_ok());
             is_in_time.then_some(has_come)
         };
-        let has_come_before_its_bytes =
-            |bytes_at_hand| (0..100).find_map(|_| has_come(bytes_at_hand)).expect("a machine that is not stopped all the time");
+        let has_come_before_its_bytes = |bytes_at_hand| {
+            (0..100)
+                .find_map(|_| has_come(bytes_at_hand))
+                .expect("a machine that is not stopped all the time")
+        };
         assert!(has_come_before_its_bytes(false));
         assert!(!has_come_before_its_bytes(true));
     }

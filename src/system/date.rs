@@ -1,5 +1,5 @@
-//! Moments as the clock on the wall shows them: for log lines, for syslog, for the pages. What hour it is where is the C library's
-//! business: it goes by `TZ` or /etc/localtime.
+//! Moments as the clock on the wall shows them: for log lines, for syslog, for the pages. What hour
+//! it is where is the C library's business: it goes by `TZ` or /etc/localtime.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 
 use super::raw;
 
-/// After so many years the days of the calendar fall on the same days of the week, up to the year 2099.
+/// After so many years the days of the calendar fall on the same days of the week, up to the year
+/// 2099.
 const CYCLE_YEARS: i64 = 28;
 const CYCLE: i64 = (CYCLE_YEARS * 365 + CYCLE_YEARS / 4) * 86_400;
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A second, in local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +39,11 @@ impl Date {
 
     fn of_seconds(seconds: u64) -> Date {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        // a C library that counts seconds in 32 bits knows the rules of earlier years, and they are those of later ones
-        let cycles = (0..4).find(|cycles| raw::Seconds::try_from(seconds - cycles * CYCLE).is_ok()).unwrap_or(0);
+        // a C library that counts seconds in 32 bits knows the rules of earlier years, and they are
+        // those of later ones
+        let cycles = (0..4)
+            .find(|cycles| raw::Seconds::try_from(seconds - cycles * CYCLE).is_ok())
+            .unwrap_or(0);
         let known = raw::Seconds::try_from(seconds - cycles * CYCLE).unwrap_or(0);
         let Some(time) = raw::local_time(known) else { return Date::GREENWICH };
         Date {
@@ -52,8 +57,10 @@ impl Date {
         }
     }
 
-    /// When time begins; stands for a year that the C library cannot tell, two thousand million years from now.
-    const GREENWICH: Date = Date { year: 1970, month: 0, day: 1, hour: 0, minute: 0, second: 0, offset: 0 };
+    /// When time begins; stands for a year that the C library cannot tell, two thousand million
+    /// years from now.
+    const GREENWICH: Date =
+        Date { year: 1970, month: 0, day: 1, hour: 0, minute: 0, second: 0, offset: 0 };
 
     /// As RFC 3164 (syslog) has it.
     pub fn for_syslog(self) -> String {
@@ -155,8 +162,12 @@ mod tests {
     #[test]
     fn a_cycle_of_years_changes_nothing_but_the_year() {
         for seconds in (1_700_000_000..1_900_000_000).step_by(9_999_991) {
-            let (now, then) = (Date::of_seconds(seconds), Date::of_seconds(seconds + 2 * CYCLE as u64));
-            assert_eq!(then.head().split_once('-').unwrap().1, now.head().split_once('-').unwrap().1);
+            let (now, then) =
+                (Date::of_seconds(seconds), Date::of_seconds(seconds + 2 * CYCLE as u64));
+            assert_eq!(
+                then.head().split_once('-').unwrap().1,
+                now.head().split_once('-').unwrap().1
+            );
             assert_eq!(then.year, now.year + 2 * CYCLE_YEARS);
         }
     }
@@ -164,8 +175,8 @@ mod tests {
     #[test]
     fn a_clock_tells_each_moment_by_its_own_second() {
         let clock = Clock::default();
-        let told =
-            [(0, 1), (5, 7), (5, 999), (6, 0), (5, 1)].map(|(seconds, millis)| clock.at(time(seconds, millis)).to_string());
+        let told = [(0, 1), (5, 7), (5, 999), (6, 0), (5, 1)]
+            .map(|(seconds, millis)| clock.at(time(seconds, millis)).to_string());
         let expected = [(0, "001"), (5, "007"), (5, "999"), (6, "000"), (5, "001")];
         for (told, (seconds, millis)) in told.iter().zip(expected) {
             let date = Date::of(time(seconds, 0));
@@ -176,6 +187,9 @@ mod tests {
     #[test]
     fn zones_on_both_sides_of_greenwich() {
         let zones = [0, 345, -210].map(|offset| Date { offset, ..Date::GREENWICH }.to_string());
-        assert_eq!(zones, ["1970-01-01T00:00:00+00:00", "1970-01-01T00:00:00+05:45", "1970-01-01T00:00:00-03:30"]);
+        assert_eq!(
+            zones,
+            ["1970-01-01T00:00:00+00:00", "1970-01-01T00:00:00+05:45", "1970-01-01T00:00:00-03:30"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Listening sockets that were open before this program was: from its predecessor, or from systemd (sd_listen_fds(3)).
+//! Listening sockets that were open before this program was: from its predecessor, or from systemd
+//! (sd_listen_fds(3)).
 //!
 //! Filled by `main` and `daemon`; whoever binds an address asks here first.
 
@@ -21,13 +22,15 @@ pub struct Inherited {
 }
 
 struct Socket {
-    /// What the predecessor's configuration called it; `None` for one from systemd, which is known by its address alone.
+    /// What the predecessor's configuration called it; `None` for one from systemd, which is known
+    /// by its address alone.
     name: Option<String>,
     descriptor: OwnedFd,
 }
 
 impl Inherited {
-    /// What systemd has passed to this process, if it has. To be called first of all: it owns the descriptors from 3 on.
+    /// What systemd has passed to this process, if it has. To be called first of all: it owns the
+    /// descriptors from 3 on.
     pub fn from_systemd() -> io::Result<Inherited> {
         let number = |key| env::var(key).ok().and_then(|text| text.parse::<u32>().ok());
         if number("LISTEN_PID") != Some(std::process::id()) {
@@ -35,7 +38,8 @@ impl Inherited {
         }
         let count = number("LISTEN_FDS").and_then(|count| i32::try_from(count).ok()).unwrap_or(0);
         let descriptors = raw::passed_descriptors(count)?;
-        let sockets: Vec<Socket> = descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect();
+        let sockets: Vec<Socket> =
+            descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect();
         let lent = sockets.iter().filter_map(Socket::address).collect();
         Ok(Inherited { sockets, lent })
     }
@@ -50,13 +54,20 @@ impl Inherited {
         self.lent.extend(addresses);
     }
 
-    /// The TCP addresses on which systemd goes on listening, whatever is done here: no process can close them but systemd.
+    /// The TCP addresses on which systemd goes on listening, whatever is done here: no process can
+    /// close them but systemd.
     pub fn lent(&self) -> &[SocketAddr] {
         &self.lent
     }
 
-    /// Takes the sockets of a TCP address, which the configuration calls `name`; opens them if there are none.
-    pub fn take_or_listen(&mut self, name: &str, spot: Spot<'_>, port: u16) -> io::Result<Vec<TcpListener>> {
+    /// Takes the sockets of a TCP address, which the configuration calls `name`; opens them if
+    /// there are none.
+    pub fn take_or_listen(
+        &mut self,
+        name: &str,
+        spot: Spot<'_>,
+        port: u16,
+    ) -> io::Result<Vec<TcpListener>> {
         let addresses = if self.sockets.is_empty() { Vec::new() } else { spot.addresses(port) };
         let is_many = matches!(spot, Spot::Name(_));
         let (mut taken, mut others) = (Vec::new(), Vec::new());
@@ -74,7 +85,8 @@ impl Inherited {
 
     /// Takes the Unix socket of that name.
     pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
-        let position = self.sockets.iter().position(|socket| socket.name.as_deref() == Some(name))?;
+        let position =
+            self.sockets.iter().position(|socket| socket.name.as_deref() == Some(name))?;
         Some(UnixListener::from(self.sockets.swap_remove(position).descriptor))
     }
 
@@ -84,7 +96,8 @@ impl Inherited {
         names
     }
 
-    /// Closes the sockets from systemd that nobody has taken; tells their addresses, `None` for one that is not a TCP socket.
+    /// Closes the sockets from systemd that nobody has taken; tells their addresses, `None` for one
+    /// that is not a TCP socket.
     pub fn close_unwanted(&mut self) -> Vec<Option<SocketAddr>> {
         let (named, unwanted): (_, Vec<Socket>) =
             std::mem::take(&mut self.sockets).into_iter().partition(|socket| socket.name.is_some());
@@ -95,10 +108,14 @@ impl Inherited {
 
 impl Socket {
     fn address(&self) -> Option<SocketAddr> {
-        TcpListener::from(self.descriptor.try_clone().ok()?).local_addr().ok().map(interfaces::canonical)
+        TcpListener::from(self.descriptor.try_clone().ok()?)
+            .local_addr()
+            .ok()
+            .map(interfaces::canonical)
     }
 
-    /// A predecessor may have called one address by another name; of more than one address, only the name tells which those are.
+    /// A predecessor may have called one address by another name; of more than one address, only
+    /// the name tells which those are.
     fn fits(&self, name: &str, spot: Spot<'_>, addresses: &[SocketAddr]) -> bool {
         let is_one = matches!(spot, Spot::Ip(ip, _) if !ip.is_unspecified());
         match &self.name {
@@ -110,8 +127,13 @@ impl Socket {
 
     fn into_tcp(self) -> io::Result<TcpListener> {
         let socket = self.descriptor.as_fd();
-        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream || !getsockopt(&socket, sockopt::AcceptConn)? {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the socket that was passed for it does not listen"));
+        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream
+            || !getsockopt(&socket, sockopt::AcceptConn)?
+        {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "the socket that was passed for it does not listen",
+            ));
         }
         Ok(TcpListener::from(self.descriptor))
     }

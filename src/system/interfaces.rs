@@ -1,4 +1,5 @@
-//! The network interfaces of this machine and their addresses, asked for anew each time: they come and go.
+//! The network interfaces of this machine and their addresses, asked for anew each time: they come
+//! and go.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -13,8 +14,9 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Where an address leads now: an IPv4-mapped one to IPv4, a link-local one to its interface, which `zone` names, or
-/// else to the only interface with such addresses. `None` when it has no interface.
+/// Where an address leads now: an IPv4-mapped one to IPv4, a link-local one to its interface, which
+/// `zone` names, or else to the only interface with such addresses. `None` when it has no
+/// interface.
 pub fn locate(ip: IpAddr, zone: Option<&str>, port: u16) -> Option<SocketAddr> {
     match ip.to_canonical() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => {
@@ -48,7 +50,9 @@ fn index(zone: &str) -> Option<u32> {
 /// The interface that has link-local addresses, if there is only one.
 fn only_one() -> Option<u32> {
     let scope = |(is_loopback, address): (bool, SocketAddr)| match address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && !is_loopback => Some(v6.scope_id()),
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && !is_loopback => {
+            Some(v6.scope_id())
+        }
         _ => None,
     };
     let mut scopes = all().filter_map(scope);
@@ -56,7 +60,8 @@ fn only_one() -> Option<u32> {
     scopes.all(|other| other == first).then_some(first)
 }
 
-/// Every address with port 0, and whether it is the loopback interface's. None where the kernel does not tell.
+/// Every address with port 0, and whether it is the loopback interface's. None where the kernel
+/// does not tell.
 fn all() -> impl Iterator<Item = (bool, SocketAddr)> {
     getifaddrs().into_iter().flatten().filter_map(|one| {
         let is_loopback = one.flags.contains(InterfaceFlags::IFF_LOOPBACK);
@@ -93,9 +98,11 @@ mod tests {
 
     #[test]
     fn only_a_link_local_address_needs_an_interface() {
-        for (ip, expected) in
-            [("2001:db8::1", "[2001:db8::1]:80"), ("10.0.0.1", "10.0.0.1:80"), ("::ffff:10.0.0.1", "10.0.0.1:80")]
-        {
+        for (ip, expected) in [
+            ("2001:db8::1", "[2001:db8::1]:80"),
+            ("10.0.0.1", "10.0.0.1:80"),
+            ("::ffff:10.0.0.1", "10.0.0.1:80"),
+        ] {
             assert_eq!(located(ip, None).as_deref(), Some(expected));
         }
     }
@@ -105,7 +112,10 @@ mod tests {
         let named: SocketAddr = "[fe80::1%7]:80".parse().unwrap();
         assert_eq!((complete(named), canonical(named)), (named, named));
         let mapped = "[::ffff:10.0.0.1]:80".parse().unwrap();
-        assert_eq!((complete(mapped).to_string(), canonical(mapped).to_string()), ("10.0.0.1:80".into(), "10.0.0.1:80".into()));
+        assert_eq!(
+            (complete(mapped).to_string(), canonical(mapped).to_string()),
+            ("10.0.0.1:80".into(), "10.0.0.1:80".into())
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What this machine allows: descriptors, threads, memory, address space. Read by the budget before anything is started, and again
-//! when a change asks for more.
+//! What this machine allows: descriptors, threads, memory, address space. Read by the budget before
+//! anything is started, and again when a change asks for more.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,8 @@ pub struct Limits {
     pub descriptors: u64,
     /// Most threads.
     pub threads: u64,
-    /// Bytes of memory that a program can use: of the machine, or of a control group, such as a container's.
+    /// Bytes of memory that a program can use: of the machine, or of a control group, such as a
+    /// container's.
     pub memory: u64,
     /// Whether a control group may allow less, and cannot be seen.
     pub is_memory_hidden: bool,
@@ -33,7 +34,8 @@ pub struct Limits {
     pub doubts: Vec<String>,
 }
 
-/// What a pointer can reach without the half that is the kernel's, or holds what is not ours to plan.
+/// What a pointer can reach without the half that is the kernel's, or holds what is not ours to
+/// plan.
 const REACH: u64 = if usize::BITS < u64::BITS { usize::MAX as u64 / 2 } else { u64::MAX };
 /// For `kernel.pid_max`: what a kernel begins with on up to 32 processors.
 const PIDS: u64 = 32_768;
@@ -41,7 +43,8 @@ const PIDS: u64 = 32_768;
 const MAPS: u64 = 65_530;
 /// For the program and its libraries: three times what they take.
 const IMAGE: u64 = 16 << 20;
-/// A kernel begins with one of so many bytes of memory for `kernel.threads-max`: an eighth of it for stacks of 16 KiB.
+/// A kernel begins with one of so many bytes of memory for `kernel.threads-max`: an eighth of it
+/// for stacks of 16 KiB.
 const MEMORY_OF_A_THREAD: u64 = 128 * 1024;
 
 impl Limits {
@@ -49,7 +52,9 @@ impl Limits {
     pub fn read() -> Limits {
         let mut reading = Reading { root: Path::new("/"), doubts: Vec::new() };
         if let Err(e) = raise_descriptors() {
-            reading.doubts.push(format!("the limit of descriptors stays as it is: it cannot be raised: {e}"));
+            reading
+                .doubts
+                .push(format!("the limit of descriptors stays as it is: it cannot be raised: {e}"));
         }
         reading.limits()
     }
@@ -64,21 +69,26 @@ pub fn raise_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Where the address space is limited, has the allocator make do with one arena: it reserves 64 MiB for each thread otherwise
-/// (glibc's arena.c, HEAP_MAX_SIZE). Must be called before the first thread is started.
+/// Where the address space is limited, has the allocator make do with one arena: it reserves 64 MiB
+/// for each thread otherwise (glibc's arena.c, HEAP_MAX_SIZE). Must be called before the first
+/// thread is started.
 pub fn save_address_space() {
     if address_space() < REACH {
         raw::use_one_arena();
     }
 }
 
-/// Private memory that can be written to, which is most of the address space, may have a limit of its own.
+/// Private memory that can be written to, which is most of the address space, may have a limit of
+/// its own.
 fn address_space() -> u64 {
     [Resource::RLIMIT_AS, Resource::RLIMIT_DATA].map(resource).into_iter().fold(REACH, u64::min)
 }
 
 fn resource(resource: Resource) -> u64 {
-    getrlimit(resource).ok().filter(|(soft, _)| *soft != RLIM_INFINITY).map_or(u64::MAX, |(soft, _)| wide(soft))
+    getrlimit(resource)
+        .ok()
+        .filter(|(soft, _)| *soft != RLIM_INFINITY)
+        .map_or(u64::MAX, |(soft, _)| wide(soft))
 }
 
 /// The system's numbers for limits are smaller on some 32-bit machines.
@@ -96,7 +106,9 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn limits(mut self) -> Limits {
         let before = self.doubts.len();
-        let memory = self.machine().min(self.group("memory", &["memory.max", "memory.high", "memory.limit_in_bytes"]));
+        let memory = self
+            .machine()
+            .min(self.group("memory", &["memory.max", "memory.high", "memory.limit_in_bytes"]));
         let is_memory_hidden = self.doubts.len() > before;
         Limits {
             descriptors: resource(Resource::RLIMIT_NOFILE),
@@ -110,7 +122,8 @@ impl Reading<'_> {
         }
     }
 
-    /// The memory of the machine. The file may have less than the system call: of a container, by lxcfs(1).
+    /// The memory of the machine. The file may have less than the system call: of a container, by
+    /// lxcfs(1).
     fn machine(&mut self) -> u64 {
         let file = self.kilobytes("proc/meminfo", "MemTotal:");
         let call = sysinfo().ok().map(|info| info.ram_total());
@@ -121,8 +134,9 @@ impl Reading<'_> {
         known.unwrap_or(u64::MAX)
     }
 
-    /// The least of: processes of this user, threads and process ids of the kernel, the control groups' limits, and what the
-    /// number of memory maps allows (four for a thread: its stack, its signal stack, a guard page for each).
+    /// The least of: processes of this user, threads and process ids of the kernel, the control
+    /// groups' limits, and what the number of memory maps allows (four for a thread: its stack, its
+    /// signal stack, a guard page for each).
     fn threads(&mut self, memory: u64) -> u64 {
         let maps = self.number("proc/sys/vm/max_map_count", MAPS).saturating_sub(1000) / 4;
         self.number("proc/sys/kernel/threads-max", memory / MEMORY_OF_A_THREAD)
@@ -154,7 +168,8 @@ impl Reading<'_> {
     /// What a file of keys has in kilobytes, in bytes.
     fn kilobytes(&self, file: &str, key: &str) -> Option<u64> {
         let text = fs::read_to_string(self.root.join(file)).ok()?;
-        let value = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?;
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?;
         value.trim().parse().ok().map(|kilobytes: u64| kilobytes * 1024)
     }
 
@@ -165,7 +180,9 @@ impl Reading<'_> {
 
     fn group(&mut self, controller: &str, files: &[&str]) -> u64 {
         let least = control_group::least(self.root, controller, files).unwrap_or_else(|why| {
-            self.doubts.push(format!("the limit of {controller} of the control groups cannot be read: {why}"));
+            self.doubts.push(format!(
+                "the limit of {controller} of the control groups cannot be read: {why}"
+            ));
             None
         });
         least.unwrap_or(u64::MAX)
@@ -180,10 +197,17 @@ mod tests {
     fn a_machine_that_tells_nothing_is_taken_for_a_small_one_and_what_it_does_not_tell_is_named() {
         let reading = Reading { root: Path::new("/nonexistent"), doubts: Vec::new() };
         let limits = reading.limits();
-        assert!(limits.memory < 1 << 50 && limits.threads < MAPS / 4 && limits.image == IMAGE, "{limits:?}");
+        assert!(
+            limits.memory < 1 << 50 && limits.threads < MAPS / 4 && limits.image == IMAGE,
+            "{limits:?}"
+        );
         assert!(limits.is_memory_hidden);
         for word in ["memory", "pids", "max_map_count", "threads-max", "pid_max", "self/maps"] {
-            assert!(limits.doubts.iter().any(|doubt| doubt.contains(word)), "no {word} in {:?}", limits.doubts);
+            assert!(
+                limits.doubts.iter().any(|doubt| doubt.contains(word)),
+                "no {word} in {:?}",
+                limits.doubts
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Lines on their way into something that takes bytes: a file, a pipe, a stream socket. Used by `sink` and `syslog`, on whichever
-//! thread logs; owns no lock.
+//! Lines on their way into something that takes bytes: a file, a pipe, a stream socket. Used by
+//! `sink` and `syslog`, on whichever thread logs; owns no lock.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::unistd;
 
-/// Remembers whether the last line was cut, as a full disk does, so that the next one does not go on where it ends.
+/// Remembers whether the last line was cut, as a full disk does, so that the next one does not go
+/// on where it ends.
 #[derive(Default)]
 pub(super) struct Lines {
     is_cut: AtomicBool,
@@ -22,8 +23,8 @@ impl Lines {
         Lines { is_cut: AtomicBool::new(ends_within_a_line(file, path).unwrap_or(false)) }
     }
 
-    /// Writes a line with its end, with one call, so that lines of several threads do not mix. An error says that it was lost,
-    /// or a part of it.
+    /// Writes a line with its end, with one call, so that lines of several threads do not mix. An
+    /// error says that it was lost, or a part of it.
     pub fn write(&self, place: impl AsFd, line: &str) -> io::Result<()> {
         let was_cut = self.is_cut.load(Relaxed);
         let ended = was_cut.then(|| format!("\n{line}"));
@@ -37,7 +38,8 @@ impl Lines {
     }
 }
 
-/// Looks by a descriptor of its own: that of the log can only write, and a FIFO must not get a reader by this.
+/// Looks by a descriptor of its own: that of the log can only write, and a FIFO must not get a
+/// reader by this.
 fn ends_within_a_line(file: &File, path: &Path) -> io::Result<bool> {
     let about = file.metadata()?;
     if !about.is_file() || about.len() == 0 {

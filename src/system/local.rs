@@ -1,5 +1,5 @@
-//! Unix sockets: a listening one in the file system that only its owner may use, a private pair outside of it, and a connect that does
-//! not wait.
+//! Unix sockets: a listening one in the file system that only its owner may use, a private pair
+//! outside of it, and a connect that does not wait.
 //!
 //! Called by `admin`. What is made in the file system is removed when it is dropped.
 
@@ -15,7 +15,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
 
-/// A listening socket at a path, with the mode 0600; the file goes when this is dropped, if it is still ours.
+/// A listening socket at a path, with the mode 0600; the file goes when this is dropped, if it is
+/// still ours.
 pub struct LocalListener {
     socket: UnixListener,
     path: PathBuf,
@@ -24,7 +25,8 @@ pub struct LocalListener {
 }
 
 impl LocalListener {
-    /// Opens it. A socket that nobody listens on any more is replaced; anything else that is there stays, and is an error.
+    /// Opens it. A socket that nobody listens on any more is replaced; anything else that is there
+    /// stays, and is an error.
     pub fn open(path: &Path) -> io::Result<LocalListener> {
         make_way(path)?;
         // under a name of its own until it is ready: it takes the place of the old one in one step
@@ -33,7 +35,8 @@ impl LocalListener {
         let draft = PathBuf::from(draft);
         let _ = fs::remove_file(&draft);
         let descriptor = open(SockFlag::SOCK_CLOEXEC)?;
-        // the file is made with the mode of the socket: whoever may write to the folder cannot have another one's changed
+        // the file is made with the mode of the socket: whoever may write to the folder cannot have
+        // another one's changed
         fchmod(&descriptor, Mode::S_IRUSR | Mode::S_IWUSR)?;
         socket::bind(descriptor.as_raw_fd(), &UnixAddr::new(&draft)?)?;
         let prepare = || -> io::Result<u64> {
@@ -54,7 +57,8 @@ impl LocalListener {
         }
     }
 
-    /// One that a predecessor has opened; the file is the predecessor's before [`LocalListener::set_ours`].
+    /// One that a predecessor has opened; the file is the predecessor's before
+    /// [`LocalListener::set_ours`].
     pub fn inherit(socket: UnixListener, path: &Path) -> io::Result<LocalListener> {
         let inode = fs::symlink_metadata(path)?.ino();
         Ok(LocalListener { socket, path: path.to_owned(), inode, is_ours: AtomicBool::new(false) })
@@ -80,7 +84,9 @@ impl LocalListener {
 fn make_way(path: &Path) -> io::Result<()> {
     let is_taken = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why.to_owned()));
     match fs::symlink_metadata(path) {
-        Ok(there) if !there.file_type().is_socket() => return is_taken("a file that is no socket is in the way"),
+        Ok(there) if !there.file_type().is_socket() => {
+            return is_taken("a file that is no socket is in the way");
+        }
         Ok(_) => {}
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
@@ -95,7 +101,9 @@ fn make_way(path: &Path) -> io::Result<()> {
 
 impl Drop for LocalListener {
     fn drop(&mut self) {
-        if self.is_ours.load(SeqCst) && fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
+        if self.is_ours.load(SeqCst)
+            && fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)
+        {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -104,10 +112,11 @@ impl Drop for LocalListener {
 /// How often somebody else may be quicker with a connect before there is no private pair.
 const TRIES: usize = 16;
 
-/// A listening socket with one connection that waits in it, and the other end of that connection, which does not block. It needs no
-/// place in the file system, and nobody else can connect: the kernel gives it an abstract name (unix(7), autobind), it has room for one,
-/// and when that one is ours it is shut, which keeps who waits in it and turns everybody else away. After the first accept(2), the next
-/// fails with EINVAL.
+/// A listening socket with one connection that waits in it, and the other end of that connection,
+/// which does not block. It needs no place in the file system, and nobody else can connect: the
+/// kernel gives it an abstract name (unix(7), autobind), it has room for one, and when that one is
+/// ours it is shut, which keeps who waits in it and turns everybody else away. After the first
+/// accept(2), the next fails with EINVAL.
 pub fn private_pair() -> io::Result<(UnixListener, UnixStream)> {
     for _ in 0..TRIES {
         let listener = open(SockFlag::SOCK_CLOEXEC)?;
@@ -128,7 +137,8 @@ pub fn private_pair() -> io::Result<(UnixListener, UnixStream)> {
     Err(io::Error::new(ErrorKind::AddrInUse, "another program connects to every private socket"))
 }
 
-/// Connects to a Unix socket, now or not at all: a listener whose queue is full is an error. The stream does not block.
+/// Connects to a Unix socket, now or not at all: a listener whose queue is full is an error. The
+/// stream does not block.
 fn connect_now(path: &Path) -> io::Result<UnixStream> {
     let descriptor = open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     socket::connect(descriptor.as_raw_fd(), &UnixAddr::new(path)?)?;

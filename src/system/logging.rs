@@ -1,5 +1,5 @@
-//! The log of the program: fern in front of a [`Sink`], which knows what a line looks like where it goes, and values that keep a line
-//! one line.
+//! The log of the program: fern in front of a [`Sink`], which knows what a line looks like where it
+//! goes, and values that keep a line one line.
 //!
 //! `main` starts it once; the `log` macros reach it from everywhere.
 
@@ -27,8 +27,8 @@ impl Log for Shared {
     fn flush(&self) {}
 }
 
-/// Opens the log and makes it the program's own. The sink is returned so that it can be reopened. Fails when the file cannot be
-/// opened, or when the program has a log already.
+/// Opens the log and makes it the program's own. The sink is returned so that it can be reopened.
+/// Fails when the file cannot be opened, or when the program has a log already.
 pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
     let sink = Arc::new(Sink::open(target)?);
     let output: Box<dyn Log> = Box::new(Shared(sink.clone()));
@@ -36,14 +36,19 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
         .level(level)
         // its one error is how it hears that nobody else will connect
         .level_for("tiny_http", LevelFilter::Off)
-        .format(|out, message, record| out.finish(format_args!("{} {message}", name(record.level()))))
+        .format(|out, message, record| {
+            out.finish(format_args!("{} {message}", name(record.level())))
+        })
         .chain(output)
         .apply()
         .map_err(io::Error::other)?;
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or(payload.downcast_ref::<String>().map(String::as_str));
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         log::error!(
             "panic thread={} at={place} reason={}",
@@ -64,8 +69,8 @@ fn name(level: Level) -> &'static str {
     }
 }
 
-/// A figure that is counted in tenths, with its one decimal. In whole numbers: a line for each session is not the place for floating
-/// point.
+/// A figure that is counted in tenths, with its one decimal. In whole numbers: a line for each
+/// session is not the place for floating point.
 pub struct Tenths(pub u128);
 
 impl fmt::Display for Tenths {
@@ -74,16 +79,16 @@ impl fmt::Display for Tenths {
     }
 }
 
-/// Whether a character is not shown itself but changes what is: the control characters, and those of Unicode that set the direction
-/// of writing (UAX #9), have no width, end a line, or are tags.
+/// Whether a character is not shown itself but changes what is: the control characters, and those
+/// of Unicode that set the direction of writing (UAX #9), have no width, end a line, or are tags.
 pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A value for a log line: as it is when it is one plain word, else in double quotes with `\` escapes, so that no name and no
-/// message can forge a pair or a line, or look like another.
+/// A value for a log line: as it is when it is one plain word, else in double quotes with `\`
+/// escapes, so that no name and no message can forge a pair or a line, or look like another.
 pub fn value(text: &str) -> Value<'_> {
     Value(text)
 }
@@ -93,8 +98,13 @@ pub struct Value<'a>(&'a str);
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |c: char| !c.is_whitespace() && !is_control(c) && !matches!(c, '"' | '=' | '\\');
-        if !self.0.is_empty() && self.0.chars().all(is_plain) { f.write_str(self.0) } else { write!(f, "{:?}", self.0) }
+        let is_plain =
+            |c: char| !c.is_whitespace() && !is_control(c) && !matches!(c, '"' | '=' | '\\');
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "{:?}", self.0)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Memory that may not be there: what others decide the size of is asked for in a way that can fail. Called by whatever keeps bytes from
-//! outside.
+//! Memory that may not be there: what others decide the size of is asked for in a way that can
+//! fail. Called by whatever keeps bytes from outside.
 
 use std::hint::black_box;
 use std::io;
@@ -19,7 +19,8 @@ pub fn append(bytes: &mut Vec<u8>, more: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether so many bytes could be had now: before work that would end the program if it ran out of them.
+/// Whether so many bytes could be had now: before work that would end the program if it ran out of
+/// them.
 pub fn check(bytes: usize) -> io::Result<()> {
     let mut space: Vec<u8> = Vec::new();
     space.try_reserve_exact(bytes)?;

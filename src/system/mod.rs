@@ -1,4 +1,5 @@
-//! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows nothing of services or hosts.
+//! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows
+//! nothing of services or hosts.
 
 pub mod bell;
 pub mod channel;

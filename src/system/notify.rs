@@ -1,6 +1,8 @@
-//! What the service manager is told (sd_notify(3)): nothing at all unless it has asked by the variable `NOTIFY_SOCKET`.
+//! What the service manager is told (sd_notify(3)): nothing at all unless it has asked by the
+//! variable `NOTIFY_SOCKET`.
 //!
-//! Called by `main` and `daemon`. A message that cannot be sent is not worth an interruption: it is a debug line.
+//! Called by `main` and `daemon`. A message that cannot be sent is not worth an interruption: it is
+//! a debug line.
 
 use std::ffi::OsStr;
 use std::io;
@@ -29,7 +31,8 @@ pub fn status(status: &str) {
 /// A reload has begun. [`ready`] says that it is over.
 pub fn reloading() {
     // the service manager tells by the time which reload this is about
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|now| now.tv_sec() as i128 * 1_000_000 + now.tv_nsec() as i128 / 1000);
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(|now| now.tv_sec() as i128 * 1_000_000 + now.tv_nsec() as i128 / 1000);
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", now.unwrap_or_default()));
 }
 
@@ -38,10 +41,14 @@ fn short(status: &str) -> String {
     status.chars().filter(|c| !c.is_control()).take(1000).collect()
 }
 
-/// The program stops, and will have ended, or say so again, within the time: for so long the service manager is asked to wait, even
-/// beyond its own limit.
+/// The program stops, and will have ended, or say so again, within the time: for so long the
+/// service manager is asked to wait, even beyond its own limit.
 pub fn stopping(status: &str, within: Duration) {
-    tell(&format!("STOPPING=1\nSTATUS={}\nEXTEND_TIMEOUT_USEC={}", short(status), within.as_micros()));
+    tell(&format!(
+        "STOPPING=1\nSTATUS={}\nEXTEND_TIMEOUT_USEC={}",
+        short(status),
+        within.as_micros()
+    ));
 }
 
 /// Another process is the service from now on. Only the one that was it so far is believed.

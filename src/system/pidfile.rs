@@ -1,7 +1,8 @@
 //! The pid file: locked while the service lives, whichever process that is, and removed at its end.
 //!
-//! The lock belongs to the open file (flock(2)), so a successor that gets the descriptor holds the lock as well, and it is never
-//! free in between. Owned by `main`; [`Held`] is for `--replace`, in another process.
+//! The lock belongs to the open file (flock(2)), so a successor that gets the descriptor holds the
+//! lock as well, and it is never free in between. Owned by `main`; [`Held`] is for `--replace`, in
+//! another process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek};
@@ -20,8 +21,9 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file, locks it and writes our process id. Fails when another process holds the lock, naming that process, and when
-    /// the path is a link: root might write where whoever laid it wants.
+    /// Makes the file, locks it and writes our process id. Fails when another process holds the
+    /// lock, naming that process, and when the path is a link: root might write where whoever laid
+    /// it wants.
     pub fn create(path: &Path) -> io::Result<PidFile> {
         let path = std::path::absolute(path)?;
         loop {
@@ -41,20 +43,22 @@ impl PidFile {
         }
     }
 
-    /// The file of a predecessor, by its descriptor. It goes on to be the predecessor's before [`PidFile::name`].
+    /// The file of a predecessor, by its descriptor. It goes on to be the predecessor's before
+    /// [`PidFile::name`].
     pub fn inherit(path: &Path, descriptor: OwnedFd) -> io::Result<PidFile> {
         let path = std::path::absolute(path)?;
         Ok(PidFile { path, file: locked(File::from(descriptor))?, is_ours: false })
     }
 
-    /// This process is the service from now on, and the file is ours to remove. The number is replaced in one write: a reader finds
-    /// the one or the other.
+    /// This process is the service from now on, and the file is ours to remove. The number is
+    /// replaced in one write: a reader finds the one or the other.
     pub fn name(&mut self) -> io::Result<()> {
         self.is_ours = true;
         let text = format!("{}\n", std::process::id());
         let length = self.file.metadata()?.len();
         // a longer text that was there ends in blank lines for a moment
-        let padded = format!("{text:\n<width$}", width = usize::try_from(length.min(4096)).unwrap_or(0));
+        let padded =
+            format!("{text:\n<width$}", width = usize::try_from(length.min(4096)).unwrap_or(0));
         self.file.write_all_at(padded.as_bytes(), 0)?;
         self.file.set_len(text.len() as u64)
     }
@@ -93,8 +97,12 @@ fn read(file: &mut File) -> io::Result<i32> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // without the right to remove it (root was given up), at least no stale number stays; another one's file is left alone
-        if self.is_ours && (nofollow::at(&self.file, &self.path).is_none() || fs::remove_file(&self.path).is_err()) {
+        // without the right to remove it (root was given up), at least no stale number stays;
+        // another one's file is left alone
+        if self.is_ours
+            && (nofollow::at(&self.file, &self.path).is_none()
+                || fs::remove_file(&self.path).is_err())
+        {
             let _ = self.file.set_len(0);
         }
     }
@@ -104,8 +112,9 @@ impl Drop for PidFile {
 pub struct Held(File);
 
 impl Held {
-    /// Opens a file that a process holds; one that is not locked names nobody who lives. Fails for a link, which may lead to the file of
-    /// another program: that holds it, and would be signalled.
+    /// Opens a file that a process holds; one that is not locked names nobody who lives. Fails for
+    /// a link, which may lead to the file of another program: that holds it, and would be
+    /// signalled.
     pub fn open(path: &Path) -> io::Result<Held> {
         let file = nofollow::open(OpenOptions::new().read(true), path)?;
         match raw::lock(&file, false) {
@@ -115,18 +124,24 @@ impl Held {
         }
     }
 
-    /// Whether this process holds it, by what the kernel tells of its open files (proc_pid_fdinfo(5)). What is written in the file is
-    /// only what its writer says.
+    /// Whether this process holds it, by what the kernel tells of its open files
+    /// (proc_pid_fdinfo(5)). What is written in the file is only what its writer says.
     pub fn is_held_by(&self, pid: i32) -> io::Result<bool> {
         let of = |what: &str| format!("/proc/{pid}/{what}");
         let ours = self.0.metadata()?;
-        let open = fs::read_dir(of("fd")).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", of("fd"))))?;
+        let open = fs::read_dir(of("fd"))
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", of("fd"))))?;
         let holds = |number: &str| {
-            let is_it =
-                fs::metadata(of(&format!("fd/{number}"))).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
-            is_it && fs::read_to_string(of(&format!("fdinfo/{number}"))).is_ok_and(|text| text.contains("FLOCK"))
+            let is_it = fs::metadata(of(&format!("fd/{number}")))
+                .is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
+            is_it
+                && fs::read_to_string(of(&format!("fdinfo/{number}")))
+                    .is_ok_and(|text| text.contains("FLOCK"))
         };
-        Ok(open.flatten().filter_map(|entry| entry.file_name().into_string().ok()).any(|number| holds(&number)))
+        Ok(open
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .any(|number| holds(&number)))
     }
 
     /// The process that is said to hold it, and when that was last written.

@@ -1,6 +1,6 @@
-//! The process: leaving the one that has started it, giving up root, letting go of what only the start has needed. All of it is called
-//! by `main`, and only the fork has to come before all threads: the C library gives up root for every thread. [`reap`] is for whoever
-//! hears of signals.
+//! The process: leaving the one that has started it, giving up root, letting go of what only the
+//! start has needed. All of it is called by `main`, and only the fork has to come before all
+//! threads: the C library gives up root for every thread. [`reap`] is for whoever hears of signals.
 
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -27,8 +27,9 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Forks. The parent does not return: it waits until the child is ready or has failed, and exits with the status that this
-    /// deserves. The child goes on, still with the parent's standard error.
+    /// Forks. The parent does not return: it waits until the child is ready or has failed, and
+    /// exits with the status that this deserves. The child goes on, still with the parent's
+    /// standard error.
     pub fn leave() -> io::Result<Parent> {
         let (wait, ready) = unistd::pipe2(OFlag::O_CLOEXEC)?;
         match raw::fork()? {
@@ -60,8 +61,9 @@ impl Parent {
     }
 }
 
-/// Takes this process out of the session that it was started in, and closes what it has inherited: somebody may wait for the end of a
-/// pipe. Standard input, output and error are not meant, nor what systemd has passed.
+/// Takes this process out of the session that it was started in, and closes what it has inherited:
+/// somebody may wait for the end of a pipe. Standard input, output and error are not meant, nor
+/// what systemd has passed.
 pub fn leave_session() -> io::Result<()> {
     unistd::setsid()?;
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
@@ -86,7 +88,8 @@ pub fn leave_folder() -> io::Result<()> {
     Ok(unistd::chdir("/")?)
 }
 
-/// Lets the system forget the children that have ended. For process 1, which does not wait for any of them.
+/// Lets the system forget the children that have ended. For process 1, which does not wait for any
+/// of them.
 pub fn reap() {
     let any = || waitpid(None, Some(WaitPidFlag::WNOHANG));
     while !matches!(any(), Ok(WaitStatus::StillAlive) | Err(_)) {}
@@ -102,10 +105,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Finds `USER` or `USER:GROUP`, by name or by number. A number need not be a user's: in a container there may be no list of them.
-    /// Its group has the same number then, unless one is named. The error is a sentence.
+    /// Finds `USER` or `USER:GROUP`, by name or by number. A number need not be a user's: in a
+    /// container there may be no list of them. Its group has the same number then, unless one is
+    /// named. The error is a sentence.
     pub fn find(text: &str) -> Result<Identity, String> {
-        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let (user, group) =
+            text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let number = id(user);
         let found = match number {
             Some(uid) => User::from_uid(Uid::from_raw(uid)),
@@ -119,29 +124,47 @@ impl Identity {
         let gid = match (group, group.and_then(id)) {
             (None, _) => own_gid,
             (_, Some(gid)) => Gid::from_raw(gid),
-            (Some(name), None) => Group::from_name(name).ok().flatten().ok_or_else(|| format!("there is no group `{name}`"))?.gid,
+            (Some(name), None) => {
+                Group::from_name(name)
+                    .ok()
+                    .flatten()
+                    .ok_or_else(|| format!("there is no group `{name}`"))?
+                    .gid
+            }
         };
         Ok(Identity { name, uid, gid })
     }
 
-    /// Gives the open file at a path to this user, so that it can still be opened after root is gone. A device stays whose it is, and
-    /// so does what has another name, too, or has been moved: whoever may write to the folder could have laid a link.
+    /// Gives the open file at a path to this user, so that it can still be opened after root is
+    /// gone. A device stays whose it is, and so does what has another name, too, or has been moved:
+    /// whoever may write to the folder could have laid a link.
     pub fn own(&self, file: &File, path: &Path) -> io::Result<()> {
-        let is_meant = |there: &Metadata| (there.is_file() || there.file_type().is_socket()) && there.nlink() == 1;
+        let is_meant = |there: &Metadata| {
+            (there.is_file() || there.file_type().is_socket()) && there.nlink() == 1
+        };
         match nofollow::at(file, path).filter(is_meant) {
-            Some(_) => Ok(unistd::fchownat(file, "", Some(self.uid), Some(self.gid), AtFlags::AT_EMPTY_PATH)?),
+            Some(_) => Ok(unistd::fchownat(
+                file,
+                "",
+                Some(self.uid),
+                Some(self.gid),
+                AtFlags::AT_EMPTY_PATH,
+            )?),
             None => Ok(()),
         }
     }
 
     /// The same for a socket in the file system, whose descriptor is not that of its file.
     pub fn own_path(&self, path: &Path) -> io::Result<()> {
-        let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let place = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+            .open(path)?;
         self.own(&place, path)
     }
 
-    /// Becomes this user for good, with the user's supplementary groups. Other processes of this user cannot look into this one, nor into a
-    /// successor, which is this user from the start.
+    /// Becomes this user for good, with the user's supplementary groups. Other processes of this
+    /// user cannot look into this one, nor into a successor, which is this user from the start.
     pub fn assume(&self) -> io::Result<()> {
         if unistd::geteuid() != self.uid || unistd::getegid() != self.gid {
             match &self.name {
@@ -151,12 +174,14 @@ impl Identity {
             unistd::setresgid(self.gid, self.gid, self.gid)?;
             unistd::setresuid(self.uid, self.uid, self.uid)?;
         }
-        // behind the change of user, at which the kernel sets this to what fs.suid_dumpable says (proc_sys_fs(5))
+        // behind the change of user, at which the kernel sets this to what fs.suid_dumpable says
+        // (proc_sys_fs(5))
         Ok(prctl::set_dumpable(false)?)
     }
 }
 
-/// A number of a user or a group; not the one that stands for none (setresuid(2)), which would leave root what it is.
+/// A number of a user or a group; not the one that stands for none (setresuid(2)), which would
+/// leave root what it is.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
@@ -174,8 +199,10 @@ mod tests {
         }
         let folder = std::env::temp_dir().join(format!("tcpdirector-own-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        let [lone, second, moved, socket] = ["lone", "second", "moved", "socket"].map(|name| folder.join(name));
-        let (file, identity) = (File::create(&lone).unwrap(), Identity::find("12345:12345").unwrap());
+        let [lone, second, moved, socket] =
+            ["lone", "second", "moved", "socket"].map(|name| folder.join(name));
+        let (file, identity) =
+            (File::create(&lone).unwrap(), Identity::find("12345:12345").unwrap());
         let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
         fs::hard_link(&lone, &second).unwrap();
         identity.own(&file, &lone).unwrap();

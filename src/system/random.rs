@@ -1,4 +1,5 @@
-//! Random bytes that nobody can guess, from the kernel: for salts and secrets. `fastrand` is for everything else.
+//! Random bytes that nobody can guess, from the kernel: for salts and secrets. `fastrand` is for
+//! everything else.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,8 +9,8 @@ use super::raw;
 /// The device that stands in for getrandom(2) on a kernel before 3.17.
 const DEVICE: &str = "/dev/urandom";
 
-/// Fills an array, by a system call, so that no file is needed; a kernel without that call needs `/dev/urandom`, which the error
-/// names.
+/// Fills an array, by a system call, so that no file is needed; a kernel without that call needs
+/// `/dev/urandom`, which the error names.
 pub fn secret<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     match raw::random(&mut bytes) {

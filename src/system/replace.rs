@@ -1,12 +1,16 @@
-//! A file replaced as one act: whoever opens it, whenever, finds all of the old contents or all of the new ones.
+//! A file replaced as one act: whoever opens it, whenever, finds all of the old contents or all of
+//! the new ones.
 //!
-//! The order makes it safe to be killed at any moment. Both the copy of the old file and the new contents are written under
-//! names that nobody reads, and are on the disk before anything is renamed; then the copy becomes `NAME.bak`; then the new file
-//! becomes `NAME`, in the one step that counts. Killed before that step, `NAME` is the old file; killed behind it, the new one;
-//! at no moment is there none. The most that stays is a file `.NAME.PROCESS.NUMBER.new`, which can be deleted.
+//! The order makes it safe to be killed at any moment. Both the copy of the old file and the new
+//! contents are written under names that nobody reads, and are on the disk before anything is
+//! renamed; then the copy becomes `NAME.bak`; then the new file becomes `NAME`, in the one step
+//! that counts. Killed before that step, `NAME` is the old file; killed behind it, the new one; at
+//! no moment is there none. The most that stays is a file `.NAME.PROCESS.NUMBER.new`, which can be
+//! deleted.
 //!
-//! A file that is a mount point, as one that a container gets from outside, has a name that nobody can give to another file. It is
-//! written in place, when its backup is on the disk; killed meanwhile, `NAME` has a part of the new contents, and the backup the old.
+//! A file that is a mount point, as one that a container gets from outside, has a name that nobody
+//! can give to another file. It is written in place, when its backup is on the disk; killed
+//! meanwhile, `NAME` has a part of the new contents, and the backup the old.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -14,20 +18,28 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// Gives a file new contents, and keeps the old ones beside it as `NAME.bak`. The file must be there.
+/// Gives a file new contents, and keeps the old ones beside it as `NAME.bak`. The file must be
+/// there.
 ///
-/// Mode, owner and group stay as they are; where that is not allowed, it is an error. Extended attributes and other hard links
-/// stay with the old contents. A symbolic link is followed: the file that it names is replaced, and the backup stands beside that.
+/// Mode, owner and group stay as they are; where that is not allowed, it is an error. Extended
+/// attributes and other hard links stay with the old contents. A symbolic link is followed: the
+/// file that it names is replaced, and the backup stands beside that.
 ///
-/// The error says which step failed on which file, and then the file is as it was, with no temporary file beside it. The one
-/// exception says so itself: when the new file is in its place, but the disk refuses to confirm it.
+/// The error says which step failed on which file, and then the file is as it was, with no
+/// temporary file beside it. The one exception says so itself: when the new file is in its place,
+/// but the disk refuses to confirm it.
 pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let path = &fs::canonicalize(path).map_err(|error| failed("cannot find", path, error))?;
     let old = path.metadata().map_err(|error| failed("cannot look at", path, error))?;
     let (Some(folder), Some(name), true) = (path.parent(), path.file_name(), old.is_file()) else {
-        return Err(failed("cannot replace", path, io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+        return Err(failed(
+            "cannot replace",
+            path,
+            io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"),
+        ));
     };
-    let directory = File::open(folder).map_err(|error| failed("cannot open the directory", folder, error))?;
+    let directory =
+        File::open(folder).map_err(|error| failed("cannot open the directory", folder, error))?;
     let previous = fs::read(path).map_err(|error| failed("cannot read", path, error))?;
     let backup = Temporary::write(folder, name, &previous, &old)?;
     let replacement = Temporary::write(folder, name, contents, &old)?;
@@ -43,9 +55,11 @@ pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
             // of a failure, as much as can be is taken back
             overwrite(path, contents).inspect_err(|_| drop(overwrite(path, &previous)))
         }
-        (Ok(()), Err(error)) => {
-            Err(failed("the new file is in its place, but may be lost if the power fails: cannot sync", folder, error))
-        }
+        (Ok(()), Err(error)) => Err(failed(
+            "the new file is in its place, but may be lost if the power fails: cannot sync",
+            folder,
+            error,
+        )),
         (renamed, _) => renamed,
     }
 }
@@ -64,7 +78,8 @@ fn failed(step: &str, file: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{step} {}: {error}", file.display()))
 }
 
-/// A file under a name that nobody reads, with all its contents on the disk; removed when it is dropped.
+/// A file under a name that nobody reads, with all its contents on the disk; removed when it is
+/// dropped.
 struct Temporary {
     path: PathBuf,
     /// Whether `path` is still ours: after a rename, another thread may use that name.
@@ -73,17 +88,24 @@ struct Temporary {
 
 impl Temporary {
     /// Writes a file with the mode and the owner of another.
-    fn write(folder: &Path, name: &OsStr, contents: &[u8], like: &Metadata) -> io::Result<Temporary> {
+    fn write(
+        folder: &Path,
+        name: &OsStr,
+        contents: &[u8],
+        like: &Metadata,
+    ) -> io::Result<Temporary> {
         let (temporary, mut file) = Temporary::create(folder, name)?;
         let path = &temporary.path;
         file.write_all(contents).map_err(|error| failed("cannot write", path, error))?;
         let made = file.metadata().map_err(|error| failed("cannot look at", path, error))?;
         if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
-            fchown(&file, Some(like.uid()), Some(like.gid())).map_err(|error| failed("cannot keep the owner on", path, error))?;
+            fchown(&file, Some(like.uid()), Some(like.gid()))
+                .map_err(|error| failed("cannot keep the owner on", path, error))?;
         }
         // after the owner: a change of owner can take bits away
         let mode = Permissions::from_mode(like.mode() & 0o7777);
-        file.set_permissions(mode).map_err(|error| failed("cannot keep the mode on", path, error))?;
+        file.set_permissions(mode)
+            .map_err(|error| failed("cannot keep the mode on", path, error))?;
         file.sync_all().map_err(|error| failed("cannot sync", path, error))?;
         Ok(temporary)
     }
@@ -94,11 +116,14 @@ impl Temporary {
         loop {
             let mut hidden = OsString::from(".");
             hidden.push(name);
-            let path = with_suffix(&folder.join(hidden), &format!(".{}.{number}.new", std::process::id()));
+            let path =
+                with_suffix(&folder.join(hidden), &format!(".{}.{number}.new", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => return Ok((Temporary { path, is_there: true }, file)),
                 // another thread of ours, or what a killed process of our number left
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => {
+                    number += 1
+                }
                 Err(error) => return Err(failed("cannot create", &path, error)),
             }
         }
@@ -139,7 +164,11 @@ mod tests {
     impl Folder {
         fn new() -> Folder {
             static NUMBER: AtomicUsize = AtomicUsize::new(0);
-            let name = format!("tcpdirector-replace-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            let name = format!(
+                "tcpdirector-replace-{}-{}",
+                std::process::id(),
+                NUMBER.fetch_add(1, Ordering::Relaxed)
+            );
             let path = fs::canonicalize(std::env::temp_dir()).unwrap().join(name);
             fs::create_dir(&path).unwrap();
             Folder(path)
@@ -154,7 +183,9 @@ mod tests {
 
         /// The names in it, sorted.
         fn names(&self) -> Vec<String> {
-            let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let entries = fs::read_dir(&self.0)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut names: Vec<String> = entries.collect();
             names.sort_unstable();
             names
@@ -174,7 +205,8 @@ mod tests {
     impl Disk {
         fn new() -> Option<Disk> {
             let disk = Disk(Folder::new());
-            let is_there = nix::unistd::geteuid().is_root() && disk.mount(&["-o", "size=64k", "-t", "tmpfs", "tmpfs"]);
+            let is_there = nix::unistd::geteuid().is_root()
+                && disk.mount(&["-o", "size=64k", "-t", "tmpfs", "tmpfs"]);
             if !is_there {
                 eprintln!("skipped: only root may mount a small file system here");
             }
@@ -182,7 +214,11 @@ mod tests {
         }
 
         fn mount(&self, arguments: &[&str]) -> bool {
-            Command::new("mount").args(arguments).arg(&self.0.0).output().is_ok_and(|output| output.status.success())
+            Command::new("mount")
+                .args(arguments)
+                .arg(&self.0.0)
+                .output()
+                .is_ok_and(|output| output.status.success())
         }
     }
 
@@ -221,11 +257,16 @@ mod tests {
         std::thread::scope(|scope| {
             let writers = [b'y', b'z'].map(|byte| {
                 let file = &file;
-                scope.spawn(move || (0..20).for_each(|_| replace_file(file, &[byte; 100_000]).unwrap()))
+                scope.spawn(move || {
+                    (0..20).for_each(|_| replace_file(file, &[byte; 100_000]).unwrap())
+                })
             });
             while !writers.iter().all(|writer| writer.is_finished()) {
                 let contents = fs::read(&file).unwrap();
-                assert!(contents.len() == 100_000 && contents.iter().all(|byte| Some(byte) == contents.first()));
+                assert!(
+                    contents.len() == 100_000
+                        && contents.iter().all(|byte| Some(byte) == contents.first())
+                );
             }
         });
     }
@@ -263,7 +304,10 @@ mod tests {
         replace_file(&link, b"two").unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), file);
         assert_eq!(fs::read(&file).unwrap(), b"two");
-        assert_eq!((folder.names(), other.names()), (vec!["a.xml".into(), "a.xml.bak".into()], vec!["link".into()]));
+        assert_eq!(
+            (folder.names(), other.names()),
+            (vec!["a.xml".into(), "a.xml.bak".into()], vec!["link".into()])
+        );
     }
 
     #[test]
@@ -294,28 +338,43 @@ mod tests {
         let folder = Folder::new();
         for path in [Path::new("/dev/null"), &folder.0, Path::new("/")] {
             let error = replace_file(path, b"two").unwrap_err();
-            assert_eq!(error.to_string(), format!("cannot replace {}: it is not a regular file", path.display()));
+            assert_eq!(
+                error.to_string(),
+                format!("cannot replace {}: it is not a regular file", path.display())
+            );
         }
         assert_eq!(folder.names(), [""; 0]);
     }
 
-    /// A container that gets one file from outside has it so, and no other file can be given the name of such a one (EBUSY).
+    /// A container that gets one file from outside has it so, and no other file can be given the
+    /// name of such a one (EBUSY).
     #[test]
     fn a_file_that_is_a_mount_point_is_written_in_place_beside_its_backup() {
         let (outside, file) = Folder::with(b"much longer than what comes after it");
         let (folder, there) = Folder::with(b"");
         let mount = |program: &str, arguments: &[&Path]| {
-            Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+            Command::new(program)
+                .args(arguments)
+                .output()
+                .is_ok_and(|output| output.status.success())
         };
-        if !nix::unistd::geteuid().is_root() || !mount("mount", &[Path::new("--bind"), &file, &there]) {
+        if !nix::unistd::geteuid().is_root()
+            || !mount("mount", &[Path::new("--bind"), &file, &there])
+        {
             return eprintln!("skipped: only root may mount a file here");
         }
         let replaced = [&b"two"[..], b"three"].map(|contents| replace_file(&there, contents));
         let (backup, names) = (fs::read(folder.0.join("a.xml.bak")), folder.names());
         assert!(mount("umount", &[&there]));
         assert!(replaced.iter().all(Result::is_ok), "{replaced:?}");
-        assert_eq!((fs::read(&file).unwrap(), backup.unwrap()), (b"three".to_vec(), b"two".to_vec()));
-        assert_eq!((names, outside.names()), (vec!["a.xml".into(), "a.xml.bak".into()], vec!["a.xml".into()]));
+        assert_eq!(
+            (fs::read(&file).unwrap(), backup.unwrap()),
+            (b"three".to_vec(), b"two".to_vec())
+        );
+        assert_eq!(
+            (names, outside.names()),
+            (vec!["a.xml".into(), "a.xml.bak".into()], vec!["a.xml".into()])
+        );
     }
 
     #[test]
@@ -339,7 +398,10 @@ mod tests {
         let error = replace_file(&file, b"two").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert!(error.to_string().starts_with("cannot create "), "{error}");
-        assert_eq!((fs::read(&file).unwrap(), folder.names()), (b"one".to_vec(), vec!["a.xml".to_owned()]));
+        assert_eq!(
+            (fs::read(&file).unwrap(), folder.names()),
+            (b"one".to_vec(), vec!["a.xml".to_owned()])
+        );
     }
 
     #[test]
@@ -350,10 +412,16 @@ mod tests {
         let error = replace_file(&file, &[0; 128 << 10]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
         assert!(error.to_string().starts_with("cannot write "), "{error}");
-        assert_eq!((fs::read(&file).unwrap(), disk.0.names()), (b"one".to_vec(), vec!["a.xml".to_owned()]));
+        assert_eq!(
+            (fs::read(&file).unwrap(), disk.0.names()),
+            (b"one".to_vec(), vec!["a.xml".to_owned()])
+        );
         assert!(disk.mount(&["-o", "remount,ro"]));
         let error = replace_file(&file, b"two").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
-        assert_eq!((fs::read(&file).unwrap(), disk.0.names()), (b"one".to_vec(), vec!["a.xml".to_owned()]));
+        assert_eq!(
+            (fs::read(&file).unwrap(), disk.0.names()),
+            (b"one".to_vec(), vec!["a.xml".to_owned()])
+        );
     }
 }

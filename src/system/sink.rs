@@ -1,8 +1,9 @@
-//! Where log lines end up: standard error, the journal behind it, a file, or syslog; each has lines of its own form. Cannot fail and
-//! cannot block for long: what cannot be written is counted, and the count is written when writing works again. fern alone would
-//! panic.
+//! Where log lines end up: standard error, the journal behind it, a file, or syslog; each has lines
+//! of its own form. Cannot fail and cannot block for long: what cannot be written is counted, and
+//! the count is written when writing works again. fern alone would panic.
 //!
-//! Called by fern on whichever thread logs. Owns one lock, around the open output, never held while writing.
+//! Called by fern on whichever thread logs. Owns one lock, around the open output, never held while
+//! writing.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -26,7 +27,8 @@ use super::lines::Lines;
 use super::nofollow;
 use super::syslog::{self, Syslog};
 
-/// How long a line waits for a reader of standard error that is slow. One that is gone costs each thread this much once.
+/// How long a line waits for a reader of standard error that is slow. One that is gone costs each
+/// thread this much once.
 const PATIENCE_MILLIS: u16 = 2000;
 /// Links to what a process has open.
 const OWN: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
@@ -43,7 +45,8 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads `stderr`, `syslog`, `syslog:SOCKET` or a file name; a relative name starts at this folder.
+    /// Reads `stderr`, `syslog`, `syslog:SOCKET` or a file name; a relative name starts at this
+    /// folder.
     pub fn from_name(name: &str, folder: &Path) -> Target {
         match (name, name.strip_prefix("syslog:")) {
             ("stderr", _) => Target::Stderr,
@@ -84,7 +87,8 @@ enum Output {
 }
 
 impl Open {
-    /// Opens a place for the log. Fails for a file that cannot be opened, and for a FIFO that nobody reads.
+    /// Opens a place for the log. Fails for a file that cannot be opened, and for a FIFO that
+    /// nobody reads.
     pub fn new(target: Target) -> io::Result<Open> {
         let output = Output::open(&target)?;
         Ok(Open { target, output })
@@ -96,14 +100,20 @@ impl Open {
 }
 
 impl Sink {
-    /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come back.
+    /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come
+    /// back.
     pub fn open(target: Target) -> io::Result<Sink> {
         let open = RwLock::new(Arc::new(Open::new(target)?));
-        Ok(Sink { open, clock: Clock::default(), lost: AtomicUsize::default(), confessed: AtomicUsize::default() })
+        Ok(Sink {
+            open,
+            clock: Clock::default(),
+            lost: AtomicUsize::default(),
+            confessed: AtomicUsize::default(),
+        })
     }
 
-    /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to the one or the other; when the new
-    /// one cannot be opened the old one stays.
+    /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to
+    /// the one or the other; when the new one cannot be opened the old one stays.
     pub fn reopen(&self) -> io::Result<()> {
         let target = self.now_open().target.clone();
         let new = Arc::new(Open::new(target)?);
@@ -135,7 +145,9 @@ impl Sink {
     pub fn absence(&self) -> Option<String> {
         let open = self.now_open();
         match (&open.output, &open.target) {
-            (Output::Syslog(Err(e)), Target::Syslog(path)) => Some(format!("no syslog listens at {}: {e}", path.display())),
+            (Output::Syslog(Err(e)), Target::Syslog(path)) => {
+                Some(format!("no syslog listens at {}: {e}", path.display()))
+            }
             _ => None,
         }
     }
@@ -152,7 +164,8 @@ impl Sink {
     fn write(&self, record: &Record) -> io::Result<()> {
         let open = self.now_open();
         match open.output.write(record, &self.clock) {
-            // a syslog daemon that was restarted has a new socket behind the old name; one that is slow has not
+            // a syslog daemon that was restarted has a new socket behind the old name; one that is
+            // slow has not
             Err(e) if open.is_syslog() && e.kind() != ErrorKind::WouldBlock => {
                 self.reopen()?;
                 self.now_open().output.write(record, &self.clock)
@@ -174,7 +187,8 @@ impl Log for Sink {
         }
         let lost = self.lost();
         if self.confessed.swap(lost, Relaxed) != lost {
-            // comes back here as a line of its own; if that is lost too, it counts, and the next line tells the sum
+            // comes back here as a line of its own; if that is lost too, it counts, and the next
+            // line tells the sum
             log::warn!("log lost={lost}");
         }
     }
@@ -207,12 +221,16 @@ impl Output {
         let (level, text) = (record.level(), record.args());
         // writing to a string cannot fail
         let _ = match self {
-            Output::Stderr { is_journal: true, .. } => writeln!(line, "{}{text}", journal::prefix(level)),
+            Output::Stderr { is_journal: true, .. } => {
+                writeln!(line, "{}{text}", journal::prefix(level))
+            }
             Output::Syslog(_) => writeln!(line, "{}{text}", syslog::head(level)),
             Output::Stderr { .. } | Output::File(..) => writeln!(line, "{} {text}", clock.now()),
         };
         match self {
-            Output::Stderr { is_file, is_stuck, lines, .. } if *is_file || !is_stuck_now(is_stuck) => {
+            Output::Stderr { is_file, is_stuck, lines, .. }
+                if *is_file || !is_stuck_now(is_stuck) =>
+            {
                 // past std's lock, which would be held while writing
                 lines.write(io::stderr(), &line)
             }
@@ -224,8 +242,8 @@ impl Output {
     }
 }
 
-/// As root, no link is followed: the folder may be that of the user that the program becomes. What leads to a file that this process has
-/// open already gives nobody anything.
+/// As root, no link is followed: the folder may be that of the user that the program becomes. What
+/// leads to a file that this process has open already gives nobody anything.
 fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
@@ -237,7 +255,8 @@ fn open_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether nobody reads standard error: a pipe that is full, or a stopped terminal, must not hold up a session for long.
+/// Whether nobody reads standard error: a pipe that is full, or a stopped terminal, must not hold
+/// up a session for long.
 fn is_stuck_now(was_stuck: &AtomicBool) -> bool {
     let stderr = io::stderr();
     let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];

@@ -1,6 +1,7 @@
 //! TCP sockets: how they are opened, prepared, read, reset, and whose fault an error is.
 //!
-//! Called by `relay` (reading, resetting), by `traffic` and `admin` (listening, connecting). Holds no state.
+//! Called by `relay` (reading, resetting), by `traffic` and `admin` (listening, connecting). Holds
+//! no state.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -9,14 +10,16 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, listen as nix_listen, setsockopt, sockopt,
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
+    listen as nix_listen, setsockopt, sockopt,
 };
 use nix::{setsockopt_impl, sockopt_impl};
 
 use super::interfaces;
 pub use super::raw::{discard, receive, unacknowledged, unread};
 
-/// Whether a listening socket may overlap with others on the same port that say so too, such as `*:80` with `10.0.0.1:80`.
+/// Whether a listening socket may overlap with others on the same port that say so too, such as
+/// `*:80` with `10.0.0.1:80`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     /// Nobody else's.
@@ -42,7 +45,8 @@ impl Spot<'_> {
         match self {
             Spot::Everywhere => Ok(vec![listen_everywhere(number, port)?]),
             Spot::Ip(ip, zone) => {
-                let address = interfaces::locate(ip, zone, number).ok_or_else(|| no_interface(zone))?;
+                let address =
+                    interfaces::locate(ip, zone, number).ok_or_else(|| no_interface(zone))?;
                 Ok(vec![listening(address, true, port)?])
             }
             Spot::Name(name) => listen_by_name(name, number, port),
@@ -52,9 +56,16 @@ impl Spot<'_> {
     /// The addresses that a socket for it may have, each in its canonical form.
     pub fn addresses(self, port: u16) -> Vec<SocketAddr> {
         match self {
-            Spot::Everywhere => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
+            Spot::Everywhere => {
+                vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+            }
             Spot::Ip(ip, zone) => interfaces::locate(ip, zone, port).into_iter().collect(),
-            Spot::Name(name) => (name, port).to_socket_addrs().into_iter().flatten().map(interfaces::complete).collect(),
+            Spot::Name(name) => (name, port)
+                .to_socket_addrs()
+                .into_iter()
+                .flatten()
+                .map(interfaces::complete)
+                .collect(),
         }
     }
 }
@@ -72,7 +83,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     listening(address, true, Port::Own)
 }
 
-/// Lets others of the same user share the port of this socket. Does nothing to sockets that are open already.
+/// Lets others of the same user share the port of this socket. Does nothing to sockets that are
+/// open already.
 pub fn share_port(socket: &TcpListener) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReusePort, &true)?)
 }
@@ -82,7 +94,8 @@ pub fn own_port(socket: &TcpListener) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReusePort, &false)?)
 }
 
-/// Opens a listening socket on every address of this machine, IPv6 and IPv4 (IPv4 alone where the kernel has no IPv6).
+/// Opens a listening socket on every address of this machine, IPv6 and IPv4 (IPv4 alone where the
+/// kernel has no IPv6).
 fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
     match listening(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), number), false, port) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
@@ -92,25 +105,32 @@ fn listen_everywhere(number: u16, port: Port) -> io::Result<TcpListener> {
     }
 }
 
-/// Opens a listening socket on each address of a host name. The name may stand for an address that this machine cannot use, such
-/// as `::1` without IPv6: one that works is enough.
+/// Opens a listening socket on each address of a host name. The name may stand for an address that
+/// this machine cannot use, such as `::1` without IPv6: one that works is enough.
 fn listen_by_name(name: &str, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut unusable = None;
-    let mut addresses: Vec<SocketAddr> = (name, number).to_socket_addrs()?.map(interfaces::complete).collect();
+    let mut addresses: Vec<SocketAddr> =
+        (name, number).to_socket_addrs()?.map(interfaces::complete).collect();
     // /etc/hosts may give one address twice
     addresses.sort_unstable();
     addresses.dedup();
     for address in addresses {
         match listening(address, true, port) {
             Ok(socket) => sockets.push(socket),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => unusable = Some(e),
+            Err(e)
+                if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) =>
+            {
+                unusable = Some(e)
+            }
             Err(e) => return Err(e),
         }
     }
     match unusable {
         Some(e) if sockets.is_empty() => Err(e),
-        _ if sockets.is_empty() => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+        _ if sockets.is_empty() => {
+            Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+        }
         _ => Ok(sockets),
     }
 }
@@ -135,9 +155,10 @@ pub(super) fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> 
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Decides for all clients that this socket will accept, who inherit its options: what is written goes out at once; an urgent byte
-/// keeps its place among the others (RFC 6093, section 6); and a client that is closed without [`reset_on_close`] having been taken
-/// back is reset: it must not take that for an empty answer.
+/// Decides for all clients that this socket will accept, who inherit its options: what is written
+/// goes out at once; an urgent byte keeps its place among the others (RFC 6093, section 6); and a
+/// client that is closed without [`reset_on_close`] having been taken back is reset: it must not
+/// take that for an empty answer.
 pub fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
     setsockopt(listener, sockopt::TcpNoDelay, &true)?;
     setsockopt(listener, sockopt::OobInline, &true)?;
@@ -146,29 +167,39 @@ pub fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
 
 /// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
 pub fn is_our_shortage(error: &io::Error) -> bool {
-    let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN];
+    let ours = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EADDRNOTAVAIL,
+        libc::EAGAIN,
+    ];
     error.raw_os_error().is_some_and(|code| ours.contains(&code))
 }
 
-/// Whether the error says that the other side has not answered for long: ETIMEDOUT, or the last ICMP error that came meanwhile
-/// (tcp(7)).
+/// Whether the error says that the other side has not answered for long: ETIMEDOUT, or the last
+/// ICMP error that came meanwhile (tcp(7)).
 pub fn is_dead(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH))
 }
 
-/// Writes as much as the kernel takes at once. An error of the kind `WouldBlock` says that this was nothing.
+/// Writes as much as the kernel takes at once. An error of the kind `WouldBlock` says that this was
+/// nothing.
 pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
 }
 
-/// Whether the other side has reset the connection or left it in both directions, as far as the kernel knows by now.
-/// A half-closed connection is not gone: its owner may still wait for an answer.
+/// Whether the other side has reset the connection or left it in both directions, as far as the
+/// kernel knows by now. A half-closed connection is not gone: its owner may still wait for an
+/// answer.
 pub fn is_gone(stream: &TcpStream) -> bool {
     let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
 }
 
-/// Whether the other side has ended its stream or reset the connection, though what it sent before may not be read yet.
+/// Whether the other side has ended its stream or reset the connection, though what it sent before
+/// may not be read yet.
 pub fn has_left(stream: &TcpStream) -> bool {
     // poll(2); nix does not know it
     let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
@@ -182,8 +213,9 @@ pub fn is_readable(stream: &TcpStream) -> bool {
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
 }
 
-/// Has the kernel ask a silent other side for a sign of life (tcp(7)): after half of this time, and four times in the other half;
-/// without an answer the connection fails with ETIMEDOUT. In whole seconds, two at least.
+/// Has the kernel ask a silent other side for a sign of life (tcp(7)): after half of this time, and
+/// four times in the other half; without an answer the connection fails with ETIMEDOUT. In whole
+/// seconds, two at least.
 pub fn keep_alive(stream: &TcpStream, dead: Duration) -> io::Result<()> {
     /// The kernel takes no more seconds than this (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL).
     const MOST: u64 = 32767;
@@ -206,8 +238,8 @@ sockopt_impl!(
     u32
 );
 
-/// The socket takes no more while it holds this many bytes that it has not sent yet. Those that were sent and not acknowledged
-/// come on top.
+/// The socket takes no more while it holds this many bytes that it has not sent yet. Those that
+/// were sent and not acknowledged come on top.
 pub fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
     Ok(setsockopt(stream, NotSentLowat, &bytes)?)
 }
@@ -215,7 +247,8 @@ pub fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
 /// Whether closing this socket shall reset the connection instead of ending it politely.
 pub fn reset_on_close(stream: &TcpStream, resets: bool) {
     // it can fail only for a descriptor that is not a socket
-    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: resets.into(), l_linger: 0 });
+    let _ =
+        setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: resets.into(), l_linger: 0 });
 }
 
 #[cfg(test)]

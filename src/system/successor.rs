@@ -1,4 +1,5 @@
-//! Starting this program once more while it runs, and being the one that was started: processes and environment, not what is said.
+//! Starting this program once more while it runs, and being the one that was started: processes and
+//! environment, not what is said.
 //!
 //! Used by `daemon`, on the thread `main`.
 
@@ -27,7 +28,8 @@ const END_LOOK: Duration = Duration::from_millis(5);
 /// How long one may take to end that has nothing more to do, or that was killed.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
-/// How this program was started: what is at that path later is its successor. A symbolic link is followed anew.
+/// How this program was started: what is at that path later is its successor. A symbolic link is
+/// followed anew.
 #[derive(Debug)]
 pub struct Origin {
     program: PathBuf,
@@ -35,13 +37,15 @@ pub struct Origin {
     folder: PathBuf,
 }
 
-/// The path that this program was called by, if the name tells: the system gives the file behind all links.
+/// The path that this program was called by, if the name tells: the system gives the file behind
+/// all links.
 fn own_path(name: &Path) -> PathBuf {
     let Ok(file) = env::current_exe() else { return name.to_owned() };
     let is_searched = name.components().count() < 2;
     let path = env::var_os("PATH").filter(|_| is_searched).unwrap_or_default();
     let searched = env::split_paths(&path).map(|folder| folder.join(name));
-    let mut called = searched.chain([name.to_owned()]).filter_map(|path| std::path::absolute(path).ok());
+    let mut called =
+        searched.chain([name.to_owned()]).filter_map(|path| std::path::absolute(path).ok());
     called.find(|path| path.canonicalize().is_ok_and(|real| real == file)).unwrap_or(file)
 }
 
@@ -59,18 +63,22 @@ impl Origin {
         if std::process::id() == 1 {
             return Some("this is process 1, and the container ends when it ends");
         }
-        let is_of_systemd = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-        (is_of_systemd && !notify::is_wanted()).then_some("systemd would take this for the end of the service: use Type=notify")
+        let is_of_systemd =
+            env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        (is_of_systemd && !notify::is_wanted())
+            .then_some("systemd would take this for the end of the service: use Type=notify")
     }
 
-    /// Where the successor starts. The user that this program has become need not be let into the folder that root was in.
+    /// Where the successor starts. The user that this program has become need not be let into the
+    /// folder that root was in.
     fn place(&self) -> &Path {
         let is_open = access(&self.folder, AccessFlags::X_OK).is_ok();
         if is_open { &self.folder } else { Path::new("/") }
     }
 
-    /// Starts the program that is there now, in a process group of its own: it forks, and both of its processes must be found. It has
-    /// what `first` says to it even if this process ends in the next moment.
+    /// Starts the program that is there now, in a process group of its own: it forks, and both of
+    /// its processes must be found. It has what `first` says to it even if this process ends in the
+    /// next moment.
     pub fn start(&self, first: impl FnOnce(&Channel) -> io::Result<()>) -> io::Result<Successor> {
         let (channel, theirs) = Channel::pair()?;
         first(&channel)?;
@@ -80,15 +88,19 @@ impl Origin {
         for only_ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(only_ours);
         }
-        let child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.program.display())))?;
+        let child = command
+            .spawn()
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.program.display())))?;
         Ok(Successor { channel, child, is_free: false })
     }
 }
 
-/// The program that is to take over; ended and waited for when this is dropped before [`Successor::release`].
+/// The program that is to take over; ended and waited for when this is dropped before
+/// [`Successor::release`].
 ///
-/// The process that was started forks and waits until the other one serves; then it ends, so that process 1, or whoever adopts orphans
-/// here, becomes the parent of the one that serves. A service manager looks after none but its own children.
+/// The process that was started forks and waits until the other one serves; then it ends, so that
+/// process 1, or whoever adopts orphans here, becomes the parent of the one that serves. A service
+/// manager looks after none but its own children.
 pub struct Successor {
     /// How to talk to it.
     pub channel: Channel,
@@ -103,14 +115,17 @@ impl Successor {
         self.channel.speaker().unwrap_or(self.child.id())
     }
 
-    /// Ends it, if it does not end by itself within the time, and tells how it ended. It is gone when this returns.
+    /// Ends it, if it does not end by itself within the time, and tells how it ended. It is gone
+    /// when this returns.
     pub fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         self.await_child(patience);
-        // an ended child stays ours until it is waited for, so this never meets another group of the same number
+        // an ended child stays ours until it is waited for, so this never meets another group of
+        // the same number
         let _ = killpg(self.child_id(), Signal::SIGKILL);
         let status = self.child.wait();
         self.is_free = true;
-        // the other process cannot be waited for: when it lets go of its end, it has let go of all that it had
+        // the other process cannot be waited for: when it lets go of its end, it has let go of all
+        // that it had
         while let Ok(Some(_)) = self.channel.receive(LAST_STEPS) {}
         status
     }
@@ -142,11 +157,14 @@ impl Successor {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Waits until the process that was started has ended, for so long at most, and lets the system remember it.
+    /// Waits until the process that was started has ended, for so long at most, and lets the system
+    /// remember it.
     fn await_child(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        while Instant::now() < deadline && waitid(Id::Pid(self.child_id()), look) == Ok(WaitStatus::StillAlive) {
+        while Instant::now() < deadline
+            && waitid(Id::Pid(self.child_id()), look) == Ok(WaitStatus::StillAlive)
+        {
             thread::sleep(END_LOOK);
         }
     }
@@ -160,8 +178,8 @@ impl Drop for Successor {
     }
 }
 
-/// The way to the process that has started this one to be its successor, if one has; it may be dead by now. To be called once, at
-/// the start.
+/// The way to the process that has started this one to be its successor, if one has; it may be dead
+/// by now. To be called once, at the start.
 pub fn predecessor() -> Option<io::Result<Channel>> {
     let parent = env::var(VARIABLE).ok()?;
     match Channel::from_stdin() {
@@ -174,23 +192,32 @@ pub fn predecessor() -> Option<io::Result<Channel>> {
 /// How often the pid file is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Asks the process that holds a pid file to leave the service to a new program, and waits until it has; tells the process id of
-/// the new one. A refusal is seen at once: the old process writes its pid file anew then.
+/// Asks the process that holds a pid file to leave the service to a new program, and waits until it
+/// has; tells the process id of the new one. A refusal is seen at once: the old process writes its
+/// pid file anew then.
 pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
     let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
     let mut held = Held::open(pidfile).map_err(cannot)?;
     let (old, written) = held.holder().map_err(cannot)?;
     if !held.is_held_by(old).map_err(cannot)? {
-        return Err(format!("{}: it names process {old}, and another one holds it", pidfile.display()));
+        return Err(format!(
+            "{}: it names process {old}, and another one holds it",
+            pidfile.display()
+        ));
     }
-    kill(Pid::from_raw(old), Signal::SIGUSR2).map_err(|e| format!("process {old} cannot be told: {}", io::Error::from(e)))?;
+    kill(Pid::from_raw(old), Signal::SIGUSR2)
+        .map_err(|e| format!("process {old} cannot be told: {}", io::Error::from(e)))?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         thread::sleep(LOOK);
         match held.holder().map_err(cannot)? {
-            (pid, _) if pid != old && kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH) => return Ok(pid),
+            (pid, _) if pid != old && kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH) => {
+                return Ok(pid);
+            }
             (pid, now) if pid == old && now != written => {
-                return Err(format!("process {old} was not replaced and goes on; its log says why"));
+                return Err(format!(
+                    "process {old} was not replaced and goes on; its log says why"
+                ));
             }
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! The syslog daemon of this machine, and how syslog and the journal call the levels.
 //!
-//! A line is written as RFC 3164 has it to the daemon's local socket. That takes datagrams or, with syslog-ng's `unix-stream` and
-//! the like, a stream. Used by `sink`; owns no lock, and never waits for the daemon.
+//! A line is written as RFC 3164 has it to the daemon's local socket. That takes datagrams or, with
+//! syslog-ng's `unix-stream` and the like, a stream. Used by `sink`; owns no lock, and never waits
+//! for the daemon.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -32,7 +33,9 @@ impl Syslog {
     /// Connects, as syslog(3) does: with a socket for datagrams, else with one for a stream.
     pub fn connect(path: &Path) -> io::Result<Syslog> {
         match open(path, SockType::Datagram) {
-            Err(Errno::EPROTOTYPE) => Ok(Syslog { socket: open(path, SockType::Stream)?, stream: Some(Lines::default()) }),
+            Err(Errno::EPROTOTYPE) => {
+                Ok(Syslog { socket: open(path, SockType::Stream)?, stream: Some(Lines::default()) })
+            }
             socket => Ok(Syslog { socket: socket?, stream: None }),
         }
     }
@@ -41,14 +44,17 @@ impl Syslog {
     pub fn write(&self, line: &str) -> io::Result<()> {
         match &self.stream {
             Some(lines) => lines.write(&self.socket, line),
-            None => Ok(unistd::write(&self.socket, line.trim_end_matches('\n').as_bytes()).map(drop)?),
+            None => {
+                Ok(unistd::write(&self.socket, line.trim_end_matches('\n').as_bytes()).map(drop)?)
+            }
         }
     }
 }
 
 /// One that does not wait: a daemon that does not read must not hold up a session.
 fn open(path: &Path, kind: SockType) -> nix::Result<OwnedFd> {
-    let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    let socket =
+        socket(AddressFamily::Unix, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(socket)
 }

@@ -1,4 +1,5 @@
-//! What the kernel knows of a connection: the part of TCP_INFO (tcp(7), linux/tcp.h) that somebody asks for.
+//! What the kernel knows of a connection: the part of TCP_INFO (tcp(7), linux/tcp.h) that somebody
+//! asks for.
 
 use std::io;
 use std::net::TcpStream;
@@ -67,8 +68,9 @@ impl TcpInfo {
         self.last_acknowledgement.min(self.last_data_received)
     }
 
-    /// Whether the other side's stream has come to its end, when so many bytes of it were read and no more come. `None`: this kernel
-    /// does not count them, and the connection is closed, so that it cannot tell an end from a reset.
+    /// Whether the other side's stream has come to its end, when so many bytes of it were read and
+    /// no more come. `None`: this kernel does not count them, and the connection is closed, so that
+    /// it cannot tell an end from a reset.
     pub fn has_come_to_end(&self, read: u64) -> Option<bool> {
         let is_counted = self.received > 0 || self.segments_in > 0;
         match self.state {
@@ -77,9 +79,9 @@ impl TcpInfo {
         }
     }
 
-    /// Whether the kernel has asked the other side for a sign of life since the last one. One that reads
-    /// nothing answers, though it leaves no room. It is asked ever more seldom, up to every two
-    /// minutes, and so one question that was lost on its way says nothing.
+    /// Whether the kernel has asked the other side for a sign of life since the last one. One that
+    /// reads nothing answers, though it leaves no room. It is asked ever more seldom, up to every
+    /// two minutes, and so one question that was lost on its way says nothing.
     pub fn has_asked(&self) -> bool {
         self.retransmits > 0 || self.probes > 1
     }
@@ -101,7 +103,10 @@ mod tests {
             received,
         };
         let end = |received, segments| closed(received, segments).has_come_to_end(5);
-        assert_eq!([end(6, 9), end(6, 0), end(5, 9), end(0, 2)], [true, true, false, false].map(Some));
+        assert_eq!(
+            [end(6, 9), end(6, 0), end(5, 9), end(0, 2)],
+            [true, true, false, false].map(Some)
+        );
         assert_eq!(end(0, 0), None);
     }
 }

@@ -1,6 +1,8 @@
-//! Asking for a password: on a terminal without echo, from anything else one line. Called by `main` for `--passwd` and `--diff`.
+//! Asking for a password: on a terminal without echo, from anything else one line. Called by `main`
+//! for `--passwd` and `--diff`.
 //!
-//! The terminal echoes again at any end, a signal's too: while it is silent, a thread waits for the signals that end programs.
+//! The terminal echoes again at any end, a signal's too: while it is silent, a thread waits for the
+//! signals that end programs.
 
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 
@@ -14,7 +16,8 @@ use super::thread;
 /// The longest password, in bytes, as crypt(3) has it.
 pub const MAX_PASSWORD: usize = 511;
 
-/// Reads a password that is not empty. The prompt goes to standard error, so that standard output is the caller's alone.
+/// Reads a password that is not empty. The prompt goes to standard error, so that standard output
+/// is the caller's alone.
 pub fn read_password() -> io::Result<String> {
     if !io::stdin().is_terminal() {
         return read_line(io::stdin().lock());
@@ -61,7 +64,9 @@ fn read_line(input: impl BufRead) -> io::Result<String> {
     }
     match String::from_utf8(line) {
         Ok(password) if password.is_empty() => wrong("the password is empty"),
-        Ok(password) if password.len() > MAX_PASSWORD => wrong("the password is longer than 511 bytes"),
+        Ok(password) if password.len() > MAX_PASSWORD => {
+            wrong("the password is longer than 511 bytes")
+        }
         Ok(password) if password.contains('\0') => wrong("the password has a NUL in it"),
         Ok(password) => Ok(password),
         Err(_) => wrong("the password is not UTF-8"),

@@ -1,5 +1,6 @@
-//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on an accept thread or a pool thread, and never waits: an
-//! attempt that takes its time is left to the poller.
+//! Finds a host for a client: pick, connect, and go on to the next one when a host fails. Runs on
+//! an accept thread or a pool thread, and never waits: an attempt that takes its time is left to
+//! the poller.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -53,9 +54,9 @@ impl Hunt {
         self.group.hosts().iter().any(|host| host.is_available() && !is_tried(host))
     }
 
-    /// Goes on with the connection to a host; `None` while that is open. A host that fails is marked down, and the next one is tried.
-    /// What is our own shortage is not held against it, nor that it took the connection and reset it.
-    /// `said` is what the client has said already.
+    /// Goes on with the connection to a host; `None` while that is open. A host that fails is
+    /// marked down, and the next one is tried. What is our own shortage is not held against it, nor
+    /// that it took the connection and reset it. `said` is what the client has said already.
     pub fn step(
         &mut self,
         said: &[u8],
@@ -77,7 +78,14 @@ impl Hunt {
                     let Attempt { lease, .. } = attempt;
                     lease.host().prefer(address);
                     lease.connected();
-                    return Ok(Some(Connected { group: self.group.clone(), server, address, lease, sent, lost }));
+                    return Ok(Some(Connected {
+                        group: self.group.clone(),
+                        server,
+                        address,
+                        lease,
+                        sent,
+                        lost,
+                    }));
                 }
                 Outcome::Reset(address) => {
                     attempt.lease.connected();
@@ -94,7 +102,12 @@ impl Hunt {
                     ticket.note_failed(host, Failure::Down(reason));
                     if host.failed(reason, attempt.began) {
                         let by = report::By::Session(ticket.entry().id());
-                        report::host_down(&traffic.director, by, (&ticket.service, &self.group, host), reason);
+                        report::host_down(
+                            &traffic.director,
+                            by,
+                            (&ticket.service, &self.group, host),
+                            reason,
+                        );
                         traffic.wake_manager();
                     }
                 }
@@ -142,7 +155,15 @@ impl Attempt {
     fn new(lease: Lease, limit: Duration) -> Attempt {
         let began = Instant::now();
         let addresses = lease.host().resolved().into_iter();
-        Attempt { lease, began, deadline: began + limit, addresses, open: None, theirs: None, ours: None }
+        Attempt {
+            lease,
+            began,
+            deadline: began + limit,
+            addresses,
+            open: None,
+            theirs: None,
+            ours: None,
+        }
     }
 
     fn step(&mut self, said: &[u8], seat: &Seat) -> Outcome {
@@ -154,7 +175,12 @@ impl Attempt {
                 match outcome {
                     Some(connecting::Outcome::Connected { sent, lost }) => {
                         let lost = lost.map(|e| End::by(Side::Server, &e));
-                        return Outcome::Done { server: connecting.into_stream(), address, sent, lost };
+                        return Outcome::Done {
+                            server: connecting.into_stream(),
+                            address,
+                            sent,
+                            lost,
+                        };
                     }
                     Some(connecting::Outcome::Failed(e)) => self.note(e),
                     Some(connecting::Outcome::Reset) => {}
@@ -179,7 +205,9 @@ impl Attempt {
             let now = Instant::now();
             let share = self.deadline.saturating_duration_since(now) / remaining;
             match Connecting::start(address, !said.is_empty()) {
-                Ok(connecting) => self.open = Some((connecting, now + share.max(Duration::from_millis(1)))),
+                Ok(connecting) => {
+                    self.open = Some((connecting, now + share.max(Duration::from_millis(1))))
+                }
                 Err(e) => self.note(e),
             }
         }
@@ -192,8 +220,8 @@ impl Attempt {
         }
     }
 
-    /// An address that failed by the host's fault decides whose fault it is: without IPv6, for example, an IPv6 address always looks
-    /// like a shortage of ours.
+    /// An address that failed by the host's fault decides whose fault it is: without IPv6, for
+    /// example, an IPv6 address always looks like a shortage of ours.
     fn failed(&mut self) -> Outcome {
         match (self.theirs, self.ours.take()) {
             (None, Some(e)) => Outcome::Ours(e),

@@ -1,4 +1,5 @@
-//! Ends the sessions of draining hosts: idle ones as they become idle, the rest at the deadline. Owned by the manager.
+//! Ends the sessions of draining hosts: idle ones as they become idle, the rest at the deadline.
+//! Owned by the manager.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use super::report;
 use crate::relay::{End, Relay};
 use crate::state::{Director, Host, Link, Operator};
 
-/// A session of a draining host, or of a program that stops, is ended when it has been silent for so long.
+/// A session of a draining host, or of a program that stops, is ended when it has been silent for
+/// so long.
 pub const IDLE: Duration = Duration::from_secs(10);
 
 /// The drains that go on, and how many sessions each has ended so far.
@@ -15,16 +17,22 @@ pub const IDLE: Duration = Duration::from_secs(10);
 pub struct Drains(Vec<(Arc<Host>, usize)>);
 
 impl Drains {
-    /// Looks at every draining host once; tells whether any is left. A drain is over when no session holds the host: one that was
-    /// still connecting at the deadline is ended as soon as it is there.
+    /// Looks at every draining host once; tells whether any is left. A drain is over when no
+    /// session holds the host: one that was still connecting at the deadline is ended as soon as it
+    /// is there.
     pub fn step(&mut self, director: &Director) -> bool {
         let before = std::mem::take(&mut self.0);
         for (service, group) in &director.groups() {
             for host in group.hosts() {
                 let Operator::Draining { deadline } = host.operator() else { continue };
                 let is_over = host.is_drained();
-                let is_meant = |link: &Link, relay: &Relay| Arc::ptr_eq(&link.host, &host) && (is_over || relay.is_at_rest(IDLE));
-                let known = before.iter().find(|(other, _)| Arc::ptr_eq(other, &host)).map_or(0, |(_, cut)| *cut);
+                let is_meant = |link: &Link, relay: &Relay| {
+                    Arc::ptr_eq(&link.host, &host) && (is_over || relay.is_at_rest(IDLE))
+                };
+                let known = before
+                    .iter()
+                    .find(|(other, _)| Arc::ptr_eq(other, &host))
+                    .map_or(0, |(_, cut)| *cut);
                 let cut = known + director.roster.cut(End::Drained, is_meant);
                 if host.open() > 0 {
                     self.0.push((host, cut));

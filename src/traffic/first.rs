@@ -1,6 +1,7 @@
-//! The first exchange of a session whose service has `<replay>`: what the client sends is passed on and kept until the host
-//! answers. When the host ends the connection before its first byte, what was kept is sent to the next one. Runs on a pool
-//! thread, before there is a relay, and never waits.
+//! The first exchange of a session whose service has `<replay>`: what the client sends is passed on
+//! and kept until the host answers. When the host ends the connection before its first byte, what
+//! was kept is sent to the next one. Runs on a pool thread, before there is a relay, and never
+//! waits.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -30,7 +31,8 @@ pub struct Kept {
 /// How a first exchange came out.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The host has answered so, or it is too late to send anything to another one: the session stays with this host.
+    /// The host has answered so, or it is too late to send anything to another one: the session
+    /// stays with this host.
     Answer(Vec<u8>),
     /// The same, and the connection to the client is lost.
     ClientLost,
@@ -67,7 +69,8 @@ impl Kept {
         self.is_told
     }
 
-    /// How the connection to the host was lost, if it was, though something that it said before can still be read.
+    /// How the connection to the host was lost, if it was, though something that it said before can
+    /// still be read.
     pub fn lost(&self) -> Option<End> {
         self.lost
     }
@@ -88,9 +91,9 @@ impl Kept {
         self.last_byte = Instant::now();
     }
 
-    /// Sends what there is to this host, and passes on what comes, until the host says something or ends; `None` while nothing
-    /// more can be done at once. The host may answer before it has read all, the client may go, and `is_over` may say that it is time
-    /// to end.
+    /// Sends what there is to this host, and passes on what comes, until the host says something or
+    /// ends; `None` while nothing more can be done at once. The host may answer before it has read
+    /// all, the client may go, and `is_over` may say that it is time to end.
     pub fn step(
         &mut self,
         client: &TcpStream,
@@ -100,7 +103,8 @@ impl Kept {
         space: &mut Space,
     ) -> Result<Option<Outcome>, Ending> {
         loop {
-            // before the host is judged by its end: a client that has just come may have spoken meanwhile
+            // before the host is judged by its end: a client that has just come may have spoken
+            // meanwhile
             if self.has_heard_nothing() && self.receive(client, space)? {
                 self.last_byte = Instant::now();
             }
@@ -116,7 +120,9 @@ impl Kept {
             }
             // also if nothing can be sent any more: what it said before stands
             match self.hear(server, space)? {
-                Some(Outcome::Left(end)) if self.is_told && self.bytes.is_empty() => return Err(Ending::Relayed(end)),
+                Some(Outcome::Left(end)) if self.is_told && self.bytes.is_empty() => {
+                    return Err(Ending::Relayed(end));
+                }
                 Some(outcome) => return Ok(Some(outcome)),
                 None => {}
             }
@@ -127,18 +133,22 @@ impl Kept {
                 }
                 Ok(false) => {}
                 // what it said is for the host, be it the end alone
-                Err(Ending::ClientGone) if !self.has_heard_nothing() => return Ok(Some(Outcome::ClientLost)),
+                Err(Ending::ClientGone) if !self.has_heard_nothing() => {
+                    return Ok(Some(Outcome::ClientLost));
+                }
                 Err(ending) => return Err(ending),
             }
-            return match is_over().or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle)) {
+            return match is_over()
+                .or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle))
+            {
                 Some(end) => Err(Ending::Relayed(end)),
                 None => Ok(None),
             };
         }
     }
 
-    /// What the host says; `None` while that is nothing. The kernel tells the error of a lost connection once, which may have
-    /// been when something was to be sent.
+    /// What the host says; `None` while that is nothing. The kernel tells the error of a lost
+    /// connection once, which may have been when something was to be sent.
     fn hear(&self, server: &TcpStream, space: &mut Space) -> Result<Option<Outcome>, Ending> {
         Ok(match again(|| memory::copy(socket::receive(server, space.spare_capacity_mut())?)) {
             Ok(answer) if !answer.is_empty() => Some(Outcome::Answer(answer)),
@@ -147,7 +157,8 @@ impl Kept {
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(Outcome::Left),
             Err(e) => Some(Outcome::Left(End::by(Side::Server, &e))),
             Ok(_) if self.lost.is_some() => self.lost.map(Outcome::Left),
-            // an end in good order, of one that has heard the client out or has nothing to hear, is an answer
+            // an end in good order, of one that has heard the client out or has nothing to hear, is
+            // an answer
             Ok(_) if self.is_told || self.bytes.is_empty() => Some(Outcome::Answer(Vec::new())),
             Ok(_) => Some(Outcome::Left(End::Closed)),
         })
@@ -162,8 +173,8 @@ impl Kept {
         self.bytes.is_empty() && !self.is_all
     }
 
-    /// Reads from the client if more of it is wanted; else only notices that it has gone, which is an error. Returns whether
-    /// anything came, be it the end.
+    /// Reads from the client if more of it is wanted; else only notices that it has gone, which is
+    /// an error. Returns whether anything came, be it the end.
     fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, Ending> {
         let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
         if length == 0 {
@@ -184,7 +195,8 @@ impl Kept {
         }
     }
 
-    /// Sends what the kernel takes, and once the end of the stream if that was reached; returns how much it took.
+    /// Sends what the kernel takes, and once the end of the stream if that was reached; returns how
+    /// much it took.
     fn send(&mut self, server: &TcpStream) -> io::Result<usize> {
         let count = match self.rest() {
             [] => 0,
@@ -231,7 +243,8 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// A client that has sent [`MANY`] bytes, our ends of it and of a host, and the host, which takes little before it reads.
+    /// A client that has sent [`MANY`] bytes, our ends of it and of a host, and the host, which
+    /// takes little before it reads.
     fn with_a_full_host() -> (TcpStream, TcpStream, TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut outside, client) = pair(&listener);

@@ -1,10 +1,12 @@
-//! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only when it is told to.
+//! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only
+//! when it is told to.
 //!
-//! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts without blocking in `accept`, and
-//! says that it is done before it hands the client on, which may take long. So a pause or a stop waits for no more than a system
-//! call, and nothing but closing is ever done to the socket: its open file description may be shared with a successor. The mutex
-//! around the turn is never held across a system call. A log that is stuck holds this thread up, and nothing else here does but a
-//! full queue of the pool.
+//! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts
+//! without blocking in `accept`, and says that it is done before it hands the client on, which may
+//! take long. So a pause or a stop waits for no more than a system call, and nothing but closing is
+//! ever done to the socket: its open file description may be shared with a successor. The mutex
+//! around the turn is never held across a system call. A log that is stuck holds this thread up,
+//! and nothing else here does but a full queue of the pool.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,7 +34,8 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors of a listener: its socket, its bell, and the client that it is handing on.
 pub const DESCRIPTORS: usize = 3;
 
-/// Opens the sockets of a listen address: one, or one for each address of a host name. Sockets that are open already are taken.
+/// Opens the sockets of a listen address: one, or one for each address of a host name. Sockets that
+/// are open already are taken.
 pub fn open(address: &Address, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>> {
     inherited.take_or_listen(&address.to_string(), address.spot(), address.port)
 }
@@ -42,9 +45,13 @@ pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
     address.spot().listen(address.port, Port::Own)
 }
 
-/// The same while sockets are still open that overlap with it on their port and are about to be closed: `*:80` becomes `10.0.0.1:80`
-/// without a moment in which nobody listens. The kernel allows it among sockets of one user alone.
-pub fn bind_beside(address: &Address, leaving: &[Arc<TcpListener>]) -> io::Result<Vec<TcpListener>> {
+/// The same while sockets are still open that overlap with it on their port and are about to be
+/// closed: `*:80` becomes `10.0.0.1:80` without a moment in which nobody listens. The kernel allows
+/// it among sockets of one user alone.
+pub fn bind_beside(
+    address: &Address,
+    leaving: &[Arc<TcpListener>],
+) -> io::Result<Vec<TcpListener>> {
     leaving.iter().try_for_each(|socket| socket::share_port(socket))?;
     let opened = address.spot().listen(address.port, Port::Shared);
     let sockets = leaving.iter().map(|socket| &**socket).chain(opened.iter().flatten());
@@ -85,8 +92,14 @@ impl Turn {
 }
 
 impl Listener {
-    /// Starts the accept thread and lets it accept. `listen` is the address as the configuration writes it.
-    pub fn start(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
+    /// Starts the accept thread and lets it accept. `listen` is the address as the configuration
+    /// writes it.
+    pub fn start(
+        socket: TcpListener,
+        listen: Address,
+        service: Arc<Service>,
+        traffic: Arc<Traffic>,
+    ) -> io::Result<Listener> {
         let listener = Listener::paused(socket, listen, service, traffic)?;
         listener.resume();
         listener.announce();
@@ -94,11 +107,17 @@ impl Listener {
     }
 
     /// The same, but nobody is accepted before [`Listener::resume`].
-    pub fn paused(socket: TcpListener, listen: Address, service: Arc<Service>, traffic: Arc<Traffic>) -> io::Result<Listener> {
+    pub fn paused(
+        socket: TcpListener,
+        listen: Address,
+        service: Arc<Service>,
+        traffic: Arc<Traffic>,
+    ) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
         socket::prepare_clients(&socket)?;
         let address = interfaces::canonical(socket.local_addr()?);
-        let turn = Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
+        let turn =
+            Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
         let service = RwLock::new(service);
         let inner = Arc::new(Inner {
             listen,
@@ -122,7 +141,8 @@ impl Listener {
         &self.inner.listen
     }
 
-    /// Where it listens; tells the port that the system chose when the configuration left that open.
+    /// Where it listens; tells the port that the system chose when the configuration left that
+    /// open.
     pub fn address(&self) -> SocketAddr {
         self.inner.address
     }
@@ -137,19 +157,21 @@ impl Listener {
         *self.inner.service.write() = service;
     }
 
-    /// The socket, to hand it over; `None` when it is stopped. Whoever holds it keeps the address open.
+    /// The socket, to hand it over; `None` when it is stopped. Whoever holds it keeps the address
+    /// open.
     pub fn socket(&self) -> Option<Arc<TcpListener>> {
         self.inner.turn.lock().socket.clone()
     }
 
-    /// Stops accepting without touching the socket: clients wait in the kernel's queue. No client is accepted any more when this
-    /// returns.
+    /// Stops accepting without touching the socket: clients wait in the kernel's queue. No client
+    /// is accepted any more when this returns.
     pub fn pause(&self) {
         self.inner.turn.lock().is_paused = true;
         self.inner.call_away();
     }
 
-    /// Accepts clients, again or for the first time; those first that have been waiting. Does nothing to one that is stopped.
+    /// Accepts clients, again or for the first time; those first that have been waiting. Does
+    /// nothing to one that is stopped.
     pub fn resume(&self) {
         self.inner.turn.lock().is_paused = false;
         self.inner.turned.notify_all();
@@ -160,11 +182,16 @@ impl Listener {
         if self.inner.is_announced.swap(true, Relaxed) {
             return;
         }
-        log::info!("listen service={} address={} state=open", value(self.service().name()), self.address());
+        log::info!(
+            "listen service={} address={} state=open",
+            value(self.service().name()),
+            self.address()
+        );
     }
 
-    /// Closes the address for good. Clients that the kernel holds already are taken in first, as far as the pool's queue has
-    /// room; but while it is paused they are left for whoever else has the socket. Waits for nothing but a system call.
+    /// Closes the address for good. Clients that the kernel holds already are taken in first, as
+    /// far as the pool's queue has room; but while it is paused they are left for whoever else has
+    /// the socket. Waits for nothing but a system call.
     pub fn stop(&self) {
         let (socket, is_paused) = {
             let mut turn = self.inner.turn.lock();
@@ -180,7 +207,11 @@ impl Listener {
             return;
         }
         let state = if is_paused { "handed-over" } else { "closed" };
-        log::info!("listen service={} address={} state={state}", value(self.service().name()), self.address());
+        log::info!(
+            "listen service={} address={} state={state}",
+            value(self.service().name()),
+            self.address()
+        );
     }
 }
 
@@ -201,11 +232,20 @@ impl Inner {
                     pool.carry(session, &mut hand);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::ConnectionAborted
+                            | ErrorKind::Interrupted
+                            | ErrorKind::WouldBlock
+                    ) => {}
                 Err(e) => {
                     if !std::mem::replace(&mut short, true) {
                         let (service, address) = (self.service(), self.address);
-                        log::error!("listen service={} address={address} state=short reason=\"{e}\"", value(service.name()));
+                        log::error!(
+                            "listen service={} address={address} state=short reason=\"{e}\"",
+                            value(service.name())
+                        );
                     }
                     std::thread::sleep(SHORTAGE_PAUSE);
                 }
@@ -213,15 +253,19 @@ impl Inner {
         }
     }
 
-    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is stopped. The client is a session
-    /// before the turn ends, so that whoever pauses this knows of everybody who came.
+    /// One turn at the socket: the next client, or `WouldBlock` after a wait; `None` when it is
+    /// stopped. The client is a session before the turn ends, so that whoever pauses this knows of
+    /// everybody who came.
     fn accept(&self) -> Option<io::Result<Box<Session>>> {
         let socket = self.take_turn()?;
         let accepted = match socket.accept() {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => self.bell.wait_at(socket.as_fd()).and(Err(e)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.bell.wait_at(socket.as_fd()).and(Err(e))
+            }
             accepted => accepted.map(|(client, peer)| self.session(client, peer)),
         };
-        // before the turn ends: whoever stops this has the last handle then, and closes the address with it
+        // before the turn ends: whoever stops this has the last handle then, and closes the address
+        // with it
         drop(socket);
         self.turn.lock().is_taken = false;
         self.turned.notify_all();
@@ -239,7 +283,8 @@ impl Inner {
         Some(socket)
     }
 
-    /// Waits until the thread is not at the socket. What keeps it from coming back has been set already.
+    /// Waits until the thread is not at the socket. What keeps it from coming back has been set
+    /// already.
     fn call_away(&self) {
         self.bell.ring();
         let mut turn = self.turn.lock();
@@ -265,7 +310,8 @@ impl Inner {
     }
 
     fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
-        // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants to read
+        // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants
+        // to read
         let peer = interfaces::canonical(peer);
         Box::new(Session::new(client, peer, self.address, self.service(), self.traffic.clone()))
     }

@@ -1,8 +1,10 @@
-//! The thread that tries failed hosts again: of every group, enabled or not, by connecting to them, many at once.
+//! The thread that tries failed hosts again: of every group, enabled or not, by connecting to them,
+//! many at once.
 //!
-//! A host is due `checktime` after it was last tried; a second after that while its whole group is down. A session that takes a host
-//! down wakes the thread; else it sleeps until a host is due. A panic in a round is logged and the next round comes. Draining hosts
-//! are looked after here as well, every second.
+//! A host is due `checktime` after it was last tried; a second after that while its whole group is
+//! down. A session that takes a host down wakes the thread; else it sleeps until a host is due. A
+//! panic in a round is logged and the next round comes. Draining hosts are looked after here as
+//! well, every second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +22,8 @@ use crate::system::logging::value;
 use crate::system::socket;
 use crate::system::thread;
 
-/// How many hosts are tried at once: bounds the descriptors, together with [`super::MOST_ADDRESSES`].
+/// How many hosts are tried at once: bounds the descriptors, together with
+/// [`super::MOST_ADDRESSES`].
 pub const PROBES_AT_ONCE: usize = 64;
 
 /// How often the hosts of a group are tried while all of them are down.
@@ -28,7 +31,12 @@ const EAGER: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends when all senders of `woken` are gone.
 pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
-    let mut manager = Manager { director, probes: Vec::new(), drains: Drains::default(), sampled: Instant::now() };
+    let mut manager = Manager {
+        director,
+        probes: Vec::new(),
+        drains: Drains::default(),
+        sampled: Instant::now(),
+    };
     thread::start("manager", thread::LARGE, move || manager.live(&woken)).map(drop)
 }
 
@@ -61,7 +69,10 @@ impl Manager {
                 pause
             } else {
                 // a host that goes down meanwhile is not due before a second has gone by
-                Connecting::wait_for_any(self.probes.iter().map(|p| &p.connecting), pause.min(EAGER));
+                Connecting::wait_for_any(
+                    self.probes.iter().map(|p| &p.connecting),
+                    pause.min(EAGER),
+                );
                 Duration::ZERO
             };
             if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
@@ -70,7 +81,8 @@ impl Manager {
         }
     }
 
-    /// Gathers what the probes have found, starts those that are due, and tells how long nothing new is due.
+    /// Gathers what the probes have found, starts those that are due, and tells how long nothing
+    /// new is due.
     fn round(&mut self) -> Duration {
         self.gather();
         let now = Instant::now();
@@ -90,7 +102,8 @@ impl Manager {
         let mut waiting = Vec::new();
         for (service, group) in director.groups() {
             let hosts = group.hosts();
-            let pause = if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
+            let pause =
+                if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
             for host in hosts {
                 if let Some(due) = due(&host, pause).filter(|_| !self.is_being_tried(&host)) {
                     waiting.push((due, service.clone(), group.clone(), host));
@@ -117,11 +130,15 @@ impl Manager {
         self.probes.iter().any(|probe| Arc::ptr_eq(&probe.host, host))
     }
 
-    /// Writes the history that the admin pages plot, when it is time; tells when the next time is, if there are pages.
+    /// Writes the history that the admin pages plot, when it is time; tells when the next time is,
+    /// if there are pages.
     fn sample(&mut self, now: Instant) -> Option<Instant> {
         self.director.has_admin().then_some(())?;
         if now >= self.sampled + Sample::EVERY {
-            self.director.services().iter().for_each(|service| service.history.note(service.load(), now - self.sampled));
+            self.director
+                .services()
+                .iter()
+                .for_each(|service| service.history.note(service.load(), now - self.sampled));
             self.sampled = now;
         }
         Some(self.sampled + Sample::EVERY)
@@ -140,7 +157,9 @@ impl Manager {
                     self.probes.push(Probe { service, group, host, connecting, began });
                 }
                 // our own shortage: it stays due, and is tried a second later
-                Err(e) if socket::is_our_shortage(&e) => log::debug!("shortage reason={}", value(&e.to_string())),
+                Err(e) if socket::is_our_shortage(&e) => {
+                    log::debug!("shortage reason={}", value(&e.to_string()))
+                }
                 Err(e) => {
                     host.failed(Reason::from(&e), began);
                 }
@@ -180,12 +199,17 @@ impl Probe {
     }
 }
 
-/// When a host is to be tried again; `None` for one that is up. A host that had no address and has one now is due at once.
+/// When a host is to be tried again; `None` for one that is up. A host that had no address and has
+/// one now is due at once.
 fn due(host: &Host, pause: Duration) -> Option<Instant> {
     match host.health() {
         Health::Up { .. } => None,
         Health::Down { tried, asked: true, .. } => Some(tried),
-        Health::Down { tried, reason: Reason::NoAddress | Reason::NoInterface, .. } if !host.resolved().is_empty() => Some(tried),
+        Health::Down { tried, reason: Reason::NoAddress | Reason::NoInterface, .. }
+            if !host.resolved().is_empty() =>
+        {
+            Some(tried)
+        }
         Health::Down { tried, .. } => Some(tried + pause),
     }
 }

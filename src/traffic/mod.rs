@@ -1,4 +1,5 @@
-//! The way of a connection, listener -> session -> connect, and the threads that look after the hosts. Started by `daemon`.
+//! The way of a connection, listener -> session -> connect, and the threads that look after the
+//! hosts. Started by `daemon`.
 
 mod connect;
 mod drain;
@@ -34,8 +35,8 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Traffic on a pool, and the end of the channel on which its sessions wake the manager. The manager ends when the last
-    /// session and listener are gone.
+    /// Traffic on a pool, and the end of the channel on which its sessions wake the manager. The
+    /// manager ends when the last session and listener are gone.
     pub fn new(pool: Pool, director: Arc<Director>) -> (Traffic, Receiver<()>) {
         let (wake, woken) = bounded(1);
         (Traffic { pool, director, wake }, woken)

@@ -1,4 +1,5 @@
-//! The log lines of hosts and groups that go and come: one wording for sessions, manager, resolver and `daemon`.
+//! The log lines of hosts and groups that go and come: one wording for sessions, manager, resolver
+//! and `daemon`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub enum By {
     Resolver,
 }
 
-/// Tells of every group that has no host any more or has one again, whatever has brought that about.
+/// Tells of every group that has no host any more or has one again, whatever has brought that
+/// about.
 pub fn groups(director: &Director) {
     director.groups().iter().for_each(|(service, group)| self::group(service, group));
 }
@@ -41,13 +43,27 @@ fn group(service: &Service, group: &Arc<Group>) {
         Standing::Down => (Level::Warn, "down"),
         Standing::NoHost => (Level::Error, "down"),
     };
-    log::log!(level, "group service={} group={} state={state}", value(service.name()), value(group.name()));
+    log::log!(
+        level,
+        "group service={} group={} state={state}",
+        value(service.name()),
+        value(group.name())
+    );
 }
 
-/// A host went down, as `by` has found; says too when it was the last of its group. Sessions that wait for its first answer learn
-/// of it.
-pub fn host_down(director: &Director, by: By, (service, group, host): (&Service, &Arc<Group>, &Arc<Host>), reason: Reason) {
-    let mut what = format!("host {} state=down reason={}", Named(service, group, host), value(&reason.to_string()));
+/// A host went down, as `by` has found; says too when it was the last of its group. Sessions that
+/// wait for its first answer learn of it.
+pub fn host_down(
+    director: &Director,
+    by: By,
+    (service, group, host): (&Service, &Arc<Group>, &Arc<Host>),
+    reason: Reason,
+) {
+    let mut what = format!(
+        "host {} state=down reason={}",
+        Named(service, group, host),
+        value(&reason.to_string())
+    );
     let by = match by {
         By::Session(id) => {
             what.push_str(&format!(" session={id}"));
@@ -62,7 +78,11 @@ pub fn host_down(director: &Director, by: By, (service, group, host): (&Service,
 }
 
 /// A host is back; says too when it is the first of its group.
-pub fn host_up(director: &Director, (service, group, host): (&Service, &Arc<Group>, &Host), after: Duration) {
+pub fn host_up(
+    director: &Director,
+    (service, group, host): (&Service, &Arc<Group>, &Host),
+    after: Duration,
+) {
     let seconds = Tenths((after.as_millis() + 50) / 100);
     let what = format!("host {} state=up after={seconds}s", Named(service, group, host));
     log::info!("{what}");

@@ -1,7 +1,8 @@
-//! The thread that looks up host names, so that no session ever waits for DNS. It always runs, and looks for new names every second.
+//! The thread that looks up host names, so that no session ever waits for DNS. It always runs, and
+//! looks for new names every second.
 //!
-//! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so that one that is slow does not
-//! hold up the others.
+//! Each name is looked up once, however many hosts have it, on a short-lived thread of its own, so
+//! that one that is slow does not hold up the others.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -36,13 +37,19 @@ const LOOK_UP_STACK: usize = 256 * 1024;
 /// What a look-up found.
 type Found = (String, io::Result<Vec<SocketAddr>>);
 
-/// Starts the thread. `wake` wakes the manager; the thread ends within a second after the sender of `stop` is gone. What it returns
-/// tells when there is an answer for every name; `None` when there is no name.
-pub fn start(director: Arc<Director>, wake: Sender<()>, stop: Receiver<()>) -> io::Result<Option<Receiver<()>>> {
+/// Starts the thread. `wake` wakes the manager; the thread ends within a second after the sender of
+/// `stop` is gone. What it returns tells when there is an answer for every name; `None` when there
+/// is no name.
+pub fn start(
+    director: Arc<Director>,
+    wake: Sender<()>,
+    stop: Receiver<()>,
+) -> io::Result<Option<Receiver<()>>> {
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
     let (tell, told) = unbounded();
-    let mut resolver = Resolver { director, wake, looked_up: HashMap::new(), running: 0, tell, told };
+    let mut resolver =
+        Resolver { director, wake, looked_up: HashMap::new(), running: 0, tell, told };
     thread::start("resolver", thread::LARGE, move || resolver.live(&stop, &ready))?;
     Ok(has_names.then_some(is_ready))
 }
@@ -56,7 +63,8 @@ pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
     for _ in 0..count {
         let (wanted, tell) = (wanted.clone(), tell.clone());
         let mut names = std::iter::from_fn(move || wanted.lock().next());
-        let look_up = move || drop(names.try_for_each(|name| tell.send((name.clone(), look_up(&name)))));
+        let look_up =
+            move || drop(names.try_for_each(|name| tell.send((name.clone(), look_up(&name)))));
         let _ = thread::start("look-up", LOOK_UP_STACK, look_up);
     }
     drop(tell);
@@ -107,14 +115,19 @@ impl Resolver {
         }
     }
 
-    /// Starts the look-ups that are due, of new names first of all; forgets names that no host has any more.
+    /// Starts the look-ups that are due, of new names first of all; forgets names that no host has
+    /// any more.
     fn start_due(&mut self) {
         let names = names(&self.director);
         self.looked_up.retain(|name, at| at.is_none() || names.contains_key(name));
         for (name, is_known) in names {
-            // a host that came meanwhile has no address, though its name may have been known for long
+            // a host that came meanwhile has no address, though its name may have been known for
+            // long
             let rest = if is_known { REFRESH } else { RETRY };
-            let is_due = self.looked_up.get(&name).is_none_or(|at| at.is_some_and(|at| at.elapsed() >= rest));
+            let is_due = self
+                .looked_up
+                .get(&name)
+                .is_none_or(|at| at.is_some_and(|at| at.elapsed() >= rest));
             if !is_due || self.running >= AT_ONCE {
                 continue;
             }
@@ -132,12 +145,23 @@ impl Resolver {
         for (service, group) in &self.director.groups() {
             for host in group.hosts().iter().filter(|host| name_of(host.address()) == Some(name)) {
                 if host.set_found(result.as_deref().unwrap_or_default()) {
-                    let addresses: Vec<String> = host.resolved().iter().map(SocketAddr::to_string).collect();
-                    log::info!("name host={} name={} addresses={}", value(host.name()), value(name), addresses.join(","));
+                    let addresses: Vec<String> =
+                        host.resolved().iter().map(SocketAddr::to_string).collect();
+                    log::info!(
+                        "name host={} name={} addresses={}",
+                        value(host.name()),
+                        value(name),
+                        addresses.join(",")
+                    );
                     let _ = self.wake.try_send(());
                 }
                 if host.resolved().is_empty() && host.failed(Reason::NoAddress, Instant::now()) {
-                    report::host_down(&self.director, report::By::Resolver, (service, group, host), Reason::NoAddress);
+                    report::host_down(
+                        &self.director,
+                        report::By::Resolver,
+                        (service, group, host),
+                        Reason::NoAddress,
+                    );
                     let _ = self.wake.try_send(());
                 }
             }

@@ -1,5 +1,6 @@
-//! A client that has no server yet: the search for one goes on until a host is connected; with `<replay>`, until one has answered.
-//! Runs on an accept thread or a pool thread, and never waits. Owns no lock: one thread at a time has it.
+//! A client that has no server yet: the search for one goes on until a host is connected; with
+//! `<replay>`, until one has answered. Runs on an accept thread or a pool thread, and never waits.
+//! Owns no lock: one thread at a time has it.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -22,7 +23,8 @@ pub(super) struct Search {
     pub(super) traffic: Arc<Traffic>,
     pub(super) ticket: Box<Ticket>,
     hunt: Option<Hunt>,
-    /// What the client has said already. Without `<replay>` that is what it said before there was a server.
+    /// What the client has said already. Without `<replay>` that is what it said before there was a
+    /// server.
     pub(super) unsent: Unsent,
     /// With `<replay>`: what the client has sent so far.
     pub(super) kept: Option<Kept>,
@@ -60,8 +62,13 @@ impl Search {
         Search { client, traffic, ticket, hunt: None, unsent, kept, asked: None }
     }
 
-    /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes its time.
-    pub(super) fn step(&mut self, seat: &Arc<Seat>, space: &mut Space) -> Result<Option<Found>, Ending> {
+    /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes
+    /// its time.
+    pub(super) fn step(
+        &mut self,
+        seat: &Arc<Seat>,
+        space: &mut Space,
+    ) -> Result<Option<Found>, Ending> {
         loop {
             let asked = match self.asked.take() {
                 Some(asked) => asked,
@@ -75,8 +82,12 @@ impl Search {
                 },
             };
             match self.ask(&asked, seat, space) {
-                Ok(Some(Outcome::Answer(answer))) => return Ok(Some(Found { answer, ..Found::new(asked.connected) })),
-                Ok(Some(Outcome::ClientLost)) => return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) })),
+                Ok(Some(Outcome::Answer(answer))) => {
+                    return Ok(Some(Found { answer, ..Found::new(asked.connected) }));
+                }
+                Ok(Some(Outcome::ClientLost)) => {
+                    return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) }));
+                }
                 Ok(Some(Outcome::Left(end))) if self.has_another() => {
                     self.note_left(&asked, end);
                     drop(asked);
@@ -92,7 +103,8 @@ impl Search {
                     return Ok(None);
                 }
                 Err(ending) => {
-                    self.ticket.server = Some((asked.connected.lease.host().clone(), asked.connected.address));
+                    self.ticket.server =
+                        Some((asked.connected.lease.host().clone(), asked.connected.address));
                     self.ticket.bytes.0 = self.count_sent(&asked);
                     return Err(ending);
                 }
@@ -100,7 +112,8 @@ impl Search {
         }
     }
 
-    /// Connects to a host of the enabled group, or to the next one of the group that was enabled when the search began.
+    /// Connects to a host of the enabled group, or to the next one of the group that was enabled
+    /// when the search began.
     fn connect(&mut self, seat: &Seat, space: &mut Space) -> Result<Option<Connected>, Ending> {
         self.listen(seat, space)?;
         let Search { traffic, ticket, hunt, unsent, kept, .. } = self;
@@ -127,7 +140,9 @@ impl Search {
                     *unsent = seat.copy(bytes).map_err(|_| Ending::Shortage)?;
                     Ok(())
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    Ok(())
+                }
                 Err(_) => Err(Ending::ClientGone),
             },
             None => Ok(()),
@@ -143,7 +158,12 @@ impl Search {
     }
 
     /// With `<replay>`, the first exchange with a host.
-    fn ask(&mut self, asked: &Asked, seat: &Seat, space: &mut Space) -> Result<Option<Outcome>, Ending> {
+    fn ask(
+        &mut self,
+        asked: &Asked,
+        seat: &Seat,
+        space: &mut Space,
+    ) -> Result<Option<Outcome>, Ending> {
         let Asked { connected: Connected { server, lease, .. }, .. } = asked;
         let Search { client, ticket, kept: Some(kept), .. } = self else { return Ok(None) };
         let is_over = || match ticket.entry().is_stopping() {
@@ -162,8 +182,8 @@ impl Search {
         })
     }
 
-    /// Whether the host gives no sign of life. The client, to whom nothing was written, is asked by the kernel alone: see
-    /// [`Kept::step`] for what becomes of one that is dead.
+    /// Whether the host gives no sign of life. The client, to whom nothing was written, is asked by
+    /// the kernel alone: see [`Kept::step`] for what becomes of one that is dead.
     fn is_dead(&self, asked: &Asked) -> bool {
         let server = &asked.connected.server;
         let is_waited_for = socket::unacknowledged(server).is_ok_and(|count| count > 0);

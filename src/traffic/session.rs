@@ -28,8 +28,8 @@ pub struct Session {
     look: Duration,
 }
 
-/// A session that is being relayed. The order of the fields is the order of the end: sockets closed (a stop or a drain may hold the
-/// relay for a moment longer), lease given back, log line written.
+/// A session that is being relayed. The order of the fields is the order of the end: sockets closed
+/// (a stop or a drain may hold the relay for a moment longer), lease given back, log line written.
 struct Running {
     relay: Arc<Relay>,
     traffic: Arc<Traffic>,
@@ -45,9 +45,15 @@ struct Held {
 }
 
 impl Session {
-    /// A session for a client that was just accepted from a socket that was [prepared](socket::prepare_clients). `peer` and `listen`
-    /// are the two ends of its connection.
-    pub fn new(client: TcpStream, peer: SocketAddr, listen: SocketAddr, service: Arc<Service>, traffic: Arc<Traffic>) -> Session {
+    /// A session for a client that was just accepted from a socket that was
+    /// [prepared](socket::prepare_clients). `peer` and `listen` are the two ends of its connection.
+    pub fn new(
+        client: TcpStream,
+        peer: SocketAddr,
+        listen: SocketAddr,
+        service: Arc<Service>,
+        traffic: Arc<Traffic>,
+    ) -> Session {
         let kept = service.replay_limit().map(Kept::new);
         let ticket = Box::new(Ticket::new(&traffic.director.roster, service, peer, listen));
         Session::search(Search::new(client, traffic, ticket, Unsent::default(), kept))
@@ -112,8 +118,12 @@ impl Running {
     /// Makes the relay.
     fn new(search: Search, found: Found, seat: &Seat) -> Running {
         let Search { client, traffic, mut ticket, mut unsent, kept, .. } = search;
-        let Found { connected: Connected { group, server, address, lease, sent, .. }, answer, is_client_lost, server_lost } =
-            found;
+        let Found {
+            connected: Connected { group, server, address, lease, sent, .. },
+            answer,
+            is_client_lost,
+            server_lost,
+        } = found;
         let host = lease.host().clone();
         let relay = Relay::new(client, server, ticket.service.timeouts(), host.meter().clone());
         let server_lost = server_lost.or(kept.as_ref().and_then(Kept::lost));
@@ -137,11 +147,16 @@ impl Running {
         let relay = Arc::new(relay);
         ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
         ticket.server = Some((host, address));
-        Running { relay, traffic, held: Mutex::new(Held { lease: Some(lease), ticket: Some(ticket) }) }
+        Running {
+            relay,
+            traffic,
+            held: Mutex::new(Held { lease: Some(lease), ticket: Some(ticket) }),
+        }
     }
 
-    /// A session whose server went before a byte moved begins anew with another one, and the client does not notice. It has to
-    /// queue like any other; if it cannot, it ends as the server has ended it.
+    /// A session whose server went before a byte moved begins anew with another one, and the client
+    /// does not notice. It has to queue like any other; if it cannot, it ends as the server has
+    /// ended it.
     fn begin_anew(&self, seat: &Seat) {
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
         let Some(mut ticket) = self.held.lock().ticket.take() else { return };

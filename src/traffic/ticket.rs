@@ -1,5 +1,6 @@
-//! The log line of a session. A ticket goes with the session from accept to the end; dropping it writes the line, whichever way
-//! the session ended. The wording is an interface: man page tcpdirector(8), section LOG.
+//! The log line of a session. A ticket goes with the session from accept to the end; dropping it
+//! writes the line, whichever way the session ended. The wording is an interface: man page
+//! tcpdirector(8), section LOG.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,8 +43,8 @@ impl fmt::Display for Ending {
 pub enum Failure {
     /// It could not be reached.
     Down(Reason),
-    /// It was connected, and ended the connection so before it had answered; or it counts as dead, as somebody else found it
-    /// down.
+    /// It was connected, and ended the connection so before it had answered; or it counts as dead,
+    /// as somebody else found it down.
     Left(End),
     /// This machine had no descriptor, port or memory to connect with.
     Shortage,
@@ -90,7 +91,12 @@ pub struct Ticket {
 
 impl Ticket {
     /// The ticket of a session that was accepted now.
-    pub fn new(roster: &Arc<Roster>, service: Arc<Service>, client: SocketAddr, listen: SocketAddr) -> Ticket {
+    pub fn new(
+        roster: &Arc<Roster>,
+        service: Arc<Service>,
+        client: SocketAddr,
+        listen: SocketAddr,
+    ) -> Ticket {
         Ticket {
             entry: roster.enter(service.clone(), client),
             service,
@@ -134,8 +140,8 @@ impl Ticket {
         self.connect = u32::try_from(self.age().as_micros()).unwrap_or(u32::MAX);
     }
 
-    /// The host was connected, was sent so many bytes, and has ended the connection so, or is taken for one that has. The session
-    /// ends in the same way if no other host is left.
+    /// The host was connected, was sent so many bytes, and has ended the connection so, or is taken
+    /// for one that has. The session ends in the same way if no other host is left.
     pub(super) fn note_left(&mut self, host: &Arc<Host>, address: SocketAddr, end: End, sent: u64) {
         self.note_failed(host, Failure::Left(end));
         self.server = Some((host.clone(), address));
@@ -143,12 +149,14 @@ impl Ticket {
         self.ending = Some(Ending::Relayed(end));
     }
 
-    /// How the session ends without another host to try: as the last one that was connected has ended it.
+    /// How the session ends without another host to try: as the last one that was connected has
+    /// ended it.
     pub(super) fn no_host_left(&self, is_short: bool) -> Ending {
         self.ending.unwrap_or(if is_short { Ending::Shortage } else { Ending::NoHost })
     }
 
-    /// The ending as noted; a session that was dropped before anybody noted one was not run at all, or has panicked.
+    /// The ending as noted; a session that was dropped before anybody noted one was not run at all,
+    /// or has panicked.
     fn ending(&self) -> Ending {
         match self.ending {
             Some(ending) => ending,
@@ -169,7 +177,9 @@ impl Ticket {
     fn write_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.server, self.failed.last()) {
             (Some((host, server)), _) => write!(f, " host={} server={server}", value(host.name())),
-            (None, Some((host, _))) => write!(f, " host={} server={}", value(host.name()), host.address()),
+            (None, Some((host, _))) => {
+                write!(f, " host={} server={}", value(host.name()), host.address())
+            }
             (None, None) => f.write_str(" host=- server=-"),
         }
     }
@@ -195,7 +205,12 @@ impl Drop for Ticket {
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ticket { client, listen, bytes, undelivered, .. } = self;
-        write!(f, "session id={} service={} client={client} listen={listen}", self.entry.id(), value(self.service.name()))?;
+        write!(
+            f,
+            "session id={} service={} client={client} listen={listen}",
+            self.entry.id(),
+            value(self.service.name())
+        )?;
         write!(f, " group={}", value(self.group.as_ref().map_or("-", |group| group.name())))?;
         self.write_host(f)?;
         self.write_tried(f)?;

@@ -1,5 +1,6 @@
-//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the roster costs when many are open, what a hand-over costs, and
-//! what one session, one message and one megabyte cost in a balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
+//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the roster costs when many are
+//! open, what a hand-over costs, and what one session, one message and one megabyte cost in a
+//! balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -40,8 +41,14 @@ fn cases() -> impl Iterator<Item = Case> {
 }
 
 fn group(Case(rule, hosts): &Case) -> Group {
-    let host = |i| HostConfig { name: format!("h{i}"), address: Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, i))) };
-    Group::new(&GroupConfig { name: "main".into(), rule: *rule, hosts: (1..=*hosts).map(host).collect() }, &Names::new())
+    let host = |i| HostConfig {
+        name: format!("h{i}"),
+        address: Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, i))),
+    };
+    Group::new(
+        &GroupConfig { name: "main".into(), rule: *rule, hosts: (1..=*hosts).map(host).collect() },
+        &Names::new(),
+    )
 }
 
 /// A pick and its count, given back. With two threads, how much they wait for each other.
@@ -77,10 +84,20 @@ impl Carried for Told {
     }
 }
 
-/// From an accept thread to a session's first step, and word of it: on that thread itself, or on a thread of the pool that waits.
+/// From an accept thread to a session's first step, and word of it: on that thread itself, or on a
+/// thread of the pool that waits.
 #[divan::bench(args = ["here", "in the pool"])]
 fn hand_over(bencher: Bencher, place: &str) {
-    let pool = Pool::new(Limits { threads: 2, pollers: 2, sessions: 9, queue: 9, pipes: 0, pipe_size: 0, held: 0 }).unwrap();
+    let pool = Pool::new(Limits {
+        threads: 2,
+        pollers: 2,
+        sessions: 9,
+        queue: 9,
+        pipes: 0,
+        pipe_size: 0,
+        held: 0,
+    })
+    .unwrap();
     let (tell, told) = unbounded();
     let mut hand = pool.hand();
     // the first one starts a thread
@@ -109,7 +126,9 @@ fn config(hosts: &str) -> Config {
 static BALANCER: LazyLock<(Daemon, SocketAddr)> = LazyLock::new(|| {
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
     let ip = host.local_addr().unwrap();
-    thread::spawn(move || host.incoming().flatten().for_each(|client| drop(thread::spawn(move || echo(client)))));
+    thread::spawn(move || {
+        host.incoming().flatten().for_each(|client| drop(thread::spawn(move || echo(client))))
+    });
     let config = config(&format!("<host ip=\"{ip}\"/>"));
     let budget = Budget::new(&config, limits::Limits::read()).unwrap();
     let daemon = Daemon::start(&config, budget.pool).unwrap();
@@ -136,7 +155,8 @@ fn exchange(stream: &mut TcpStream, message: &[u8], space: &mut [u8]) {
     stream.read_exact(space).unwrap();
 }
 
-/// Accept, hand-over to the pool, pick, connect, one message each way, close. The host's thread for it is part of the time.
+/// Accept, hand-over to the pool, pick, connect, one message each way, close. The host's thread for
+/// it is part of the time.
 #[divan::bench]
 fn session(bencher: Bencher) {
     bencher.bench(|| exchange(&mut client(), b"x", &mut [0]));

@@ -1,4 +1,5 @@
-//! The admin side without a network: a handler over a director, asked by a full user, a readonly one, or nobody.
+//! The admin side without a network: a handler over a director, asked by a full user, a readonly
+//! one, or nobody.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -16,8 +17,7 @@ use tcpdirector::config::{Change, Refusal};
 use tcpdirector::state::{Director, Reason};
 
 /// A crypt(3) hash of `secret`.
-pub const HASH: &str =
-    "$6$rounds=1000$saltsalt$LAV5VE5Y7w1d73x1mFNspYWUpazfmwv2SoepNXNKJ/otop/Zok96Hr8Q13LEv0DRY/x8v0/crpIjl8NJSAqXV/";
+pub const HASH: &str = "$6$rounds=1000$saltsalt$LAV5VE5Y7w1d73x1mFNspYWUpazfmwv2SoepNXNKJ/otop/Zok96Hr8Q13LEv0DRY/x8v0/crpIjl8NJSAqXV/";
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl Control for Levers {
     }
 
     fn reload(&self, by: &str, confirm: Option<Duration>) -> Result<String, Refusal> {
-        self.pull("reload").map(|words| format!("{words}, by {by}, to be confirmed within {confirm:?}"))
+        self.pull("reload")
+            .map(|words| format!("{words}, by {by}, to be confirmed within {confirm:?}"))
     }
 
     fn confirm(&self) -> Result<String, Refusal> {
@@ -100,9 +101,13 @@ pub struct Desk {
 impl Desk {
     /// With these services and the users `full` and `ro`.
     pub fn new(services: &str) -> Desk {
-        let user = |name, access| format!("<user name=\"{name}\" password=\"{HASH}\" access=\"{access}\"/>");
+        let user = |name, access| {
+            format!("<user name=\"{name}\" password=\"{HASH}\" access=\"{access}\"/>")
+        };
         let users = user("full", "full") + &user("ro", "readonly");
-        let xml = format!("<pdconfig>{services}<admin listen=\"127.0.0.1:7001\">{users}</admin></pdconfig>");
+        let xml = format!(
+            "<pdconfig>{services}<admin listen=\"127.0.0.1:7001\">{users}</admin></pdconfig>"
+        );
         let levers = Arc::new(Levers {
             director: Director::new(&super::config(&xml)),
             pulled: Mutex::default(),
@@ -111,7 +116,8 @@ impl Desk {
         Desk { routes: Routes::new(levers.clone()).expect("there is randomness"), levers }
     }
 
-    /// A service `web` with the hosts `a` and `b` in the enabled group `main`, and `c` in the group `spare`.
+    /// A service `web` with the hosts `a` and `b` in the enabled group `main`, and `c` in the group
+    /// `spare`.
     pub fn web() -> Desk {
         Desk::new(
             r#"<service name="web"><listen ip="127.0.0.1:8000"/>
@@ -138,14 +144,19 @@ impl Desk {
     /// What curl gets: the status with the message, or with the reason of the refusal.
     pub fn told(&self, url: &str) -> (u16, String) {
         let response = self.get(Who::Full, url);
-        let message = header(&response, "Location").and_then(|at| at.strip_prefix("/running?resultMessage=").map(decoded));
+        let message = header(&response, "Location")
+            .and_then(|at| at.strip_prefix("/running?resultMessage=").map(decoded));
         (response.status, message.unwrap_or_else(|| body(&response).trim_end().to_owned()))
     }
 
     /// As if no connect with this host had worked.
     pub fn take_down(&self, name: &str) {
         let groups = self.levers.director.groups();
-        let host = groups.iter().flat_map(|(_, group)| group.hosts()).find(|host| host.name() == name).expect("it is there");
+        let host = groups
+            .iter()
+            .flat_map(|(_, group)| group.hosts())
+            .find(|host| host.name() == name)
+            .expect("it is there");
         assert!(host.failed(Reason::Refused, Instant::now()));
     }
 
@@ -165,7 +176,8 @@ pub fn get(admin: SocketAddr, url: &str) -> String {
 /// The same by anybody.
 pub fn get_as(who: Who, admin: SocketAddr, url: &str) -> String {
     let mut stream = super::connect(admin);
-    let login = authorization(who).map(|login| format!("Authorization: {login}\r\n")).unwrap_or_default();
+    let login =
+        authorization(who).map(|login| format!("Authorization: {login}\r\n")).unwrap_or_default();
     write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\n{login}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -190,13 +202,26 @@ pub fn request(who: Who, url: &str) -> Request {
     let authorization = authorization(who);
     let query = query.split('&').filter(|text| !text.is_empty()).map(pair).collect();
     let host = Some("127.0.0.1:7001".to_owned());
-    Request { path: decoded(path), query, authorization, host, client: "127.0.0.1".to_owned(), ..Request::default() }
+    Request {
+        path: decoded(path),
+        query,
+        authorization,
+        host,
+        client: "127.0.0.1".to_owned(),
+        ..Request::default()
+    }
 }
 
 /// The same as a form.
 pub fn posted(who: Who, url: &str) -> Request {
     let request = request(who, url);
-    Request { method: Method::Post, form: request.query, query: Vec::new(), is_form: true, ..request }
+    Request {
+        method: Method::Post,
+        form: request.query,
+        query: Vec::new(),
+        is_form: true,
+        ..request
+    }
 }
 
 fn decoded(text: &str) -> String {

@@ -1,4 +1,5 @@
-//! Backends that behave in a known way, each on a free port of loopback, each with its threads ended when it is dropped.
+//! Backends that behave in a known way, each on a free port of loopback, each with its threads
+//! ended when it is dropped.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, shutdown,
+    socket, sockopt,
 };
 
 use super::{DEADLINE, pattern};
@@ -37,7 +39,8 @@ impl Backend {
     pub fn at(address: SocketAddr, behave: impl Fn(TcpStream) + Send + Sync + 'static) -> Backend {
         let listener = tcpdirector::system::socket::listen(address).expect("the address is free");
         let address = listener.local_addr().unwrap();
-        let (accepted, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (accepted, stopping) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let waits = listener.try_clone().unwrap();
         let (count, stop, behave) = (accepted.clone(), stopping.clone(), Arc::new(behave));
         let thread = thread::spawn(move || {
@@ -52,7 +55,14 @@ impl Backend {
                 thread::spawn(move || behave(client));
             }
         });
-        Backend { address, accepted, stopping, thread: Some((thread, waits)), _held: Vec::new(), _clients: Vec::new() }
+        Backend {
+            address,
+            accepted,
+            stopping,
+            thread: Some((thread, waits)),
+            _held: Vec::new(),
+            _clients: Vec::new(),
+        }
     }
 
     /// Sends back what it gets, and ends when the client ends.
@@ -63,7 +73,8 @@ impl Backend {
         })
     }
 
-    /// Says nothing; what it has heard of each client, and whether that ended by a reset, comes out of the channel.
+    /// Says nothing; what it has heard of each client, and whether that ended by a reset, comes out
+    /// of the channel.
     pub fn hearing() -> (Backend, Receiver<(Vec<u8>, bool)>) {
         Backend::hearing_at((Ipv4Addr::LOCALHOST, 0).into())
     }
@@ -104,7 +115,8 @@ impl Backend {
         })
     }
 
-    /// Sends so many bytes, and resets the connection once the client has sent one byte to say that it has them.
+    /// Sends so many bytes, and resets the connection once the client has sent one byte to say that
+    /// it has them.
     pub fn reset_after(count: usize) -> Backend {
         Backend::with(move |mut client| {
             let _ = client.write_all(&pattern(count));
@@ -126,7 +138,8 @@ impl Backend {
         Backend::held(address, vec![held], Vec::new())
     }
 
-    /// An address where nobody answers: the queue of its listener is full, so that the kernel drops what arrives.
+    /// An address where nobody answers: the queue of its listener is full, so that the kernel drops
+    /// what arrives.
     pub fn black_hole() -> Backend {
         let (held, address) = bound();
         listen(&held, Backlog::new(0).unwrap()).unwrap();
@@ -138,7 +151,14 @@ impl Backend {
     }
 
     fn held(address: SocketAddr, held: Vec<OwnedFd>, clients: Vec<TcpStream>) -> Backend {
-        Backend { address, accepted: Arc::default(), stopping: Arc::default(), thread: None, _held: held, _clients: clients }
+        Backend {
+            address,
+            accepted: Arc::default(),
+            stopping: Arc::default(),
+            thread: None,
+            _held: held,
+            _clients: clients,
+        }
     }
 
     /// Where it is.
@@ -179,5 +199,7 @@ fn bound() -> (OwnedFd, SocketAddr) {
 
 /// FNV-1a, enough to tell any difference that a relay could make.
 pub fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

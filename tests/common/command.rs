@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::{DEADLINE, comes_true};
 
-/// The longest that a program may take to do its work. A replacement may be given up after thirty seconds, a busy machine is slow, and
-/// a gigabyte takes its time.
+/// The longest that a program may take to do its work. A replacement may be given up after thirty
+/// seconds, a busy machine is slow, and a gigabyte takes its time.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// What was wanted of a file; if it failed, the test fails with the name of the file.
@@ -18,8 +18,8 @@ pub fn of_file<T>(path: impl AsRef<Path>, result: io::Result<T>) -> T {
     result.unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-/// Input and output of a program that is to have none. What the library does for that does not tell a missing device from a missing
-/// program.
+/// Input and output of a program that is to have none. What the library does for that does not tell
+/// a missing device from a missing program.
 pub fn null() -> Stdio {
     of_file("/dev/null", OpenOptions::new().read(true).write(true).open("/dev/null")).into()
 }
@@ -30,7 +30,8 @@ pub fn output(command: &mut Command) -> Output {
     finish(&mut command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
 }
 
-/// The same for one that was started; what it prints to pipes is read meanwhile. One that takes too long is killed, and fails the test.
+/// The same for one that was started; what it prints to pipes is read meanwhile. One that takes too
+/// long is killed, and fails the test.
 pub fn finish(child: &mut Child) -> Output {
     drop(child.stdin.take());
     let pipes = (child.stdout.take().map(reading), child.stderr.take().map(reading));
@@ -40,7 +41,11 @@ pub fn finish(child: &mut Child) -> Output {
     }
     let status = child.wait().expect("it is our child");
     let (stdout, stderr) = (printed(pipes.0), printed(pipes.1));
-    assert!(is_over, "it has not ended within {LIMIT:?}: {}", String::from_utf8_lossy(&[&stdout[..], &stderr].concat()));
+    assert!(
+        is_over,
+        "it has not ended within {LIMIT:?}: {}",
+        String::from_utf8_lossy(&[&stdout[..], &stderr].concat())
+    );
     Output { status, stdout, stderr }
 }
 
@@ -60,6 +65,9 @@ fn reading(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 /// What has come out of a pipe, if it was one.
 fn printed(pipe: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
     let Some(reading) = pipe else { return Vec::new() };
-    assert!(comes_true(DEADLINE, || reading.is_finished()), "it has ended, and somebody else still holds what it printed to");
+    assert!(
+        comes_true(DEADLINE, || reading.is_finished()),
+        "it has ended, and somebody else still holds what it printed to"
+    );
     reading.join().expect("reading does not panic")
 }

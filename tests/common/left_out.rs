@@ -1,5 +1,5 @@
-//! What is left out on this machine, and why. The harness swallows what a test that passes has printed, so that is said when all tests
-//! of this process are over.
+//! What is left out on this machine, and why. The harness swallows what a test that passes has
+//! printed, so that is said when all tests of this process are over.
 
 use std::collections::BTreeMap;
 use std::io::{Write, stderr};
@@ -27,7 +27,8 @@ pub fn missing(what: &str) {
     leave_out(&format!("{what} is missing"));
 }
 
-/// Whether a test may open so many descriptors in this process, and leave as many to the tests beside it.
+/// Whether a test may open so many descriptors in this process, and leave as many to the tests
+/// beside it.
 pub fn may_open(count: u64) -> bool {
     raise_descriptors().expect("up to the hard limit everybody may");
     let allowed = Limits::read().descriptors;

@@ -1,8 +1,9 @@
-//! A machine with a systemd of its own, for the time of a test: systemd-nspawn(1) boots a tree of files, of which nothing is
-//! changed, in namespaces that share the network with this process. Needs root.
+//! A machine with a systemd of its own, for the time of a test: systemd-nspawn(1) boots a tree of
+//! files, of which nothing is changed, in namespaces that share the network with this process.
+//! Needs root.
 //!
-//! The tree is this machine's own, so that nothing has to be fetched, unless `TCPDIRECTOR_SYSTEMD_ROOT` names a folder with
-//! another one, such as debootstrap(8) makes.
+//! The tree is this machine's own, so that nothing has to be fetched, unless
+//! `TCPDIRECTOR_SYSTEMD_ROOT` names a folder with another one, such as debootstrap(8) makes.
 
 use std::fs::{self, File};
 use std::process::{Command, Output};
@@ -25,12 +26,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one with these units besides the sample; `None` where that is not possible, which is said.
+    /// Boots one with these units besides the sample; `None` where that is not possible, which is
+    /// said.
     pub fn boot(units: &[(&str, &str)]) -> Option<Machine> {
         if !["systemd-nspawn", "nsenter", "unshare"].into_iter().all(installed) {
             return None;
         }
-        let has_groups = fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| mounts.contains(" /sys/fs/cgroup"));
+        let has_groups = fs::read_to_string("/proc/self/mounts")
+            .is_ok_and(|mounts| mounts.contains(" /sys/fs/cgroup"));
         if !nix::unistd::geteuid().is_root() || !has_groups {
             leave_out("booting a machine takes root and /sys/fs/cgroup");
             return None;
@@ -45,17 +48,27 @@ impl Machine {
         }
         let sample = include_str!("../../etc/tcpdirector.service");
         let target = "[Unit]\nRequires=basic.target\nAfter=basic.target\n";
-        for (unit, text) in [("tcpdirector.service", sample), ("test.target", target)].iter().chain(units) {
+        for (unit, text) in
+            [("tcpdirector.service", sample), ("test.target", target)].iter().chain(units)
+        {
             folder.write(&format!("units/{unit}"), text);
         }
         let tree = std::env::var("TCPDIRECTOR_SYSTEMD_ROOT").unwrap_or_else(|_| "/".to_owned());
         let mut command = Command::new("unshare");
-        // nspawn refuses to boot `/` as such; nobody else sees the tree at this other place, and so nobody can remove it there
+        // nspawn refuses to boot `/` as such; nobody else sees the tree at this other place, and so
+        // nobody can remove it there
         let script = "mount --bind \"$0\" \"$1\" && shift && exec systemd-nspawn \"$@\"";
         command.args(["--mount", "sh", "-c", script, &tree]).arg(folder.path("root"));
         // the hierarchy of control groups that every systemd of today knows
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
-        command.args(["--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe", "--volatile=overlay"]);
+        command.args([
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--link-journal=no",
+            "--console=pipe",
+            "--volatile=overlay",
+        ]);
         command.arg("--machine=tcpdirector-test").arg("--directory").arg(folder.path("root"));
         command.arg(format!("--bind-ro={PROGRAM}:/usr/local/sbin/tcpdirector"));
         command.arg(format!("--bind-ro={}:/etc/systemd/system", folder.path("units").display()));
@@ -64,7 +77,8 @@ impl Machine {
         let mut machine = Machine { nspawn, init: 0, _folder: folder, _alone: alone };
         until("the machine has booted", || {
             machine.init = machine.find_init().unwrap_or(0);
-            !machine.nspawn.is_running() || machine.systemctl(&["is-active", "test.target"]).status.success()
+            !machine.nspawn.is_running()
+                || machine.systemctl(&["is-active", "test.target"]).status.success()
         });
         if machine.nspawn.is_running() {
             return Some(machine);
@@ -76,13 +90,17 @@ impl Machine {
     fn find_init(&self) -> Option<i32> {
         let pid = self.nspawn.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        let is_init = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "systemd");
+        let is_init = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|name| name.trim() == "systemd")
+        };
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_init)
     }
 
     /// Runs a command in it.
     pub fn run(&self, command: &[&str]) -> Output {
-        let nsenter = ["--all", "--target"].map(str::to_owned).into_iter().chain([self.init.to_string()]);
+        let nsenter =
+            ["--all", "--target"].map(str::to_owned).into_iter().chain([self.init.to_string()]);
         output(Command::new("nsenter").args(nsenter).arg("--").args(command))
     }
 
@@ -94,12 +112,18 @@ impl Machine {
     /// The same, which must succeed.
     pub fn must(&self, arguments: &[&str]) {
         let output = self.systemctl(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", text(&output.stderr), self.journal());
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}\n{}",
+            text(&output.stderr),
+            self.journal()
+        );
     }
 
     /// A property of the service, such as `MainPID`.
     pub fn show(&self, property: &str) -> String {
-        let output = self.systemctl(&["show", "--value", "--property", property, "tcpdirector.service"]);
+        let output =
+            self.systemctl(&["show", "--value", "--property", property, "tcpdirector.service"]);
         text(&output.stdout).trim().to_owned()
     }
 
@@ -117,7 +141,9 @@ impl Machine {
     /// Makes this text the configuration of the service.
     pub fn configure(&self, xml: &str) {
         let folder = "/var/lib/private/tcpdirector";
-        let script = format!("mkdir -p -m 700 /var/lib/private {folder} && printf %s \"$0\" > {folder}/tcpdirector.xml");
+        let script = format!(
+            "mkdir -p -m 700 /var/lib/private {folder} && printf %s \"$0\" > {folder}/tcpdirector.xml"
+        );
         assert!(self.run(&["sh", "-c", &script, xml]).status.success());
     }
 }
@@ -125,7 +151,11 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- journal of the service\n{}\n--- its log\n{}\n---", self.journal(), self.log());
+            eprintln!(
+                "--- journal of the service\n{}\n--- its log\n{}\n---",
+                self.journal(),
+                self.log()
+            );
         }
         // all of it goes with its process 1
         if self.init > 1 {

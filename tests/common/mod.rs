@@ -1,4 +1,5 @@
-//! What the tests share: backends that behave in a known way, daemons on free ports, payloads with a checksum.
+//! What the tests share: backends that behave in a known way, daemons on free ports, payloads with
+//! a checksum.
 //!
 //! Nothing here sleeps to synchronise: a wait is for a fact, with a deadline.
 
@@ -70,12 +71,17 @@ pub fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// Reads a configuration that must be good.
 pub fn config(xml: &str) -> Config {
-    config::read::parse(Path::new("test.xml"), xml.as_bytes()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    config::read::parse(Path::new("test.xml"), xml.as_bytes())
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 /// One service `web` on a free port with one group `main`; `inside` stands in the service.
 pub fn one_service(scheduler: &str, hosts: &[SocketAddr], inside: &str) -> String {
-    let hosts: String = hosts.iter().enumerate().map(|(i, ip)| format!("<host name=\"h{i}\" ip=\"{ip}\"/>")).collect();
+    let hosts: String = hosts
+        .iter()
+        .enumerate()
+        .map(|(i, ip)| format!("<host name=\"h{i}\" ip=\"{ip}\"/>"))
+        .collect();
     format!(
         "<pdconfig><service name=\"web\"><listen ip=\"127.0.0.1:0\"/>\
          <group name=\"main\" scheduler=\"{scheduler}\">{hosts}</group>{inside}</service></pdconfig>"
@@ -91,7 +97,15 @@ impl TestDaemon {
     pub fn start(xml: &str) -> TestDaemon {
         TestDaemon::with_limits(
             xml,
-            Limits { threads: 4, pollers: 2, sessions: 400, queue: 400, pipes: 8, pipe_size: 1 << 20, held: 10_000_000 },
+            Limits {
+                threads: 4,
+                pollers: 2,
+                sessions: 400,
+                queue: 400,
+                pipes: 8,
+                pipe_size: 1 << 20,
+                held: 10_000_000,
+            },
         )
     }
 
@@ -114,7 +128,9 @@ impl TestDaemon {
     /// Makes a change, written as its URL.
     pub fn change(&self, url: &str) -> Result<String, Refusal> {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let pair = |pair: &str| {
+            pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
+        };
         let query: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
         let change = Change::from_query(path, &query).expect("a change")?;
         apply(self.daemon.director(), &change)
@@ -174,7 +190,8 @@ pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
     answer
 }
 
-/// Reads whatever comes, to the end; returns it, and whether it ended by a reset. Any other end fails the test.
+/// Reads whatever comes, to the end; returns it, and whether it ended by a reset. Any other end
+/// fails the test.
 pub fn read_out(mut stream: &TcpStream) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -186,7 +203,9 @@ pub fn read_out(mut stream: &TcpStream) -> (Vec<u8>, bool) {
 
 /// Waits until the other side's kernel has acknowledged everything.
 pub fn until_acknowledged(stream: &TcpStream) {
-    until("all has arrived", || tcpdirector::system::socket::unacknowledged(stream).is_ok_and(|count| count == 0));
+    until("all has arrived", || {
+        tcpdirector::system::socket::unacknowledged(stream).is_ok_and(|count| count == 0)
+    });
 }
 
 /// Connects and asks who answers; for [`backend::Backend::named`].
@@ -199,7 +218,8 @@ pub fn reset(stream: TcpStream) {
     tcpdirector::system::socket::reset_on_close(&stream, true);
 }
 
-/// Whether the balancer takes the connection and resets it at once, which may show before connecting has returned.
+/// Whether the balancer takes the connection and resets it at once, which may show before
+/// connecting has returned.
 pub fn is_turned_away(address: SocketAddr) -> bool {
     match TcpStream::connect_timeout(&address, DEADLINE) {
         Ok(client) => {

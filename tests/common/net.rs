@@ -1,4 +1,5 @@
-//! Networks of a test's own: namespaces of the kernel with a line between them that can be cut. Needs root.
+//! Networks of a test's own: namespaces of the kernel with a line between them that can be cut.
+//! Needs root.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -53,7 +54,8 @@ impl Network {
         }
     }
 
-    /// Runs something in it. The threads and programs that it starts are in it, too, and so are their sockets.
+    /// Runs something in it. The threads and programs that it starts are in it, too, and so are
+    /// their sockets.
     pub fn run<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -76,8 +78,8 @@ impl Network {
         assert!(output.status.success(), "ip {arguments}: {}", text(&output.stderr));
     }
 
-    /// Lays a line to another one: the ends are called `name` in both, and have these addresses. A packet that is sent too early is
-    /// lost, and with a SYN a second: it works when this returns.
+    /// Lays a line to another one: the ends are called `name` in both, and have these addresses. A
+    /// packet that is sent too early is lost, and with a SYN a second: it works when this returns.
     pub fn link(&self, name: &str, here: &str, other: &Network, there: &str) {
         let path = format!("/proc/{}/fd/{}", std::process::id(), other.0.as_raw_fd());
         self.ip(&format!("link add {name} type veth peer name {name} netns {path}"));
@@ -87,7 +89,8 @@ impl Network {
         }
         let there: Ipv4Addr = there.split('/').next().unwrap().parse().unwrap();
         until("the line works", || {
-            let tried = self.run(|| TcpStream::connect_timeout(&(there, 9).into(), Duration::from_millis(200)));
+            let tried = self
+                .run(|| TcpStream::connect_timeout(&(there, 9).into(), Duration::from_millis(200)));
             tried.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
         });
     }
@@ -101,8 +104,9 @@ pub struct SlowLine {
 }
 
 impl SlowLine {
-    /// With these addresses at its ends, which are called `slow` in both networks; every packet takes so long. `None` on a machine
-    /// without such devices, a chroot for example, and then the test is skipped.
+    /// With these addresses at its ends, which are called `slow` in both networks; every packet
+    /// takes so long. `None` on a machine without such devices, a chroot for example, and then the
+    /// test is skipped.
     pub fn new(ends: [(&Network, &str); 2], delay: Duration) -> Option<SlowLine> {
         if !Path::new(TUN).exists() {
             leave_out(&format!("there is no {TUN}"));
@@ -120,7 +124,8 @@ impl SlowLine {
         Some(SlowLine { end, lose, thread: Some(thread) })
     }
 
-    /// Loses the next packet of IPv4 from the first end to the other one, and waits until it is lost.
+    /// Loses the next packet of IPv4 from the first end to the other one, and waits until it is
+    /// lost.
     pub fn lose_one(&self) {
         self.lose.store(1, SeqCst);
         until("there is a packet to lose", || self.lose.load(SeqCst) == 0);
@@ -142,16 +147,23 @@ fn carry(ends: &[File; 2], delay: Duration, is_over: &AtomicBool, lose: &AtomicU
             let (_, to, bytes) = under_way.pop_front().expect("there is one");
             let _ = (&ends[to]).write(&bytes);
         }
-        let left = under_way.front().map_or(delay, |(due, ..)| due.saturating_duration_since(Instant::now()));
+        let left = under_way
+            .front()
+            .map_or(delay, |(due, ..)| due.saturating_duration_since(Instant::now()));
         let mut polled = ends.each_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
         let _ = poll(&mut polled, left.as_millis() as u16 + 1);
         for (from, mut end) in ends.iter().enumerate() {
             while let Ok(count) = end.read(&mut packet) {
                 // what IPv6 says by itself does not count
-                let is_lost =
-                    from == 0 && packet[0] >> 4 == 4 && lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
+                let is_lost = from == 0
+                    && packet[0] >> 4 == 4
+                    && lose.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
                 if !is_lost {
-                    under_way.push_back((Instant::now() + delay, 1 - from, packet[..count].to_vec()));
+                    under_way.push_back((
+                        Instant::now() + delay,
+                        1 - from,
+                        packet[..count].to_vec(),
+                    ));
                 }
             }
         }

@@ -66,7 +66,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it with a configuration, in the foreground, logging to standard error, and waits until it listens.
+    /// Starts it with a configuration, in the foreground, logging to standard error, and waits
+    /// until it listens.
     pub fn start(xml: &str) -> Program {
         Program::start_with(xml, &[])
     }
@@ -90,10 +91,20 @@ impl Program {
 
     /// The same with another standard input.
     pub fn spawn_with(mut command: Command, stdin: Stdio, folder: Folder) -> Program {
-        let mut child = command.stdin(stdin).stdout(null()).stderr(Stdio::piped()).spawn().expect("it was built");
+        let mut child = command
+            .stdin(stdin)
+            .stdout(null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it was built");
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let (lines, stderr) = (log.clone(), child.stderr.take().expect("piped"));
-        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().push(line)));
+        thread::spawn(move || {
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| lines.lock().push(line))
+        });
         Program { child, log, _folder: folder }
     }
 
@@ -136,7 +147,8 @@ impl Program {
         self.log.lock().len()
     }
 
-    /// Waits for a line that contains a text and comes after a mark. Looks at new lines only: a log may be long.
+    /// Waits for a line that contains a text and comes after a mark. Looks at new lines only: a log
+    /// may be long.
     pub fn wait_after(&self, mark: usize, text: &str) -> String {
         let mut found = None;
         let mut seen = mark;
@@ -182,11 +194,14 @@ impl Program {
         });
     }
 
-    /// A number from /proc/PID/status, such as `Threads`, or `RssAnon` in kilobytes: its own memory, without the pages of its file,
-    /// which come and go.
+    /// A number from /proc/PID/status, such as `Threads`, or `RssAnon` in kilobytes: its own
+    /// memory, without the pages of its file, which come and go.
     pub fn status(&self, key: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{key}:"))).expect("the kernel tells");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{key}:")))
+            .expect("the kernel tells");
         line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
     }
 }
@@ -222,7 +237,8 @@ pub fn installed(program: &str) -> bool {
     is_there
 }
 
-/// Whether unshare(1) can do this here; a test that needs it is left out where it cannot. In a chroot, nobody can mount apart.
+/// Whether unshare(1) can do this here; a test that needs it is left out where it cannot. In a
+/// chroot, nobody can mount apart.
 pub fn can_unshare(options: &[&str]) -> bool {
     if !installed("unshare") {
         return false;

@@ -30,8 +30,8 @@ impl Replaceable {
         Replaceable::start_with(xml, "", &[])
     }
 
-    /// The same with words of the shell in front of the command (`$$` is its process id) and more variables; `FLAGS` is for
-    /// more arguments.
+    /// The same with words of the shell in front of the command (`$$` is its process id) and more
+    /// variables; `FLAGS` is for more arguments.
     pub fn start_with(xml: &str, prefix: &str, variables: &[(&str, &str)]) -> Replaceable {
         let folder = Folder::new();
         let place = folder.path("");
@@ -39,7 +39,9 @@ impl Replaceable {
         folder.write("td.xml", xml);
         let mut command = Command::new("sh");
         command.current_dir(&place).env("PLACE", &place).env("BINARY", folder.path("tcpdirector"));
-        command.arg("-c").arg(format!("{prefix} exec \"$BINARY\" -c \"$PLACE/td.xml\" -p \"$PLACE/td.pid\" $FLAGS"));
+        command.arg("-c").arg(format!(
+            "{prefix} exec \"$BINARY\" -c \"$PLACE/td.xml\" -p \"$PLACE/td.pid\" $FLAGS"
+        ));
         command.envs(variables.iter().copied());
         let program = Program::spawn_with(command, null(), folder);
         let replaceable = Replaceable { program, folder: place };
@@ -91,9 +93,12 @@ impl Replaceable {
             assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
             assert!(text(&output.stderr).contains("log says why"));
             assert_eq!(self.pid(), before);
-            until("the reason is in the log", || self.program.count("replace state=refused") > refusals);
+            until("the reason is in the log", || {
+                self.program.count("replace state=refused") > refusals
+            });
             let reason = self.program.lines("replace state=refused").pop().unwrap();
-            // another thread of the tests was just starting a program, and held the new file open for a moment
+            // another thread of the tests was just starting a program, and held the new file open
+            // for a moment
             if !reason.contains("Text file busy") {
                 return reason;
             }
@@ -117,7 +122,9 @@ impl Replaceable {
     /// The children of the process in the pid file, zombies too.
     pub fn children(&self) -> String {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
-        tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect()
+        tasks
+            .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default())
+            .collect()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -164,14 +171,17 @@ pub struct Load {
 pub const CLIENTS: usize = 2;
 
 impl Load {
-    /// [`CLIENTS`] at a time, to an echo, until the [`Load::guard`] goes; they leave something of the machine to other tests.
+    /// [`CLIENTS`] at a time, to an echo, until the [`Load::guard`] goes; they leave something of
+    /// the machine to other tests.
     pub fn run<'a>(&'a self, scope: &'a Scope<'a, '_>, address: SocketAddr) {
         for _ in 0..CLIENTS {
             scope.spawn(move || {
                 while !self.is_over.load(SeqCst) {
                     match short_session(address) {
                         Ok(()) => self.served.fetch_add(1, SeqCst),
-                        Err(e) if e.kind() == ErrorKind::ConnectionReset => self.reset.fetch_add(1, SeqCst),
+                        Err(e) if e.kind() == ErrorKind::ConnectionReset => {
+                            self.reset.fetch_add(1, SeqCst)
+                        }
                         Err(e) => {
                             eprintln!("a client failed: {e}");
                             self.failed.fetch_add(1, SeqCst)
@@ -188,10 +198,13 @@ impl Load {
         self.check_but(0);
     }
 
-    /// The same where a process has died, with so many of their sessions at most; whoever came later was served.
+    /// The same where a process has died, with so many of their sessions at most; whoever came
+    /// later was served.
     pub fn check_but(&self, reset: usize) {
         let before = self.served.load(SeqCst);
-        until("more clients are served", || self.served.load(SeqCst) > before + 4 || self.failed.load(SeqCst) > 0);
+        until("more clients are served", || {
+            self.served.load(SeqCst) > before + 4 || self.failed.load(SeqCst) > 0
+        });
         assert_eq!(self.failed.load(SeqCst), 0, "of {}", self.served.load(SeqCst));
         let found = self.reset.swap(0, SeqCst);
         assert!(found <= reset, "{found} sessions were reset, {reset} may be");
@@ -216,5 +229,9 @@ fn short_session(address: SocketAddr) -> std::io::Result<()> {
     client.shutdown(Shutdown::Write)?;
     let mut answer = Vec::new();
     client.read_to_end(&mut answer)?;
-    if answer == b"question" { Ok(()) } else { Err(std::io::Error::other(format!("{} bytes came back", answer.len()))) }
+    if answer == b"question" {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(format!("{} bytes came back", answer.len())))
+    }
 }

@@ -1,5 +1,5 @@
-//! Servers and clients from Debian packages: each server on a free port of loopback, with files in a folder of its own, and with
-//! all its processes ended when it is dropped.
+//! Servers and clients from Debian packages: each server on a free port of loopback, with files in
+//! a folder of its own, and with all its processes ended when it is dropped.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,7 +22,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a command line that is to listen on an address, and waits until it does. The folder goes when the server goes.
+    /// Starts a command line that is to listen on an address, and waits until it does. The folder
+    /// goes when the server goes.
     pub fn start(mut command: Command, folder: Folder, address: SocketAddr) -> Server {
         // a group of its own, so that a signal finds its workers too
         command.process_group(0);
@@ -34,7 +35,8 @@ impl Server {
     /// An nginx with one worker; `inside` stands in its only server block.
     pub fn nginx(address: SocketAddr, inside: &str) -> Server {
         let folder = Folder::new();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {name};"));
         let file = folder.write(
             "nginx.conf",
             &format!(
@@ -81,7 +83,8 @@ impl Drop for Server {
     }
 }
 
-/// An address of loopback that is free, and stays free until it is used: the system gives ports below 32768 to nobody by itself.
+/// An address of loopback that is free, and stays free until it is used: the system gives ports
+/// below 32768 to nobody by itself.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -112,7 +115,8 @@ pub fn have(programs: &[&str]) -> bool {
     programs.iter().all(|program| installed(program))
 }
 
-/// The program with one service for these hosts, `h0`, `h1` and so on, in turn; a failed one is tried again after a second.
+/// The program with one service for these hosts, `h0`, `h1` and so on, in turn; a failed one is
+/// tried again after a second.
 pub fn balance(hosts: &[SocketAddr]) -> Program {
     balance_with(hosts, "")
 }
@@ -127,7 +131,9 @@ pub fn balance_with(hosts: &[SocketAddr], inside: &str) -> Program {
 pub fn curl_within(seconds: u32, address: SocketAddr, path: &str, options: &[&str]) -> String {
     let mut command = tool("curl");
     // first of all, without what the user or the machine has configured
-    command.args(["-q", "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time"]).arg(seconds.to_string());
+    command
+        .args(["-q", "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time"])
+        .arg(seconds.to_string());
     command.args(options).arg(format!("http://{address}{path}"));
     run(command)
 }
@@ -136,8 +142,8 @@ pub fn curl(address: SocketAddr, path: &str) -> String {
     curl_within(60, address, path, &[])
 }
 
-/// Whether somebody listens there, found out without connecting. A no proves nothing: while other sockets come and go, the kernel
-/// may leave one out.
+/// Whether somebody listens there, found out without connecting. A no proves nothing: while other
+/// sockets come and go, the kernel may leave one out.
 fn is_listening(address: SocketAddr) -> bool {
     let table = fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
     let port = format!(":{:04X}", address.port());
@@ -147,7 +153,8 @@ fn is_listening(address: SocketAddr) -> bool {
     })
 }
 
-/// Waits until these processes and their children have not run for a good many looks: what they could do is done.
+/// Waits until these processes and their children have not run for a good many looks: what they
+/// could do is done.
 pub fn until_at_rest(pids: &[i32]) {
     let (mut last, mut looks) = (0, 0);
     until("they have nothing left to do", || {
@@ -161,12 +168,20 @@ pub fn until_at_rest(pids: &[i32]) {
 
 /// For how long all threads of a process and of its children have been running.
 fn nanoseconds(pid: i32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten().map(|task| task.path());
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("it runs")
+        .flatten()
+        .map(|task| task.path());
     let of_task = |task: PathBuf| {
         let text = |name| fs::read_to_string(task.join(name)).unwrap_or_default();
-        let own: u64 = text("schedstat").split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0);
+        let own: u64 =
+            text("schedstat").split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0);
         let children = text("children");
-        own + children.split_whitespace().filter_map(|child| child.parse().ok()).map(nanoseconds).sum::<u64>()
+        own + children
+            .split_whitespace()
+            .filter_map(|child| child.parse().ok())
+            .map(nanoseconds)
+            .sum::<u64>()
     };
     tasks.map(of_task).sum()
 }

@@ -1,7 +1,8 @@
-//! What a change makes of a configuration: the pure half of carrying it out. Knows nothing of what runs.
+//! What a change makes of a configuration: the pure half of carrying it out. Knows nothing of what
+//! runs.
 //!
-//! `state::Director::apply` edits the configuration that describes the running state and then follows it; `between` edits along
-//! to see what is possible next.
+//! `state::Director::apply` edits the configuration that describes the running state and then
+//! follows it; `between` edits along to see what is possible next.
 
 mod group;
 mod order;
@@ -14,14 +15,19 @@ use super::model::{Config, GroupConfig, HostConfig, ServiceConfig};
 type Result<T> = std::result::Result<T, Refusal>;
 
 impl Change {
-    /// Makes this change; tells in words what was done. A refusal has changed nothing. What is no matter of configuration, such as
-    /// disabling a host, changes nothing either, but what it names must be there.
+    /// Makes this change; tells in words what was done. A refusal has changed nothing. What is no
+    /// matter of configuration, such as disabling a host, changes nothing either, but what it names
+    /// must be there.
     pub fn edit(&self, config: &mut Config) -> Result<String> {
         match self {
-            Change::NewService { service, listen, group, rule } => service::add(config, service, listen, group, *rule),
+            Change::NewService { service, listen, group, rule } => {
+                service::add(config, service, listen, group, *rule)
+            }
             Change::DelService { service, force } => service::delete(config, service, *force),
             Change::AddListen { service, listen } => service::add_listen(config, service, listen),
-            Change::DelListen { service, listen, force } => service::delete_listen(config, service, listen, *force),
+            Change::DelListen { service, listen, force } => {
+                service::delete_listen(config, service, listen, *force)
+            }
             Change::SetTimeout { service, connect, idle, half, dead } => {
                 service::set_timeout(config, service, *connect, *idle, *half, *dead)
             }
@@ -29,9 +35,15 @@ impl Change {
             Change::NewGroup { service, group, rule } => group::add(config, service, group, *rule),
             Change::DelGroup { service, group } => group::delete(config, service, group),
             Change::EnableGroup { service, group } => group::enable(config, service, group),
-            Change::ChangeScheduler { service, group, rule } => group::set_rule(config, service, group, *rule),
-            Change::AddHost { service, group, host } => group::add_host(config, service, group, host),
-            Change::DelHost { service, group, host, .. } => group::delete_host(config, service, group, host),
+            Change::ChangeScheduler { service, group, rule } => {
+                group::set_rule(config, service, group, *rule)
+            }
+            Change::AddHost { service, group, host } => {
+                group::add_host(config, service, group, host)
+            }
+            Change::DelHost { service, group, host, .. } => {
+                group::delete_host(config, service, group, host)
+            }
             Change::ChangeHost { service, group, host, name, address } => {
                 group::change_host(config, (service, group), host, name.as_ref(), address.as_ref())
             }
@@ -76,13 +88,25 @@ fn find_service<'a>(config: &'a mut Config, name: &str) -> Result<&'a mut Servic
     found.ok_or_else(|| Refusal::NotFound(format!("there is no service `{name}`")))
 }
 
-fn find_group<'a>(config: &'a mut Config, service: &str, name: &str) -> Result<&'a mut GroupConfig> {
+fn find_group<'a>(
+    config: &'a mut Config,
+    service: &str,
+    name: &str,
+) -> Result<&'a mut GroupConfig> {
     let found = find_service(config, service)?.groups.iter_mut().find(|group| group.name == name);
-    found.ok_or_else(|| Refusal::NotFound(format!("there is no group `{name}` in service `{service}`")))
+    found.ok_or_else(|| {
+        Refusal::NotFound(format!("there is no group `{name}` in service `{service}`"))
+    })
 }
 
-fn find_host<'a>(config: &'a mut Config, service: &str, group: &str, key: &HostKey) -> Result<&'a mut HostConfig> {
+fn find_host<'a>(
+    config: &'a mut Config,
+    service: &str,
+    group: &str,
+    key: &HostKey,
+) -> Result<&'a mut HostConfig> {
     let hosts = &mut find_group(config, service, group)?.hosts;
     let at = key.position(hosts.iter().map(|host| (host.name.as_str(), &host.address)));
-    at.and_then(|at| hosts.get_mut(at)).ok_or_else(|| Refusal::NotFound(format!("there is no host `{key}` in group `{group}`")))
+    at.and_then(|at| hosts.get_mut(at))
+        .ok_or_else(|| Refusal::NotFound(format!("there is no host `{key}` in group `{group}`")))
 }

@@ -14,17 +14,32 @@ pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
         }
         Item::Listen { service, listen } => {
             let listens = &mut find_service(config, service)?.listens;
-            shift(listens, |other| other == listen, &format!("{listen} of service `{service}`"), at)?;
+            shift(
+                listens,
+                |other| other == listen,
+                &format!("{listen} of service `{service}`"),
+                at,
+            )?;
             listen.to_string()
         }
         Item::Group { service, group } => {
             find_group(config, service, group)?;
-            shift(&mut find_service(config, service)?.groups, |other| other.name == *group, group, at)?;
+            shift(
+                &mut find_service(config, service)?.groups,
+                |other| other.name == *group,
+                group,
+                at,
+            )?;
             group.clone()
         }
         Item::Host { service, group, name } => {
             find_host(config, service, group, &HostKey::Name(name.clone()))?;
-            shift(&mut find_group(config, service, group)?.hosts, |other| other.name == *name, name, at)?;
+            shift(
+                &mut find_group(config, service, group)?.hosts,
+                |other| other.name == *name,
+                name,
+                at,
+            )?;
             name.clone()
         }
         Item::User { name } => {
@@ -37,9 +52,13 @@ pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
     Ok(format!("{name} is at position {at}"))
 }
 
-/// The last of those that are meant: of listen addresses with a port that the system chooses, several may look the same.
+/// The last of those that are meant: of listen addresses with a port that the system chooses,
+/// several may look the same.
 fn shift<T>(list: &mut Vec<T>, is_meant: impl Fn(&T) -> bool, what: &str, at: usize) -> Result<()> {
-    let from = list.iter().rposition(is_meant).ok_or_else(|| Refusal::NotFound(format!("there is no `{what}`")))?;
+    let from = list
+        .iter()
+        .rposition(is_meant)
+        .ok_or_else(|| Refusal::NotFound(format!("there is no `{what}`")))?;
     let last = list.len() - 1;
     if at > last {
         return Err(Refusal::Bad(format!("at: the last position is {last}")));

@@ -5,11 +5,19 @@ use std::time::Duration;
 
 use super::super::address::Address;
 use super::super::admin_listen::AdminListen;
-use super::super::model::{AdminConfig, Config, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_IDLE, GroupConfig, ServiceConfig};
+use super::super::model::{
+    AdminConfig, Config, DEFAULT_CONNECT, DEFAULT_DEAD, DEFAULT_IDLE, GroupConfig, ServiceConfig,
+};
 use super::{Refusal, Result, find_service};
 use crate::scheduler::Rule;
 
-pub fn add(config: &mut Config, name: &str, listen: &Address, group: &str, rule: Rule) -> Result<String> {
+pub fn add(
+    config: &mut Config,
+    name: &str,
+    listen: &Address,
+    group: &str,
+    rule: Rule,
+) -> Result<String> {
     if config.services.iter().any(|service| service.name == name) {
         return Err(Refusal::Conflict(format!("there is a service `{name}` already")));
     }
@@ -44,12 +52,21 @@ pub fn add_listen(config: &mut Config, service: &str, listen: &Address) -> Resul
     Ok(format!("service {service} listens on {listen}"))
 }
 
-pub fn delete_listen(config: &mut Config, service: &str, listen: &Address, force: bool) -> Result<String> {
+pub fn delete_listen(
+    config: &mut Config,
+    service: &str,
+    listen: &Address,
+    force: bool,
+) -> Result<String> {
     let listens = &mut find_service(config, service)?.listens;
     let at = listens.iter().position(|other| other == listen);
-    let at = at.ok_or_else(|| Refusal::NotFound(format!("service `{service}` does not listen on {listen}")))?;
+    let at = at.ok_or_else(|| {
+        Refusal::NotFound(format!("service `{service}` does not listen on {listen}"))
+    })?;
     if listens.len() == 1 && !force {
-        return Err(Refusal::Conflict(format!("{listen} is the last listen address of service `{service}`")));
+        return Err(Refusal::Conflict(format!(
+            "{listen} is the last listen address of service `{service}`"
+        )));
     }
     listens.remove(at);
     Ok(format!("service {service} does not listen on {listen} any more"))
@@ -64,12 +81,17 @@ pub fn set_timeout(
     dead: Option<Option<Duration>>,
 ) -> Result<String> {
     let service = find_service(config, name)?;
-    (service.connect, service.idle) = (connect.unwrap_or(service.connect), idle.unwrap_or(service.idle));
+    (service.connect, service.idle) =
+        (connect.unwrap_or(service.connect), idle.unwrap_or(service.idle));
     (service.half, service.dead) = (half.unwrap_or(service.half), dead.unwrap_or(service.dead));
     Ok(format!("timeout of {name} set"))
 }
 
-pub fn set_replay(config: &mut Config, service: &str, bytes: Option<NonZeroUsize>) -> Result<String> {
+pub fn set_replay(
+    config: &mut Config,
+    service: &str,
+    bytes: Option<NonZeroUsize>,
+) -> Result<String> {
     find_service(config, service)?.replay = bytes;
     Ok(format!("replay of {service} set"))
 }
@@ -91,7 +113,10 @@ pub fn set_admin(config: &mut Config, listen: Option<&AdminListen>) -> Result<St
 
 /// Nobody listens there yet, as far as the configuration tells. Port 0 is another port each time.
 fn is_free(config: &Config, listen: &Address) -> Result<()> {
-    let service = config.services.iter().find(|service| service.listens.iter().any(|other| other.is_same(listen)));
+    let service = config
+        .services
+        .iter()
+        .find(|service| service.listens.iter().any(|other| other.is_same(listen)));
     let is_here = |admin: &AdminConfig| matches!(&admin.listen, AdminListen::Tcp(other) if other.is_same(listen));
     let is_admin = config.admin.as_ref().is_some_and(is_here);
     let who = match service {

@@ -5,7 +5,10 @@ use super::{Refusal, Result};
 
 /// The users; without admin pages there can be none.
 fn users(config: &mut Config) -> Result<&mut Vec<UserConfig>> {
-    let admin = config.admin.as_mut().ok_or_else(|| Refusal::Conflict("there are no admin pages to be a user of".to_owned()))?;
+    let admin = config
+        .admin
+        .as_mut()
+        .ok_or_else(|| Refusal::Conflict("there are no admin pages to be a user of".to_owned()))?;
     Ok(&mut admin.users)
 }
 
@@ -42,7 +45,13 @@ pub fn delete(config: &mut Config, name: &str, force: bool) -> Result<String> {
     Ok(format!("user {name} deleted"))
 }
 
-pub fn change(config: &mut Config, name: &str, password: Option<&String>, access: Option<Access>, force: bool) -> Result<String> {
+pub fn change(
+    config: &mut Config,
+    name: &str,
+    password: Option<&String>,
+    access: Option<Access>,
+    force: bool,
+) -> Result<String> {
     let users = users(config)?;
     let mut changed = users.clone();
     let user = changed.iter_mut().find(|user| user.name == name).ok_or_else(|| not_found(name))?;

@@ -1,5 +1,6 @@
-//! Requests on kept sessions: as many as will go, or at a fixed rate. At a fixed rate a request is due at its time whether or not
-//! earlier ones were answered, and its latency counts from then: a slow balancer must not slow its own measurement down.
+//! Requests on kept sessions: as many as will go, or at a fixed rate. At a fixed rate a request is
+//! due at its time whether or not earlier ones were answered, and its latency counts from then: a
+//! slow balancer must not slow its own measurement down.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -71,7 +72,10 @@ struct Load {
 impl Load {
     fn run(&mut self, time: Duration, every: Option<Duration>) -> Result<()> {
         let began = Instant::now();
-        let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let clock = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )?;
         if let Some(every) = every {
             clock.set(Expiration::Interval(every.into()), TimerSetTimeFlags::empty())?;
             self.poller.add(&clock, event(EpollFlags::EPOLLIN, CLOCK))?;
@@ -101,7 +105,11 @@ impl Load {
 
     fn ask_what_is_due(&mut self) -> Result<()> {
         while !self.due.is_empty() {
-            let Some(session) = self.idle.pop_front().and_then(|number| self.sessions.get_mut(number)) else { break };
+            let Some(session) =
+                self.idle.pop_front().and_then(|number| self.sessions.get_mut(number))
+            else {
+                break;
+            };
             session.asked = self.due.pop_front().unwrap_or(session.asked);
             session.got = 0;
             session.stream.write_all(REQUEST)?;

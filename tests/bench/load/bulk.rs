@@ -56,8 +56,8 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Does the work so many times in a row on each stream, with its share of the bytes, and prints the sums: bytes moved, and how often all
-/// went well.
+/// Does the work so many times in a row on each stream, with its share of the bytes, and prints the
+/// sums: bytes moved, and how often all went well.
 fn on_threads(
     streams: usize,
     bytes: u64,
@@ -68,11 +68,16 @@ fn on_threads(
     let (began, share) = (Instant::now(), bytes / streams as u64);
     let addresses: Vec<SocketAddr> = to.iter().copied().cycle().take(streams).collect();
     let well: u64 = thread::scope(|scope| {
-        let all_of = |address| (0..times).filter(|_| work(address, share).unwrap_or(false)).count() as u64;
-        let running: Vec<_> = addresses.into_iter().map(|address| scope.spawn(move || all_of(address))).collect();
+        let all_of =
+            |address| (0..times).filter(|_| work(address, share).unwrap_or(false)).count() as u64;
+        let running: Vec<_> =
+            addresses.into_iter().map(|address| scope.spawn(move || all_of(address))).collect();
         running.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
     });
     let (seconds, moved) = (began.elapsed().as_secs_f64(), well * share);
-    println!("{{\"seconds\": {seconds:.4}, \"bytes\": {moved}, \"rate\": {:.0}, \"well\": {well}}}", moved as f64 / seconds);
+    println!(
+        "{{\"seconds\": {seconds:.4}, \"bytes\": {moved}, \"rate\": {:.0}, \"well\": {well}}}",
+        moved as f64 / seconds
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! New connections: so many at once, each with one request and its answer, then closed by the client.
+//! New connections: so many at once, each with one request and its answer, then closed by the
+//! client.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -7,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, setsockopt, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, SockFlag, SockType, SockaddrStorage, setsockopt, sockopt,
+};
 
 use super::histogram::Histogram;
 use super::{ANSWER, REQUEST, Result, event};
 
-/// Clients come from so many addresses in turn: one would run out of ports, since each is kept for a while after its connection.
+/// Clients come from so many addresses in turn: one would run out of ports, since each is kept for
+/// a while after its connection.
 const SOURCES: u8 = 200;
 
 struct Trial {
@@ -26,7 +30,9 @@ pub fn connect(time: Duration, at_once: usize, to: &[SocketAddr]) -> Result<()> 
     let poller = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let (mut histogram, mut failed) = (Histogram::new(), 0_u64);
     let mut targets = to.iter().copied().cycle().zip((1..=SOURCES).cycle());
-    let mut next = |number| -> io::Result<Option<Trial>> { targets.next().map(|t| Trial::start(t, &poller, number)).transpose() };
+    let mut next = |number| -> io::Result<Option<Trial>> {
+        targets.next().map(|t| Trial::start(t, &poller, number)).transpose()
+    };
     let mut trials = (0..at_once).map(&mut next).collect::<io::Result<Vec<Option<Trial>>>>()?;
     let mut events = vec![EpollEvent::empty(); at_once];
     let began = Instant::now();
@@ -54,7 +60,8 @@ impl Trial {
     fn start((to, source): (SocketAddr, u8), poller: &Epoll, number: usize) -> io::Result<Trial> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-        // the port is chosen when it is known where to, so that one port may serve several connections
+        // the port is chosen when it is known where to, so that one port may serve several
+        // connections
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         let source = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, source), 0);
         socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;

@@ -1,4 +1,5 @@
-//! Latencies, in buckets whose width is 1/64 of their value: exact enough for a percentile, and no allocation while measuring.
+//! Latencies, in buckets whose width is 1/64 of their value: exact enough for a percentile, and no
+//! allocation while measuring.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,6 +54,10 @@ impl Histogram {
 impl fmt::Display for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [p50, p99, p999] = [500, 990, 999].map(|permille| self.permille(permille));
-        write!(f, "\"count\": {}, \"p50\": {p50:.1}, \"p99\": {p99:.1}, \"p999\": {p999:.1}", self.count)
+        write!(
+            f,
+            "\"count\": {}, \"p50\": {p50:.1}, \"p99\": {p99:.1}, \"p999\": {p999:.1}",
+            self.count
+        )
     }
 }

@@ -1,5 +1,6 @@
-//! Load for `tests/bench/run`: a host that answers, takes and gives bytes, and clients that count what they get. Everything on
-//! loopback and without threads where many sessions are open, so that a session costs the same whoever is measured.
+//! Load for `tests/bench/run`: a host that answers, takes and gives bytes, and clients that count
+//! what they get. Everything on loopback and without threads where many sessions are open, so that
+//! a session costs the same whoever is measured.
 //!
 //! Each mode prints one line of JSON with what it has measured. Latencies are in microseconds.
 
@@ -50,7 +51,9 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match *words {
         ["serve", address] => serve::serve(address.parse()?),
-        ["connect", seconds, at_once, ref to @ ..] => connect::connect(time(seconds)?, at_once.parse()?, &addresses(to)?),
+        ["connect", seconds, at_once, ref to @ ..] => {
+            connect::connect(time(seconds)?, at_once.parse()?, &addresses(to)?)
+        }
         ["ask", seconds, sessions, rate, ref to @ ..] => {
             ask::ask(time(seconds)?, sessions.parse()?, rate.parse()?, &addresses(to)?)
         }

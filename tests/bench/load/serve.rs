@@ -80,7 +80,8 @@ impl Host {
         }
     }
 
-    /// A client that breaks off is nothing special here: the load at the other end counts what it misses.
+    /// A client that breaks off is nothing special here: the load at the other end counts what it
+    /// misses.
     fn go_on(&mut self, number: usize) {
         let Some(place) = self.clients.get_mut(number) else { return };
         let Some(client) = place else { return };
@@ -89,7 +90,11 @@ impl Host {
             Err(e) => e.kind() == ErrorKind::WouldBlock,
         };
         if stays {
-            let interest = if matches!(client.is, Doing::Getting(_)) { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+            let interest = if matches!(client.is, Doing::Getting(_)) {
+                EpollFlags::EPOLLOUT
+            } else {
+                EpollFlags::EPOLLIN
+            };
             if interest == EpollFlags::EPOLLOUT {
                 let _ = self.poller.modify(&client.stream, &mut event(interest, number));
             }
@@ -119,7 +124,11 @@ impl Client {
             }
             _ if bytes.is_empty() => Ok(false),
             // the usual case without a copy
-            Doing::Asking(before) if before.is_empty() && bytes.starts_with(b"GET / ") && bytes.ends_with(b"\r\n\r\n") => {
+            Doing::Asking(before)
+                if before.is_empty()
+                    && bytes.starts_with(b"GET / ")
+                    && bytes.ends_with(b"\r\n\r\n") =>
+            {
                 self.stream.write_all(ANSWER).map(|()| true)
             }
             Doing::Asking(before) => {
@@ -141,7 +150,9 @@ impl Client {
         match (words.next(), words.next().and_then(|path| path.strip_prefix('/'))) {
             (Some("PUT"), _) => self.is = Doing::Bringing((head.len() - end - 4) as u64),
             (Some("GET"), Some("")) => self.stream.write_all(ANSWER)?,
-            (Some("GET"), Some(count)) => self.is = Doing::Getting(count.parse().map_err(io::Error::other)?),
+            (Some("GET"), Some(count)) => {
+                self.is = Doing::Getting(count.parse().map_err(io::Error::other)?)
+            }
             _ => return Ok(false),
         }
         Ok(true)
