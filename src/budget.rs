@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::admin::{self, Cost};
-use crate::config::{Config, Place, PoolConfig};
+use crate::config::{AddressHost, Config, PoolConfig};
 use crate::relay::pool::{
     self, BUFFER, HAND_BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK,
 };
@@ -52,7 +52,7 @@ const LARGEST: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     /// The limits that the pool will keep.
-    pub pool: pool::Limits,
+    pub pool: pool::PoolLimits,
     listeners: usize,
     /// What one password check may take; `None` without an admin side.
     password: Option<Cost>,
@@ -69,8 +69,9 @@ impl Budget {
     pub fn new(config: &Config, machine: Limits) -> Result<Budget, String> {
         let listens = config.services.iter().flat_map(|service| &service.listens);
         // a name may stand for an IPv4 and an IPv6 address
-        let listeners =
-            listens.map(|listen| if matches!(listen.place, Place::Name(_)) { 2 } else { 1 }).sum();
+        let listeners = listens
+            .map(|listen| if matches!(listen.place, AddressHost::Name(_)) { 2 } else { 1 })
+            .sum();
         let replay = config
             .services
             .iter()
@@ -81,7 +82,7 @@ impl Budget {
         let threads =
             asked.threads.map_or((machine.cores + 1).clamp(2, DEFAULT_THREADS), Into::into);
         let password = config.admin.as_ref().map(|_| password(config, &machine));
-        let pool = pool::Limits {
+        let pool = pool::PoolLimits {
             threads,
             pollers: 1,
             sessions: 0,
@@ -123,7 +124,7 @@ impl Budget {
             DEFAULT_QUEUE,
             (memory / 16 / self.session as u64).min(machine.descriptors / 64),
         );
-        self.pool = pool::Limits {
+        self.pool = pool::PoolLimits {
             threads,
             pollers: machine.cores.clamp(1, MOST_POLLERS).min(threads.saturating_sub(1).max(1)),
             sessions: 0,
@@ -213,7 +214,7 @@ impl Budget {
     /// Memory for all sessions, the threads that carry them, and the pipes, without what may be
     /// held beyond the least.
     fn needed(&self) -> u64 {
-        let pool::Limits { threads, sessions, queue, pipes, pipe_size, .. } = self.pool;
+        let pool::PoolLimits { threads, sessions, queue, pipes, pipe_size, .. } = self.pool;
         threads as u64 * THREAD as u64
             + pipes as u64 * (PIPE + pipe_size) as u64
             + (sessions as u64 + queue as u64) * self.session as u64

@@ -20,17 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_BYTES: u64 = 16 << 20;
 
 /// Where admin pages are, and who asks.
-pub struct Place<'a> {
+pub struct AdminUrl<'a> {
     is_unix: bool,
     at: &'a str,
     user: &'a str,
     password: String,
 }
 
-impl Place<'_> {
+impl AdminUrl<'_> {
     /// Reads `http://USER[:PASSWORD]@HOST:PORT` or `unix://USER[:PASSWORD]@/PATH`; asks for a
     /// password that is not in it. The error is a sentence, here and below.
-    pub fn parse(url: &str) -> Result<Place<'_>, String> {
+    pub fn parse(url: &str) -> Result<AdminUrl<'_>, String> {
         let form = "write it as http://USER@HOST:PORT or unix://USER@/PATH";
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| format!("`{url}` is no URL: {form}"))?;
@@ -48,7 +48,7 @@ impl Place<'_> {
             Some(password) => password,
             None => terminal::read_password().map_err(|e| format!("no password: {e}"))?,
         };
-        Ok(Place {
+        Ok(AdminUrl {
             is_unix,
             at: if is_unix { at } else { at.trim_end_matches('/') },
             user,

@@ -18,7 +18,7 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | `main`, `stay` | flags, start; signals, stop, exit status |
+//! | 7 | `main`, `lifecycle` | flags, start; signals, stop, exit status |
 //! | 7 | `commands`, `demo`, `diff`, `report` | flags that do one thing and end; the demo; what differs from what runs; what is said at an end |
 //! | 6 | [`daemon`] | bind all, then start all; carry changes out, reload, stop, leave it to a successor |
 //! | 5 | [`budget`] | what a configuration may cost |
@@ -67,11 +67,11 @@
 //! A running program can be replaced by another version of itself. It starts that version
 //! ([`system::successor`]), which has the listening sockets and the pid file from its first moment
 //! ([`system::inherited`], [`system::pidfile`]), and loads its file. When the new one is prepared,
-//! the old one pauses its listeners, leaves what it knows and has counted (`state::heritage`), and
-//! goes when its sessions have ended. Up to the last word of the new one everything can be taken
-//! back, and either can go on without the other. The new one forks, so that it is a child of
-//! process 1 and not of the old one when the service manager hears of it. `daemon::message` has the
-//! conversation.
+//! the old one pauses its listeners, leaves what it knows and has counted
+//! (`state::handover_state`), and goes when its sessions have ended. Up to the last word of the new
+//! one everything can be taken back, and either can go on without the other. The new one forks, so
+//! that it is a child of process 1 and not of the old one when the service manager hears of it.
+//! `daemon::message` has the conversation.
 //!
 //! # Where this differs from the plan
 //!
@@ -85,8 +85,8 @@
 //!   for fewer connections.
 //! * One pool thread waits at the poller, not all that are idle: each of them would be woken for
 //!   news that the one that is awake would have taken a moment later. The others rest until there
-//!   is more to do than one can (`relay::crew`). Then another poller is opened, to which a part of
-//!   the sessions moves (`relay::pollers`): a seventh more requests on 256 sessions.
+//!   is more to do than one can (`relay::threads`). Then another poller is opened, to which a part
+//!   of the sessions moves (`relay::pollers`): a seventh more requests on 256 sessions.
 //! * Log lines are `key=value` pairs, with quotes where a value needs them, so that a name cannot
 //!   forge a pair.
 //! * [`state`] knows [`relay::Meter`] and holds weak handles of relays, so that the bytes of a

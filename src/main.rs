@@ -1,11 +1,11 @@
-//! The program: flags, configuration, start. What follows the start is in `stay`, everything that
-//! lasts in the library.
+//! The program: flags, configuration, start. What follows the start is in `lifecycle`, everything
+//! that lasts in the library.
 
 mod commands;
 mod demo;
 mod diff;
+mod lifecycle;
 mod report;
-mod stay;
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -15,20 +15,20 @@ use log::{Level, LevelFilter};
 
 use tcpdirector::cli::Cli;
 use tcpdirector::config::{self, Config};
-use tcpdirector::daemon::{Bound, Daemon, Estate, Office, Predecessor, Targeting};
+use tcpdirector::daemon::{Bound, Daemon, Environment, InheritedSockets, Predecessor, Targeting};
 use tcpdirector::system::fault;
 use tcpdirector::system::inherited::Inherited;
 use tcpdirector::system::limits;
+use tcpdirector::system::log_output::{LogOutput, Target};
 use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::process::{self, Code, Identity, Parent};
-use tcpdirector::system::sink::{Sink, Target};
 use tcpdirector::system::successor::Origin;
 
 use commands::{answer, budget, check};
-use report::{CANNOT_START, CONFIG, Failure, USAGE, cannot, complain, fail, say};
-use stay::{Signals, Stay};
+use lifecycle::{Server, Signals};
+use report::{CANNOT_START, CONFIG, ExitError, USAGE, cannot, complain, fail, say};
 
 fn main() -> ExitCode {
     process::ignore_file_size_signal();
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     };
     if let Some(answer) = answer(&cli) {
         return answer
-            .map_or_else(|Failure(status, message)| fail(status, message), ExitCode::from);
+            .map_or_else(|ExitError(status, message)| fail(status, message), ExitCode::from);
     }
     if let (false, Err(e)) = (cli.test, Signals::hold()) {
         return fail(CANNOT_START, format_args!("signals cannot wait: {e}"));
@@ -50,12 +50,12 @@ fn main() -> ExitCode {
         (Ok(inherited), Ok(predecessor)) => {
             let birth = Birth { code, origin, inherited, predecessor: predecessor.as_ref() };
             match run(&cli, birth) {
-                Ok(stay) => {
+                Ok(server) => {
                     // nothing more is to be said between the two
                     drop(predecessor);
-                    ExitCode::from(stay.map_or(0, Stay::live))
+                    ExitCode::from(server.map_or(0, Server::run))
                 }
-                Err(Failure(status, message)) => {
+                Err(ExitError(status, message)) => {
                     predecessor.iter().for_each(|predecessor| predecessor.fail(&message));
                     fail(status, message)
                 }
@@ -69,14 +69,14 @@ fn main() -> ExitCode {
 }
 
 /// Starts what is asked for; nothing is left to stay for after `-t`, or an early end.
-fn run(cli: &Cli, birth: Birth) -> Result<Option<Stay>, Failure> {
+fn run(cli: &Cli, birth: Birth) -> Result<Option<Server>, ExitError> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         say(demo.introduction())?;
         return serve(cli, &demo.config(), Vec::new(), birth);
     }
     let loaded = config::read::load_with_source(&cli.file());
-    let (config, source) = loaded.map_err(|mistakes| Failure(CONFIG, mistakes.to_string()))?;
+    let (config, source) = loaded.map_err(|mistakes| ExitError(CONFIG, mistakes.to_string()))?;
     if cli.test {
         return check(cli, &config).map(|()| None);
     }
@@ -99,7 +99,7 @@ fn serve(
     config: &Config,
     source: Vec<u8>,
     birth: Birth,
-) -> Result<Option<Stay>, Failure> {
+) -> Result<Option<Server>, ExitError> {
     let Birth { code, origin, inherited, predecessor } = birth;
     // forking is only safe before the first thread; a predecessor in the background has its
     // successor there, too
@@ -112,16 +112,16 @@ fn serve(
     let budget = budget(cli, config)?;
     let identity =
         cli.user.as_deref().map(Identity::find).transpose().map_err(|e| cannot("-u")(&e))?;
-    let sink = start_log(cli, config)?;
+    let output = start_log(cli, config)?;
     // before the pid file: whoever finds that may send one
     let mut signals = Signals::start().map_err(|e| cannot("cannot listen to signals")(&e))?;
-    let estate = predecessor.map_or(Ok(Estate::from(inherited)), Predecessor::estate);
-    let mut estate = estate.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
-    let mut pidfile = pidfile(cli, estate.pidfile.take())?;
-    let bound = Bound::bind_unless(config, &mut estate.inherited, &mut || signals.ask_to_stop());
+    let sockets = predecessor.map_or(Ok(InheritedSockets::from(inherited)), Predecessor::sockets);
+    let mut sockets = sockets.map_err(|e| cannot("the predecessor cannot be understood")(&e))?;
+    let mut pidfile = pidfile(cli, sockets.pidfile.take())?;
+    let bound = Bound::bind_unless(config, &mut sockets.inherited, &mut || signals.ask_to_stop());
     let Some(bound) = bound.map_err(|e| cannot("cannot start")(&e))? else { return Ok(None) };
     if let Some(identity) = identity {
-        give_up_root(&identity, &sink, &bound)?;
+        give_up_root(&identity, &output, &bound)?;
     }
     log::info!(
         "start version={} pid={} file={}",
@@ -132,17 +132,18 @@ fn serve(
     budget.doubts().for_each(|doubt| log::warn!("start reason={}", value(doubt)));
     let file = (!cli.demo).then(|| std::path::absolute(cli.file()).unwrap_or(cli.file()));
     let target = cli.log.is_none().then(|| targeting(cli));
-    let office = Office {
+    let environment = Environment {
         file,
         source: source.into(),
         user: cli.user.clone(),
-        log: Some(sink.clone()),
+        log: Some(output.clone()),
         target,
     };
-    let mut daemon = bound.prepare(budget.pool, office).map_err(|e| cannot("cannot start")(&e))?;
+    let mut daemon =
+        bound.prepare(budget.pool, environment).map_err(|e| cannot("cannot start")(&e))?;
     daemon.warn();
     if daemon.await_names(&mut || signals.ask_to_stop()) {
-        open(cli, &mut daemon, parent, predecessor.map(|predecessor| (predecessor, estate)))?;
+        open(cli, &mut daemon, parent, predecessor.map(|predecessor| (predecessor, sockets)))?;
         if let Some(predecessor) = predecessor {
             settle(cli, &daemon, pidfile.as_mut());
             predecessor.settled();
@@ -154,7 +155,7 @@ fn serve(
     let origin = (!cli.demo).then_some(origin);
     // as a kernel does with its own: a fifth of what is resident was of use to the start alone
     code.give_back();
-    Ok(Some(Stay { daemon, signals, sink, origin, pidfile, is_replaced: false }))
+    Ok(Some(Server { daemon, signals, output, origin, pidfile, is_replaced: false }))
 }
 
 /// From here on clients are served, by the predecessor or by this program: when this returns, by
@@ -163,12 +164,12 @@ fn open(
     cli: &Cli,
     daemon: &mut Daemon,
     parent: Option<Parent>,
-    predecessor: Option<(&Predecessor, Estate)>,
-) -> Result<(), Failure> {
+    predecessor: Option<(&Predecessor, InheritedSockets)>,
+) -> Result<(), ExitError> {
     let mut serving = None;
-    if let Some((predecessor, estate)) = predecessor {
+    if let Some((predecessor, sockets)) = predecessor {
         predecessor
-            .ready(estate, daemon.director())
+            .ready(sockets, daemon.director())
             .map_err(|e| cannot("the predecessor did not go")(&e))?;
         serving = Some(predecessor);
     }
@@ -185,7 +186,7 @@ fn open(
 }
 
 /// The pid file of the predecessor, or a new one.
-fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, Failure> {
+fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, ExitError> {
     let Some(path) = &cli.pidfile else { return Ok(None) };
     let pidfile =
         theirs.map_or_else(|| PidFile::create(path), |theirs| PidFile::inherit(path, theirs));
@@ -193,8 +194,8 @@ fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, Failur
 }
 
 /// Gives what root has opened to whom the program becomes.
-fn give_up_root(identity: &Identity, sink: &Sink, bound: &Bound) -> Result<(), Failure> {
-    let given = sink.with_file(|file, path| identity.own(file, path)).unwrap_or(Ok(()));
+fn give_up_root(identity: &Identity, output: &LogOutput, bound: &Bound) -> Result<(), ExitError> {
+    let given = output.with_file(|file, path| identity.own(file, path)).unwrap_or(Ok(()));
     given.map_err(|e| cannot("cannot give the log away")(&e))?;
     bound
         .admin_path()
@@ -220,20 +221,21 @@ fn file_name(cli: &Cli) -> String {
 }
 
 /// The log goes where `-l` says, else where the file says.
-fn start_log(cli: &Cli, config: &Config) -> Result<Arc<Sink>, Failure> {
+fn start_log(cli: &Cli, config: &Config) -> Result<Arc<LogOutput>, ExitError> {
     let name = cli.log.as_deref().or(config.logging.as_deref());
     let level = match cli {
         Cli { verbose: true, .. } => LevelFilter::Debug,
         Cli { quiet: true, .. } => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    let sink = logging::start(targeting(cli)(name), level);
-    let sink = sink.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
+    let output = logging::start(targeting(cli)(name), level);
+    let output =
+        output.map_err(|e| cannot(format_args!("log {}", name.unwrap_or("stderr")))(&e))?;
     // nobody would find it in the log
-    sink.absence().inspect(|why| {
+    output.absence().inspect(|why| {
         complain(Level::Warn, format_args!("{why}: log lines are lost until one does"))
     });
-    Ok(sink)
+    Ok(output)
 }
 
 /// What the name of a log means to a program that was started here; one in the background has no

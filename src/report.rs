@@ -35,14 +35,14 @@ pub fn complain(level: Level, message: impl Display) {
 }
 
 /// An exit status and what to say.
-pub struct Failure(pub u8, pub String);
+pub struct ExitError(pub u8, pub String);
 
-pub fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> Failure {
-    move |why| Failure(CANNOT_START, format!("{what}: {why}"))
+pub fn cannot(what: impl Display) -> impl Fn(&dyn Display) -> ExitError {
+    move |why| ExitError(CANNOT_START, format!("{what}: {why}"))
 }
 
 /// Writes a line, or more, to standard output. Whoever reads there may have seen enough.
-pub fn say(text: impl Display) -> Result<(), Failure> {
+pub fn say(text: impl Display) -> Result<(), ExitError> {
     match writeln!(io::stdout(), "{text}") {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(cannot("cannot write to standard output")(&e))

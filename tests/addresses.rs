@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal::SIGHUP;
 use tcpdirector::config::HostConfig;
 use tcpdirector::daemon::Daemon;
-use tcpdirector::relay::pool::Limits;
+use tcpdirector::relay::pool::PoolLimits;
 use tcpdirector::state::{Health, Host, Reason};
 use tcpdirector::system::interfaces;
 
@@ -141,7 +141,7 @@ fn an_interface_that_is_missing_is_that_hosts_state_and_not_a_failure_to_start()
 
 #[test]
 fn an_interface_that_is_missing_is_a_failure_to_listen_that_names_it() {
-    let limits = Limits {
+    let limits = PoolLimits {
         threads: 2,
         pollers: 1,
         sessions: 4,

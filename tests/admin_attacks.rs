@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
-use tcpdirector::admin::{self, Listener, Request};
+use tcpdirector::admin::{self, AdminSocket, Request};
 use tcpdirector::system::inherited::Inherited;
 
 use crate::admin_front::{GET, SECOND, answers_soon, ask, pages, status};
@@ -132,7 +132,8 @@ fn the_body_of_a_bare_victim() {
 #[ignore = "the body of a child process"]
 fn the_body_of_a_guarded_victim() {
     let Some(address) = told() else { return };
-    let listeners = Listener::open(&address.parse().unwrap(), &mut Inherited::default()).unwrap();
+    let listeners =
+        AdminSocket::open(&address.parse().unwrap(), &mut Inherited::default()).unwrap();
     let handler = |request: &Request| {
         if request.path == "/starve" {
             thread::spawn(|| {

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
-use tcpdirector::admin::{self, Admin, Listener, Method, Request, Response};
+use tcpdirector::admin::{self, Admin, AdminSocket, Method, Request, Response};
 use tcpdirector::system::inherited::Inherited;
 
 use crate::common::command::{finish, output};
@@ -53,7 +53,7 @@ fn start() -> Admin {
 
 fn start_with(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Admin {
     let listeners =
-        Listener::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
+        AdminSocket::open(&"127.0.0.1:0".parse().unwrap(), &mut Inherited::default()).unwrap();
     admin::start(listeners, Arc::new(handler)).unwrap()
 }
 
@@ -278,21 +278,23 @@ fn a_unix_socket_serves_its_owner_only_and_is_removed() {
     // what a crash leaves behind
     drop(UnixListener::bind(&path).unwrap());
     let listen = format!("unix:{}", path.display()).parse().unwrap();
-    let mut admin =
-        admin::start(Listener::open(&listen, &mut Inherited::default()).unwrap(), Arc::new(pages))
-            .unwrap();
+    let mut admin = admin::start(
+        AdminSocket::open(&listen, &mut Inherited::default()).unwrap(),
+        Arc::new(pages),
+    )
+    .unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     let mut stream = connect_unix(&path);
     stream.write_all(GET).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with(" unix\n"), "{answer}");
-    let taken = Listener::open(&listen, &mut Inherited::default()).err().map(|e| e.kind());
+    let taken = AdminSocket::open(&listen, &mut Inherited::default()).err().map(|e| e.kind());
     assert_eq!(taken, Some(ErrorKind::AddrInUse), "a second one");
     admin.stop();
     assert!(!path.exists());
     folder.write("admin.sock", "somebody's file");
-    assert!(Listener::open(&listen, &mut Inherited::default()).is_err());
+    assert!(AdminSocket::open(&listen, &mut Inherited::default()).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's file");
 }
 
@@ -379,7 +381,7 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
                <admin listen='127.0.0.1:0'/></pdconfig>";
     let file = folder.write("a.xml", xml);
     let hidden = |script: &str| {
-        let hide = "exec 3<\"$1\"; shift; for at in /tmp /dev; do mount -t tmpfs -o ro none $at || exit; done; ";
+        let hide = "exec 3<\"$1\"; utilization; for at in /tmp /dev; do mount -t tmpfs -o ro none $at || exit; done; ";
         let mut command = Command::new("unshare");
         command.args([
             "--user",

@@ -76,7 +76,7 @@ fn nobody_gets_in_but_to_healthz() {
 #[test]
 fn a_readonly_user_sees_everything_and_changes_nothing() {
     let desk = Desk::web();
-    let before = desk.levers.director.config();
+    let before = desk.core.director.config();
     for route in table() {
         let response = desk.get(Who::ReadOnly, &good(route.path));
         let expected = if route.needs == Needs::Write { 403 } else { 200 };
@@ -87,8 +87,8 @@ fn a_readonly_user_sees_everything_and_changes_nothing() {
             assert_eq!(desk.get(Who::ReadOnly, &path).status, 403, "{path}");
         }
     }
-    assert_eq!(desk.levers.director.config(), before);
-    assert!(desk.levers.pulled.lock().is_empty());
+    assert_eq!(desk.core.director.config(), before);
+    assert!(desk.core.asked.lock().is_empty());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_full_user_may_ask_for_everything_by_get_and_change_by_post() {
             }
         }
         assert_eq!(
-            *desk.levers.pulled.lock(),
+            *desk.core.asked.lock(),
             ["reload", "confirm", "save", "reopen_log", "reopen_log", "shutdown"]
         );
     }
@@ -385,7 +385,7 @@ fn a_change_that_a_browser_was_tricked_into_is_refused() {
     ] {
         assert_eq!(desk.ask(&tricked).status, 403);
     }
-    assert_eq!(desk.levers.director.config().services[0].enabled, "main");
+    assert_eq!(desk.core.director.config().services[0].enabled, "main");
     let own = posted(Who::Full, &format!("{url}&token={}", desk.token()));
     let own = Request {
         sec_fetch_site: from("same-origin"),
@@ -435,8 +435,8 @@ fn what_a_browser_asks_by_itself_is_shown_with_a_button_and_done_when_that_is_pr
     let url = "/enableGroup?service=web&group=spare";
     assert_eq!(desk.ask(&Request { accept: some("application/json"), ..typed(url) }).status, 403);
     assert!(
-        desk.levers.director.events.latest().is_empty()
-            && desk.levers.director.config().services[0].enabled == "main"
+        desk.core.director.events.latest().is_empty()
+            && desk.core.director.config().services[0].enabled == "main"
     );
     assert_eq!(
         desk.ask(&Request { accept: None, ..typed("/reload?plan=1") }).status,
@@ -444,7 +444,7 @@ fn what_a_browser_asks_by_itself_is_shown_with_a_button_and_done_when_that_is_pr
         "which changes nothing"
     );
     assert_eq!(desk.ask(&typed(&format!("{url}&token={}", desk.token()))).status, 302);
-    assert_eq!(desk.levers.director.config().services[0].enabled, "spare");
+    assert_eq!(desk.core.director.config().services[0].enabled, "spare");
 }
 
 /// Windows PowerShell 5 calls itself `Mozilla/5.0`, and its changes were refused.
@@ -510,7 +510,7 @@ fn a_hash_that_costs_more_than_the_budget_gives_is_refused_by_the_name_of_its_us
             "{told}"
         );
     }
-    assert_eq!(desk.levers.director.users().len(), 2);
+    assert_eq!(desk.core.director.users().len(), 2);
 }
 
 #[test]
@@ -560,7 +560,7 @@ fn a_password_in_the_clear_becomes_a_hash_and_is_never_told() {
     let response =
         desk.ask(&posted(Who::Full, "/addUser?name=eve&plain=correct+horse&access=readonly"));
     assert_eq!(response.status, 302, "{}", body(&response));
-    let users = desk.levers.director.users();
+    let users = desk.core.director.users();
     assert!(users.iter().any(|user| user.name == "eve" && user.password.starts_with("$6$")));
     let authorization = Some("Basic ZXZlOmNvcnJlY3QgaG9yc2U=".to_owned());
     assert_eq!(
@@ -580,7 +580,7 @@ fn a_change_is_noted_with_who_made_it_and_a_refused_one_is_not() {
     desk.get(Who::Full, "/enableGroup?service=web&group=spare");
     desk.get(Who::Full, "/enableGroup?service=web&group=nope");
     desk.get(Who::ReadOnly, "/enableGroup?service=web&group=main");
-    let events = desk.levers.director.events.latest();
+    let events = desk.core.director.events.latest();
     let what = "change path=enableGroup service=web group=spare message=\"Group spare enabled for service web\"";
     let told: Vec<(&str, &str)> =
         events.iter().map(|event| (event.by.as_str(), event.what.as_str())).collect();
@@ -599,7 +599,7 @@ fn what_would_leave_nothing_of_its_kind_is_done_only_when_forced() {
         assert_eq!(desk.told(url).0, 409, "{url}");
         assert_eq!(desk.told(&format!("{url}&force=yes")).0, 302, "{url}");
     }
-    assert!(desk.levers.director.config().services.is_empty());
+    assert!(desk.core.director.config().services.is_empty());
 }
 
 #[test]
@@ -610,7 +610,7 @@ fn a_plan_is_shown_one_url_a_line_and_nothing_is_done() {
         (response.status, body(&response)),
         (200, "/delUser?name=ro&force=yes\n".to_owned())
     );
-    assert!(desk.levers.pulled.lock().is_empty());
+    assert!(desk.core.asked.lock().is_empty());
     assert_eq!(desk.get(Who::ReadOnly, "/reload?plan=1").status, 403);
 }
 

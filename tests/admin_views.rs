@@ -200,7 +200,7 @@ fn a_refused_reload_stands_on_the_page_until_the_next_good_one() {
     };
     metric("last_reload_successful 1");
     let reasons: String = (1..=6).map(|line| format!("td.xml:{line}:1: <b>wrong</b>\n")).collect();
-    desk.levers.director.reloads.note_refused("HUP", &reasons);
+    desk.core.director.reloads.note_refused("HUP", &reasons);
     let page = desk.read("/running");
     assert!(
         page.contains("class=\"live warn\"")
@@ -224,7 +224,7 @@ fn a_refused_reload_stands_on_the_page_until_the_next_good_one() {
     // what is worse comes first
     desk.take_down("b");
     assert!(desk.read("/running").contains("<h1>1 host is down</h1>"));
-    desk.levers.director.reloads.note_done();
+    desk.core.director.reloads.note_done();
     assert!(!desk.read("/running").contains("was refused"));
     metric("last_reload_successful 1");
     metric("reloads_refused_total 1");
@@ -234,7 +234,7 @@ fn a_refused_reload_stands_on_the_page_until_the_next_good_one() {
 fn lines_that_the_log_has_lost_are_on_the_page_and_in_the_metrics() {
     let desk = Desk::web();
     assert!(!desk.read("/running").contains("could not be written"));
-    desk.levers.lost_lines.store(3, Relaxed);
+    desk.core.lost_lines.store(3, Relaxed);
     assert!(desk.read("/running").contains("; 3 log lines could not be written</p>"));
     assert!(desk.read("/metrics").contains("\ntcpdirector_log_lost_lines_total 3\n"));
     assert!(desk.read("/running.json").contains("\"log_lost\":3,"));
@@ -264,7 +264,7 @@ fn nothing_on_a_page_can_become_markup() {
     let browser = Request { accept: Some("text/html,*/*".into()), ..request(Who::Full, &failing) };
     let refused = desk.ask(&browser);
     assert_eq!(refused.status, 404);
-    desk.levers.director.events.note("<b>", HOSTILE.to_owned());
+    desk.core.director.events.note("<b>", HOSTILE.to_owned());
     let mut pages = vec![body(&refused)];
     pages.extend(
         [format!("/running?resultMessage={hit}"), "/events".into(), "/sessions".into(), "/".into()]
@@ -308,7 +308,7 @@ fn the_page_of_50_hosts_is_smaller_than_50_kb() {
     for i in 1..=25 {
         desk.take_down(&format!("backend-{i:02}"));
     }
-    let service = desk.levers.director.service("web").unwrap();
+    let service = desk.core.director.service("web").unwrap();
     for i in 0..60 {
         service
             .history
@@ -322,7 +322,7 @@ fn the_page_of_50_hosts_is_smaller_than_50_kb() {
 #[test]
 fn the_plot_says_in_words_what_it_shows() {
     let desk = Desk::web();
-    let service = desk.levers.director.service("web").unwrap();
+    let service = desk.core.director.service("web").unwrap();
     service.history.note((3, 0, 0), std::time::Duration::from_secs(5));
     service.history.note((2, 10_000, 5_000_000), std::time::Duration::from_secs(5));
     let page = desk.read("/running");

@@ -8,8 +8,8 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
-use tcpdirector::relay::seat::{Carried, For, Next, Seat};
+use tcpdirector::relay::pool::{Hand, Pool, PoolLimits, Space};
+use tcpdirector::relay::task::{Carried, For, Next, Task};
 use tcpdirector::relay::{Direction, Meter, Relay, Timeouts};
 
 use crate::common::{DEADLINE, accept, until};
@@ -27,7 +27,7 @@ struct Turns<F> {
 }
 
 impl<F: Fn(usize) -> Next + Send + Sync> Carried for Turns<F> {
-    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         (self.turn)(self.looks.load(SeqCst))
     }
 
@@ -55,7 +55,7 @@ fn telling(turns_left: usize, then: Next) -> (Box<dyn Carried>, Receiver<ThreadI
 
 /// A pool whose one thread has slept once, and may carry one session.
 fn pool() -> (Pool, Hand) {
-    let pool = Pool::new(Limits {
+    let pool = Pool::new(PoolLimits {
         threads: 1,
         pollers: 2,
         sessions: 1,
@@ -84,7 +84,7 @@ fn a_session_that_can_have_a_place_begins_on_the_thread_that_brings_it() {
 
 #[test]
 fn without_a_thread_to_go_on_with_it_a_session_is_left_to_a_new_one() {
-    let pool = Pool::new(Limits {
+    let pool = Pool::new(PoolLimits {
         threads: 1,
         pollers: 2,
         sessions: 1,
@@ -117,8 +117,8 @@ struct Telling {
 }
 
 impl Carried for Telling {
-    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
-        let next = self.relay.go(half, seat, space);
+    fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
+        let next = self.relay.go(half, task, space);
         self.tell.send((thread::current().id(), self.relay.moved().to_server())).unwrap();
         next
     }

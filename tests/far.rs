@@ -103,7 +103,7 @@ fn a_host_that_a_router_knows_no_way_to_is_left_at_once() {
     here.link("line", "10.99.0.1/24", &router, "10.99.0.2/24");
     here.ip("route add default via 10.99.0.2");
     router.set("net/ipv4/ip_forward", "1");
-    // without a second limit of this kind that takes from the same purse as the one for routers
+    // without a second limit of this kind that takes from the same account as the one for routers
     router.set("net/ipv4/icmp_ratelimit", "0");
     router.ip("route add unreachable 10.99.7.0/24");
     router.ip("route add prohibit 10.99.8.0/24");

@@ -14,7 +14,7 @@ fn floor(module: &str) -> Option<u8> {
         "traffic" | "admin" => 4,
         "budget" => 5,
         "daemon" => 6,
-        "main" | "stay" | "commands" | "demo" | "diff" | "report" => 7,
+        "main" | "lifecycle" | "commands" | "demo" | "diff" | "report" => 7,
         _ => return None,
     })
 }

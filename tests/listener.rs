@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tcpdirector::config::Address;
-use tcpdirector::relay::pool::{Limits, Pool};
+use tcpdirector::relay::pool::{Pool, PoolLimits};
 use tcpdirector::state::Director;
 use tcpdirector::system::socket;
 use tcpdirector::traffic::{Listener, Traffic};
@@ -23,7 +23,7 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(web: SocketAddr, mail: SocketAddr, limits: Limits) -> Setting {
+    fn new(web: SocketAddr, mail: SocketAddr, limits: PoolLimits) -> Setting {
         let service = |name: &str, host: SocketAddr| {
             format!(
                 "<service name=\"{name}\"><listen ip=\"127.0.0.1:0\"/>\
@@ -47,18 +47,18 @@ impl Setting {
     }
 
     fn accepted(&self) -> u64 {
-        self.director.roster.accepted()
+        self.director.sessions.accepted()
     }
 }
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        self.director.roster.cut_all();
+        self.director.sessions.cut_all();
         self.traffic.pool.close();
     }
 }
 
-const ROOM: Limits = Limits {
+const ROOM: PoolLimits = PoolLimits {
     threads: 4,
     pollers: 2,
     sessions: 200,
@@ -132,7 +132,7 @@ fn pausing_and_stopping_do_not_wait_for_a_full_queue() {
     let setting = Setting::new(
         backend.address(),
         backend.address(),
-        Limits {
+        PoolLimits {
             threads: 1,
             pollers: 2,
             sessions: 1,

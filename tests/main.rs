@@ -41,7 +41,7 @@
 //! * `manual`: the man pages against the program
 //! * `splice`: what happens to bulk bytes
 //! * `drain`: which sessions a drain ends, and when it is over
-//! * `levers`: what the admin pages do to the file and to the listen addresses
+//! * `admin_file`: what the admin pages do to the file and to the listen addresses
 //! * `listener`: what happens to clients when their listen address is stopped, paused or moved
 //! * `reload`: what a reload changes and leaves alone, and what `--diff` says of it
 //! * `steady`: two hundred reloads and twenty replacements under load, and nobody notices
@@ -55,6 +55,7 @@ mod addresses;
 mod admin;
 mod admin_attacks;
 mod admin_budget;
+mod admin_file;
 mod admin_front;
 mod admin_manual;
 mod admin_routes;
@@ -67,7 +68,6 @@ mod failover;
 mod far;
 mod invisible;
 mod layers;
-mod levers;
 mod limits;
 mod line;
 mod listener;

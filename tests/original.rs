@@ -56,14 +56,14 @@ fn every_call_of_its_documents_is_answered() {
 fn a_new_service_has_a_group_main_that_takes_turns() {
     let desk = Desk::web();
     desk.told("/newService?service=new&listen=127.0.0.1:9000");
-    let new = desk.levers.director.config().services.remove(1);
+    let new = desk.core.director.config().services.remove(1);
     assert_eq!(
         (new.enabled.as_str(), new.groups.len(), new.groups[0].name.as_str()),
         ("main", 1, "main")
     );
     assert_eq!(new.groups[0].rule.to_string(), "roundrobin");
     desk.told("/newService?service=other&listen=127.0.0.1:9001&group=g&scheduler=random");
-    let other = desk.levers.director.config().services.remove(2);
+    let other = desk.core.director.config().services.remove(2);
     assert_eq!(
         (other.enabled.as_str(), other.groups[0].rule.to_string().as_str()),
         ("g", "random")
@@ -74,7 +74,7 @@ fn a_new_service_has_a_group_main_that_takes_turns() {
 fn a_name_that_no_host_has_is_an_address() {
     let desk = Desk::web();
     let names = || {
-        let config = desk.levers.director.config();
+        let config = desk.core.director.config();
         config.services[0].groups[0].hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>()
     };
     // a host that is called as another one is reached

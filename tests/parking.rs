@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, send};
-use tcpdirector::relay::pool::Limits;
+use tcpdirector::relay::pool::PoolLimits;
 
 use crate::common::backend::Backend;
 use crate::common::left_out::may_open;
@@ -19,7 +19,7 @@ use crate::common::{
 fn with_threads(threads: usize, xml: &str) -> TestDaemon {
     TestDaemon::with_limits(
         xml,
-        Limits {
+        PoolLimits {
             threads,
             pollers: 2,
             sessions: 1000,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded, unbounded};
 use tcpdirector::relay::Direction;
-use tcpdirector::relay::pool::{Hand, Limits, Pool, Space};
-use tcpdirector::relay::seat::{Carried, For, Next, Seat};
+use tcpdirector::relay::pool::{Hand, Pool, PoolLimits, Space};
+use tcpdirector::relay::task::{Carried, For, Next, Task};
 
 use crate::common::backend::Backend;
 use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until};
@@ -19,7 +19,7 @@ fn clients_beyond_the_pool_wait_their_turn_and_are_served() {
     let xml = one_service("roundrobin", &[holding.address(), good.address()], "");
     let daemon = TestDaemon::with_limits(
         &xml,
-        Limits {
+        PoolLimits {
             threads: 2,
             pollers: 2,
             sessions: 1,
@@ -49,7 +49,7 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits {
+        PoolLimits {
             threads: 2,
             pollers: 2,
             sessions: 1,
@@ -74,9 +74,9 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
 /// A session that does something with its thread, half by half.
 struct Act<F>(F);
 
-impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
-    fn go(&self, half: Direction, seat: &Arc<Seat>, _: &mut Space) -> Next {
-        (self.0)(half, seat)
+impl<F: Fn(Direction, &Arc<Task>) -> Next + Send + Sync> Carried for Act<F> {
+    fn go(&self, half: Direction, task: &Arc<Task>, _: &mut Space) -> Next {
+        (self.0)(half, task)
     }
 
     fn look(&self) -> Duration {
@@ -85,7 +85,7 @@ impl<F: Fn(Direction, &Arc<Seat>) -> Next + Send + Sync> Carried for Act<F> {
 }
 
 fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
-    Pool::new(Limits {
+    Pool::new(PoolLimits {
         threads,
         pollers: 2,
         sessions,
@@ -97,7 +97,7 @@ fn pool(threads: usize, sessions: usize, queue: usize) -> Pool {
     .unwrap()
 }
 
-fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Seat>) -> Next + Send + Sync + 'static) {
+fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Task>) -> Next + Send + Sync + 'static) {
     pool.submit(Box::new(Act(act)));
 }
 
@@ -108,9 +108,9 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
     let (done, all_done) = unbounded();
     for _ in 0..200 {
         let (running, most, done) = (running.clone(), most.clone(), done.clone());
-        act(&pool, move |half, seat| {
+        act(&pool, move |half, task| {
             if half == Direction::ToServer {
-                seat.begin_other();
+                task.begin_other();
             }
             most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
             std::thread::yield_now();
@@ -132,7 +132,7 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
 struct Looked(Arc<AtomicUsize>, usize);
 
 impl Carried for Looked {
-    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         if self.0.load(SeqCst) > self.1 { Next::Over } else { Next::Wait(For::Anything) }
     }
 
@@ -158,7 +158,7 @@ fn alarms_are_sounded_though_there_is_always_something_else_to_do() {
 pub struct BadEnd;
 
 impl Carried for BadEnd {
-    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         Next::Over
     }
 
@@ -223,9 +223,9 @@ fn a_panic_in_a_session_ends_that_session_only() {
     let pool = pool(2, 2, 10);
     for _ in 0..5 {
         act(&pool, |_, _| panic!("on purpose"));
-        act(&pool, |half, seat| match half {
+        act(&pool, |half, task| match half {
             Direction::ToServer => {
-                seat.begin_other();
+                task.begin_other();
                 Next::Over
             }
             Direction::ToClient => panic!("on purpose"),
@@ -259,7 +259,7 @@ fn two_threads_are_enough_for_sessions_that_come_one_after_the_other() {
     let mut hand = pool.hand();
     for _ in 0..200 {
         let (send, receive) = bounded(1);
-        let session = Act(move |_: Direction, _: &Arc<Seat>| {
+        let session = Act(move |_: Direction, _: &Arc<Task>| {
             send.send(()).unwrap();
             Next::Over
         });
@@ -273,7 +273,7 @@ fn two_threads_are_enough_for_sessions_that_come_one_after_the_other() {
 struct Restless(Arc<AtomicBool>);
 
 impl Carried for Restless {
-    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         if self.0.load(SeqCst) { Next::Over } else { Next::Wait(For::Anything) }
     }
 
@@ -365,7 +365,7 @@ fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
         }
     });
     assert_eq!(pool.waiting(), 1);
-    pool.set_limits(Limits {
+    pool.set_limits(PoolLimits {
         threads: 3,
         pollers: 2,
         sessions: 3,
@@ -381,7 +381,7 @@ fn limits_that_grow_let_in_who_waits_and_limits_that_shrink_end_threads() {
     waiting.join().unwrap();
     assert!(pool.threads() >= 2);
     drop(first);
-    pool.set_limits(Limits {
+    pool.set_limits(PoolLimits {
         threads: 1,
         pollers: 2,
         sessions: 1,
@@ -400,7 +400,7 @@ fn a_stop_closes_the_clients_that_wait() {
     let backend = Backend::banner("hi");
     let daemon = TestDaemon::with_limits(
         &one_service("random", &[backend.address()], ""),
-        Limits {
+        PoolLimits {
             threads: 2,
             pollers: 2,
             sessions: 1,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tcpdirector::relay::pool::Limits;
+use tcpdirector::relay::pool::PoolLimits;
 
 use crate::common::backend::{Backend, checksum};
 use crate::common::program::Program;
@@ -24,7 +24,7 @@ fn with_pipes(pipes: usize, backend: &Backend, inside: &str) -> TestDaemon {
     let xml = one_service("random", &[backend.address()], inside);
     TestDaemon::with_limits(
         &xml,
-        Limits {
+        PoolLimits {
             threads: 2,
             pollers: 2,
             sessions: 100,
@@ -229,7 +229,7 @@ fn a_client_that_asks_for_much_and_reads_nothing_is_given_little_of_it() {
     let daemon = with_pipes(8, &backend, "");
     let client = daemon.connect();
     let given = || {
-        let relay = daemon.daemon.director().roster.lines().first()?.link.as_ref()?.relay();
+        let relay = daemon.daemon.director().sessions.lines().first()?.link.as_ref()?.relay();
         Some(relay?.moved().to_client())
     };
     let (mut last, mut looks) = (0, 0);

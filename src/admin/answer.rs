@@ -10,7 +10,7 @@ use askama::Template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::gate::Closed;
+use super::access::Closed;
 use super::http::Response;
 use crate::config::Refusal;
 use crate::system::logging::is_control;
@@ -47,33 +47,33 @@ impl Kind {
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct HttpError {
     /// 4xx or 5xx.
     pub status: u16,
     /// In words that name the wrong thing.
     pub why: String,
 }
 
-impl Failure {
+impl HttpError {
     /// A failure with a status.
-    pub fn new(status: u16, why: impl Into<String>) -> Failure {
-        Failure { status, why: why.into() }
+    pub fn new(status: u16, why: impl Into<String>) -> HttpError {
+        HttpError { status, why: why.into() }
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
+impl From<Refusal> for HttpError {
+    fn from(refusal: Refusal) -> HttpError {
         let status = match refusal {
             Refusal::Bad(_) => 400,
             Refusal::NotFound(_) => 404,
             Refusal::Conflict(_) => 409,
         };
-        Failure::new(status, refusal.to_string())
+        HttpError::new(status, refusal.to_string())
     }
 }
 
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct JsonOutcome<'a> {
     ok: bool,
     message: &'a str,
 }
@@ -85,26 +85,26 @@ pub fn document(mime: &str, body: impl Into<Vec<u8>>) -> Response {
 }
 
 /// A page.
-pub fn html(status: u16, page: &impl Template) -> Result<Response, Failure> {
+pub fn html(status: u16, page: &impl Template) -> Result<Response, HttpError> {
     let mut body = String::new();
     // behind `dyn`, a write is a call, and not a copy of what a string does for each piece of each
     // page
     let rendered = page.render_into(&mut body as &mut dyn fmt::Write);
-    rendered.map_err(|error| Failure::new(500, error.to_string()))?;
+    rendered.map_err(|error| HttpError::new(500, error.to_string()))?;
     Ok(Response { status, ..document("text/html", body) })
 }
 
 /// Values for a script.
-pub fn json(values: &impl Serialize) -> Result<Response, Failure> {
+pub fn json(values: &impl Serialize) -> Result<Response, HttpError> {
     let body =
-        serde_json::to_string(values).map_err(|error| Failure::new(500, error.to_string()))?;
+        serde_json::to_string(values).map_err(|error| HttpError::new(500, error.to_string()))?;
     Ok(document("application/json", body + "\n"))
 }
 
 /// Something was done: back to the page that shows it, as the original does.
-pub fn done(kind: Kind, message: &str) -> Result<Response, Failure> {
+pub fn done(kind: Kind, message: &str) -> Result<Response, HttpError> {
     match kind {
-        Kind::Json => json(&Outcome { ok: true, message }),
+        Kind::Json => json(&JsonOutcome { ok: true, message }),
         Kind::Html | Kind::Text => {
             let location =
                 format!("/running?resultMessage={}", utf8_percent_encode(message, QUERY));
@@ -114,11 +114,11 @@ pub fn done(kind: Kind, message: &str) -> Result<Response, Failure> {
 }
 
 /// Nothing was done.
-pub fn failed(kind: Kind, failure: &Failure) -> Response {
-    let Failure { status, why } = failure;
+pub fn failed(kind: Kind, failure: &HttpError) -> Response {
+    let HttpError { status, why } = failure;
     let text = || Response::text(*status, format!("NOT OK: {}\n", one_line(why)));
     match kind {
-        Kind::Json => json(&Outcome { ok: false, message: why })
+        Kind::Json => json(&JsonOutcome { ok: false, message: why })
             .map_or_else(|_| text(), |r| Response { status: *status, ..r }),
         Kind::Html | Kind::Text => text(),
     }
@@ -126,7 +126,7 @@ pub fn failed(kind: Kind, failure: &Failure) -> Response {
 
 /// Nobody was let in.
 pub fn turned_away(kind: Kind, closed: &Closed) -> Response {
-    let answer = |status, why: &str| failed(kind, &Failure::new(status, why));
+    let answer = |status, why: &str| failed(kind, &HttpError::new(status, why));
     match closed {
         Closed::Denied => answer(401, "a user and the right password are needed")
             .with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\""),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_line() {
-        let failure = Failure::new(400, "the name `a\nb\u{85}\u{202e}` is bad");
+        let failure = HttpError::new(400, "the name `a\nb\u{85}\u{202e}` is bad");
         assert_eq!(failed(Kind::Text, &failure).body, b"NOT OK: the name `a b  ` is bad\n");
     }
 }

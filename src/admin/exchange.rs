@@ -34,7 +34,7 @@ pub struct Exchange {
 }
 
 /// How far an exchange has come.
-pub enum Progress {
+pub enum ExchangeState {
     /// It is not over.
     Open,
     /// The answer.
@@ -69,14 +69,14 @@ impl Exchange {
     }
 
     /// Goes on as far as possible.
-    pub fn act(&mut self) -> Progress {
+    pub fn act(&mut self) -> ExchangeState {
         match self.write().and_then(|()| self.read()) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                Progress::Open
+                ExchangeState::Open
             }
-            Err(_) => Progress::Failed,
+            Err(_) => ExchangeState::Failed,
             Ok(()) => wire::relay_answer(std::mem::take(&mut self.answer), self.bodyless)
-                .map_or(Progress::Failed, Progress::Done),
+                .map_or(ExchangeState::Failed, ExchangeState::Done),
         }
     }
 

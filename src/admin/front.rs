@@ -18,8 +18,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::client::Client;
-use super::exchange::{Exchange, Progress};
-use super::listener::Listener;
+use super::exchange::{Exchange, ExchangeState};
+use super::listener::AdminSocket;
 use super::places::{self, MAX_CLIENTS};
 use super::serve::Backend;
 use super::wire::Refused;
@@ -37,7 +37,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The front and all it holds.
 pub struct Front {
-    listeners: Vec<Listener>,
+    listeners: Vec<AdminSocket>,
     backend: Arc<Backend>,
     /// Ends when the front is to stop; gone when it has.
     stop: Option<UnixStream>,
@@ -70,7 +70,7 @@ impl Front {
     /// A front that stops when the other end of `stop` is closed; `line` is a connection to the
     /// backend.
     pub fn new(
-        listeners: Vec<Listener>,
+        listeners: Vec<AdminSocket>,
         backend: Arc<Backend>,
         line: UnixStream,
         stop: UnixStream,
@@ -251,18 +251,18 @@ impl Front {
         let Some(exchange) = &mut self.exchange else { return };
         let progress = match happened {
             true => exchange.act(),
-            false => Progress::Open,
+            false => ExchangeState::Open,
         };
         let (refused, why) = match progress {
-            Progress::Open if now < exchange.deadline => return,
-            Progress::Open => (
+            ExchangeState::Open if now < exchange.deadline => return,
+            ExchangeState::Open => (
                 Refused(504, "no answer came in time; what was asked for may still be done"),
                 "no answer in time",
             ),
-            Progress::Failed => {
+            ExchangeState::Failed => {
                 (Refused(502, "the answer was cut off: try again"), "an answer was cut off")
             }
-            Progress::Done(answer) => {
+            ExchangeState::Done(answer) => {
                 self.line = self.end_exchange(|client| client.answer(answer, now));
                 return self.drop_who_owes_most();
             }

@@ -61,7 +61,7 @@ pub struct Request {
     pub sec_fetch_site: Option<String>,
     /// `Sec-Purpose`, which a browser sends with what it loads before anybody has asked for it.
     pub sec_purpose: Option<String>,
-    /// `Accept-Language`, for `guard`: every browser sends it, and hardly any script.
+    /// `Accept-Language`, for `csrf`: every browser sends it, and hardly any script.
     pub accept_language: Option<String>,
     /// `Host`
     pub host: Option<String>,

@@ -11,47 +11,47 @@ use std::sync::Arc;
 use crate::config::AdminListen;
 use crate::system::inherited::Inherited;
 use crate::system::interfaces;
-use crate::system::local::LocalListener;
+use crate::system::unix_socket::UnixSocketListener;
 
 /// A listening socket that does not block. The address is closed, and the file of a Unix socket
 /// removed, with the last clone.
 #[derive(Clone)]
-pub struct Listener {
+pub struct AdminSocket {
     listen: AdminListen,
     kind: Arc<Kind>,
 }
 
 enum Kind {
     Tcp(TcpListener, SocketAddr),
-    Unix(LocalListener),
+    Unix(UnixSocketListener),
 }
 
-impl Listener {
+impl AdminSocket {
     /// Opens the sockets of an admin address: one, or one for each address of a host name. Those
     /// that are open already are taken.
-    pub fn open(listen: &AdminListen, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
+    pub fn open(listen: &AdminListen, inherited: &mut Inherited) -> io::Result<Vec<AdminSocket>> {
         let path = match listen {
             AdminListen::Tcp(address) => {
                 let sockets = inherited
                     .take_or_listen(&listen.to_string(), address.spot(), address.port)?
                     .into_iter();
-                return sockets.map(|socket| Listener::tcp(listen.clone(), socket)).collect();
+                return sockets.map(|socket| AdminSocket::tcp(listen.clone(), socket)).collect();
             }
             AdminListen::Unix(path) => path,
         };
         // a file that somebody has removed leads nobody to the socket that is open
         let taken = inherited
             .take_unix(&listen.to_string())
-            .and_then(|socket| LocalListener::inherit(socket, path).ok());
-        let local = taken.map_or_else(|| LocalListener::open(path), Ok)?;
+            .and_then(|socket| UnixSocketListener::inherit(socket, path).ok());
+        let local = taken.map_or_else(|| UnixSocketListener::open(path), Ok)?;
         local.socket().set_nonblocking(true)?;
-        Ok(vec![Listener { listen: listen.clone(), kind: Arc::new(Kind::Unix(local)) }])
+        Ok(vec![AdminSocket { listen: listen.clone(), kind: Arc::new(Kind::Unix(local)) }])
     }
 
-    fn tcp(listen: AdminListen, socket: TcpListener) -> io::Result<Listener> {
+    fn tcp(listen: AdminListen, socket: TcpListener) -> io::Result<AdminSocket> {
         socket.set_nonblocking(true)?;
         let address = interfaces::canonical(socket.local_addr()?);
-        Ok(Listener { listen, kind: Arc::new(Kind::Tcp(socket, address)) })
+        Ok(AdminSocket { listen, kind: Arc::new(Kind::Tcp(socket, address)) })
     }
 
     /// The address as the configuration writes it.
@@ -114,7 +114,7 @@ fn without_port(client: SocketAddr) -> String {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for AdminSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &*self.kind {
             Kind::Tcp(socket, _) => socket.as_fd(),
@@ -123,7 +123,7 @@ impl AsFd for Listener {
     }
 }
 
-impl fmt::Display for Listener {
+impl fmt::Display for AdminSocket {
     /// As the configuration would write it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {

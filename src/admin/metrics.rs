@@ -54,12 +54,12 @@ pub fn render(director: &Director, snapshot: &Snapshot) -> String {
     text.gauge(
         "sessions_open",
         "Client connections, waiting ones included.",
-        [(vec![], director.roster.open() as u64)],
+        [(vec![], director.sessions.open() as u64)],
     );
     text.counter(
         "sessions_accepted_total",
         "Client connections ever accepted.",
-        [(vec![], director.roster.accepted())],
+        [(vec![], director.sessions.accepted())],
     );
     services(&mut text, snapshot);
     groups(&mut text, snapshot);

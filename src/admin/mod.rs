@@ -9,15 +9,15 @@
 //! a few of its own that only ever meet the front. None of them touches a session, so the admin
 //! side can neither stall nor starve the data path.
 
+mod access;
 mod answer;
 pub mod auth;
 mod client;
 pub mod control;
 mod crypt;
+pub mod csrf;
 mod exchange;
 mod front;
-mod gate;
-pub mod guard;
 pub mod http;
 mod human;
 mod listener;
@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 
 pub use crypt::{Cost, complaint, hash, refusals};
 pub use http::{Handler, Method, Request, Response};
-pub use listener::Listener;
+pub use listener::AdminSocket;
 pub use places::MAX_CLIENTS;
 
 use crate::system::logging::value;
@@ -68,7 +68,7 @@ pub const SPACE: usize = FRONT_STACK + STACK + 5 * thread::LARGE + serve::ROOM;
 
 /// The running admin side. Dropping it stops it.
 pub struct Admin {
-    listeners: Vec<Listener>,
+    listeners: Vec<AdminSocket>,
     backend: Arc<Backend>,
     /// Closing this end stops the front.
     stop: Option<UnixStream>,
@@ -76,7 +76,7 @@ pub struct Admin {
 }
 
 /// Serves what the handler answers to the clients of these listeners.
-pub fn start(listeners: Vec<Listener>, handler: Arc<dyn Handler>) -> io::Result<Admin> {
+pub fn start(listeners: Vec<AdminSocket>, handler: Arc<dyn Handler>) -> io::Result<Admin> {
     let backend = Arc::new(Backend::default());
     // what there is none of is better found out at the start than by the first request
     let line = backend.connect()?;
@@ -103,7 +103,7 @@ impl Admin {
 
     /// Where it listens, as far as that is TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(Listener::address).collect()
+        self.listeners.iter().filter_map(AdminSocket::address).collect()
     }
 
     /// Tells the log where it listens.
@@ -114,7 +114,7 @@ impl Admin {
     }
 
     /// Its listeners, to hand their sockets over; none when it has stopped.
-    pub fn listeners(&self) -> &[Listener] {
+    pub fn listeners(&self) -> &[AdminSocket] {
         &self.listeners
     }
 

@@ -9,10 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{Failure, Kind, done, failed, sealed, turned_away};
+use super::access::{AccessControl, Intent, Visitor};
+use super::answer::{HttpError, Kind, done, failed, sealed, turned_away};
 use super::control::Control;
 use super::crypt;
-use super::gate::{Gate, Intent, Visitor};
 use super::http::{Handler, Method, Request, Response};
 use super::show::{self, Visit};
 use crate::config::{Access, Change, Refusal, UserConfig, described};
@@ -34,9 +34,9 @@ pub enum Needs {
 #[derive(Clone, Copy)]
 enum Act {
     /// Shows something.
-    Show(fn(&Visit) -> Result<Response, Failure>),
+    Show(fn(&Visit) -> Result<Response, HttpError>),
     /// Pulls a lever of the program; tells in words what was done.
-    Do(fn(&Visit) -> Result<Done, Failure>),
+    Do(fn(&Visit) -> Result<Done, HttpError>),
     /// Changes the running state as the path and the parameters say.
     Change,
 }
@@ -100,7 +100,7 @@ const OWN: [Route; 24] = [
 const fn show(
     path: &'static str,
     parameters: &'static [&'static str],
-    show: fn(&Visit) -> Result<Response, Failure>,
+    show: fn(&Visit) -> Result<Response, HttpError>,
 ) -> Route {
     Route { path, needs: Needs::Read, parameters, act: Act::Show(show) }
 }
@@ -108,7 +108,7 @@ const fn show(
 const fn lever(
     path: &'static str,
     parameters: &'static [&'static str],
-    pull: fn(&Visit) -> Result<Done, Failure>,
+    pull: fn(&Visit) -> Result<Done, HttpError>,
 ) -> Route {
     Route { path, needs: Needs::Write, parameters, act: Act::Do(pull) }
 }
@@ -147,13 +147,13 @@ impl Route {
 
     /// Refuses arguments that are unknown or given twice; those of changes are checked by `Change`
     /// itself.
-    fn check(&self, arguments: &[(String, String)]) -> Result<(), Failure> {
+    fn check(&self, arguments: &[(String, String)]) -> Result<(), HttpError> {
         for (i, (name, _)) in arguments.iter().enumerate() {
             if !self.knows(name) {
-                return Err(Failure::new(400, format!("unknown argument `{name}`")));
+                return Err(HttpError::new(400, format!("unknown argument `{name}`")));
             }
             if arguments.iter().take(i).any(|(other, _)| other == name) {
-                return Err(Failure::new(400, format!("argument `{name}` is given twice")));
+                return Err(HttpError::new(400, format!("argument `{name}` is given twice")));
             }
         }
         Ok(())
@@ -163,7 +163,7 @@ impl Route {
 /// Answers every request.
 pub struct Routes {
     control: Arc<dyn Control>,
-    gate: Gate,
+    access: AccessControl,
 }
 
 impl Handler for Routes {
@@ -175,7 +175,7 @@ impl Handler for Routes {
 impl Routes {
     /// Routes to this program. Fails where the kernel gives no random bytes.
     pub fn new(control: Arc<dyn Control>) -> io::Result<Routes> {
-        Ok(Routes { control, gate: Gate::new()? })
+        Ok(Routes { control, access: AccessControl::new()? })
     }
 
     fn answer(&self, request: &Request) -> Response {
@@ -189,15 +189,15 @@ impl Routes {
         let Some(route) = route else {
             return failed(
                 kind,
-                &Failure::new(404, format!("there is no page `{}`", request.path)),
+                &HttpError::new(404, format!("there is no page `{}`", request.path)),
             );
         };
         if !route.methods().contains(&request.method) {
-            return failed(kind, &Failure::new(405, "this page can only be read: use GET"))
+            return failed(kind, &HttpError::new(405, "this page can only be read: use GET"))
                 .with("Allow", "GET, HEAD");
         }
         if request.is_head && matches!(route.act, Act::Do(_) | Act::Change) {
-            return failed(kind, &Failure::new(405, "this changes something: use GET or POST"))
+            return failed(kind, &HttpError::new(405, "this changes something: use GET or POST"))
                 .with("Allow", "GET, POST");
         }
         let named = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
@@ -207,7 +207,7 @@ impl Routes {
             .chain(&request.form)
             .map(named)
             .partition(|(name, _)| name == "token");
-        let token = self.gate.token(&visitor);
+        let token = self.access.token(&visitor);
         let visit = Visit { control: &*self.control, request, kind, visitor, token, arguments };
         match route.act {
             Act::Show(show) => {
@@ -224,7 +224,7 @@ impl Routes {
         if route.is_some_and(|route| route.needs == Needs::Nobody) {
             return Ok(Visitor::unknown());
         }
-        self.gate
+        self.access
             .admit(request, &*self.control)
             .map_err(|closed| turned_away(Kind::of(request.accept.as_deref()), &closed))
     }
@@ -255,7 +255,7 @@ impl Routes {
                 done(visit.kind, &message).unwrap_or_else(|failure| failed(visit.kind, &failure))
             }
             Err(failure) => {
-                let Failure { status, why } = &failure;
+                let HttpError { status, why } = &failure;
                 log::info!(
                     "change by={user} client={client} {what} outcome=refused status={status} reason={}",
                     value(why)
@@ -270,24 +270,29 @@ impl Routes {
         }
     }
 
-    fn permit(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Result<Intent, Failure> {
+    fn permit(
+        &self,
+        route: &Route,
+        visit: &Visit,
+        token: Option<&str>,
+    ) -> Result<Intent, HttpError> {
         if !visit.visitor.is_full {
-            return Err(Failure::new(
+            return Err(HttpError::new(
                 403,
                 format!("user `{}` may look and not change", visit.visitor.user),
             ));
         }
         let intent = self
-            .gate
+            .access
             .intent(&visit.visitor, visit.request, token)
-            .map_err(|why| Failure::new(403, why))?;
+            .map_err(|why| HttpError::new(403, why))?;
         // a plan changes nothing
         let is_plan = route.path == "reload" && visit.argument("plan").is_some();
         Ok(if is_plan { Intent::Meant } else { intent })
     }
 }
 
-fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
+fn act(route: &Route, visit: &Visit) -> Result<Done, HttpError> {
     if let Act::Do(pull) = route.act {
         route.check(&visit.arguments)?;
         return pull(visit);
@@ -297,12 +302,12 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
     let change = Change::from_query(route.path, &arguments).unwrap_or_else(none)?;
     match &change {
         Change::DelUser { name, .. } if *name == visit.visitor.user => {
-            Err(Failure::new(409, format!("you are user `{name}`: let another user delete you")))
+            Err(HttpError::new(409, format!("you are user `{name}`: let another user delete you")))
         }
         Change::ChangeUser { name, access: Some(Access::ReadOnly), .. }
             if *name == visit.visitor.user =>
         {
-            Err(Failure::new(
+            Err(HttpError::new(
                 409,
                 format!("you are user `{name}`: let another user take your rights away"),
             ))
@@ -310,7 +315,7 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
         Change::AddUser { user: UserConfig { name, password, .. } }
         | Change::ChangeUser { name, password: Some(password), .. } => {
             match crypt::refusal(name, password, visit.control.password_limit()) {
-                Some(why) => Err(Failure::new(400, why)),
+                Some(why) => Err(HttpError::new(400, why)),
                 None => Ok(Done::Told(visit.control.apply(&change)?)),
             }
         }
@@ -319,7 +324,7 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, Failure> {
 }
 
 /// `reload`, `reload?plan=1`, `reload?confirm=SECONDS`
-fn reload(visit: &Visit) -> Result<Done, Failure> {
+fn reload(visit: &Visit) -> Result<Done, HttpError> {
     let seconds = |text: &str| {
         let seconds = text
             .parse()
@@ -327,32 +332,35 @@ fn reload(visit: &Visit) -> Result<Done, Failure> {
             .filter(|seconds| (1..=86_400).contains(seconds))
             .map(Duration::from_secs);
         seconds.ok_or_else(|| {
-            Failure::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400"))
+            HttpError::new(400, format!("confirm: `{text}` must be seconds from 1 to 86400"))
         })
     };
     let confirm = visit.argument("confirm").map(seconds).transpose()?;
     match visit.argument("plan") {
         None => Ok(Done::Told(visit.control.reload(&visit.by(), confirm)?)),
         Some("1") => Ok(Done::Shown(show::plan(visit)?)),
-        Some(text) => Err(Failure::new(400, format!("plan: `{text}` must be 1"))),
+        Some(text) => Err(HttpError::new(400, format!("plan: `{text}` must be 1"))),
     }
 }
 
 /// The arguments with `password=HASH` in the place of `plain=PASSWORD`, for the route that takes
 /// it.
-fn hashed(route: &Route, arguments: &[(String, String)]) -> Result<Vec<(String, String)>, Failure> {
+fn hashed(
+    route: &Route,
+    arguments: &[(String, String)],
+) -> Result<Vec<(String, String)>, HttpError> {
     let hashed = |(name, text): &(String, String)| {
         if name != "plain" || !route.knows(name) {
             return Ok((name.clone(), text.clone()));
         }
         if text.is_empty() || text.len() > MAX_PASSWORD {
-            return Err(Failure::new(
+            return Err(HttpError::new(
                 400,
                 format!("plain: a password has 1 to {MAX_PASSWORD} bytes"),
             ));
         }
         let hash = crypt::hash(text)
-            .map_err(|error| Failure::new(500, format!("no hash could be made: {error}")))?;
+            .map_err(|error| HttpError::new(500, format!("no hash could be made: {error}")))?;
         Ok(("password".to_owned(), hash))
     };
     arguments.iter().map(hashed).collect()

@@ -2,9 +2,9 @@
 //! answer.
 //!
 //! tiny_http listens on a private socket, on which the front's one connection waits already
-//! ([`local::private_pair`]) and nobody else can connect: there is no file for it, and no other
-//! client. Whenever that connection is of no use any more, for whatever reason, the front asks for
-//! another one, which comes with another server.
+//! ([`unix_socket::private_pair`]) and nobody else can connect: there is no file for it, and no
+//! other client. Whenever that connection is of no use any more, for whatever reason, the front
+//! asks for another one, which comes with another server.
 
 use std::io::{self, Cursor, Read};
 use std::mem::ManuallyDrop;
@@ -18,9 +18,9 @@ use tiny_http::{Header, Server, StatusCode};
 
 use super::http::{Handler, Method, Request, Response};
 use super::wire::{CLIENT, HEAD, MAX_BODY};
-use crate::system::local;
 use crate::system::logging::value;
 use crate::system::memory;
+use crate::system::unix_socket;
 
 /// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics
 /// where that has none. What would be woken by that has ended: who accepts ends with the one
@@ -57,7 +57,7 @@ impl Backend {
     /// A connection to a server of its own, to be used at once: what is sent waits until that
     /// server runs. The one before ends after the request that it is at.
     pub fn connect(&self) -> io::Result<UnixStream> {
-        let (listener, stream) = local::private_pair()?;
+        let (listener, stream) = unix_socket::private_pair()?;
         self.change(|state| state.next = Some(listener));
         Ok(stream)
     }

@@ -1,9 +1,9 @@
 //! What answers the routes that only show something: one function each, from a visit to a response.
 //! `routes` calls them after all checks but those of values.
 
-use super::answer::{Failure, Kind, document, html, json};
+use super::access::Visitor;
+use super::answer::{HttpError, Kind, document, html, json};
 use super::control::Control;
-use super::gate::Visitor;
 use super::http::{Request, Response};
 use super::page::{EventsPage, Frame, Index, Message, Question, Running, SessionsPage};
 use super::{metrics as prometheus, text};
@@ -15,7 +15,7 @@ use crate::system::memory;
 /// as text that grows, in the hands of tiny_http, of the front.
 const LISTED: usize = 2048;
 
-type Answer = Result<Response, Failure>;
+type Answer = Result<Response, HttpError>;
 
 /// A request that was let in.
 pub struct Visit<'a> {
@@ -77,7 +77,7 @@ pub fn running(visit: &Visit) -> Answer {
 }
 
 /// The page with the reason why something was not done.
-pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
+pub fn refused(visit: &Visit, failure: &HttpError) -> Answer {
     let state = visit.state();
     let message = Some(Message { text: &failure.why, is_error: true });
     html(
@@ -90,7 +90,7 @@ pub fn refused(visit: &Visit, failure: &Failure) -> Answer {
 /// is told in words.
 pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
     match visit.kind {
-        Kind::Json => Err(Failure::new(
+        Kind::Json => Err(HttpError::new(
             403,
             "nothing was changed: a browser has asked by itself, and the page has a form for this",
         )),
@@ -109,12 +109,12 @@ pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
 
 /// After how many seconds the page is to be loaded again; 0 is never. `1` is no second but yes, as
 /// the original's page says it.
-fn refresh(text: &str) -> Result<u64, Failure> {
+fn refresh(text: &str) -> Result<u64, HttpError> {
     match (text, text.parse()) {
         ("1" | "yes", _) => Ok(60),
         ("no", _) => Ok(0),
         (_, Ok(seconds)) if seconds <= 3600 => Ok(seconds),
-        _ => Err(Failure::new(
+        _ => Err(HttpError::new(
             400,
             format!("refresh: `{text}` must be yes, no, or seconds from 2 to 3600"),
         )),
@@ -165,11 +165,11 @@ pub fn sessions_json(visit: &Visit) -> Answer {
 }
 
 /// All sessions, if there is memory for so many.
-fn listed(visit: &Visit) -> Result<Vec<SessionView>, Failure> {
+fn listed(visit: &Visit) -> Result<Vec<SessionView>, HttpError> {
     let director = visit.director();
-    let room = memory::check(director.roster.open().saturating_mul(LISTED));
+    let room = memory::check(director.sessions.open().saturating_mul(LISTED));
     room.map_err(|_| {
-        Failure::new(503, "this machine is short of memory for a list of all sessions")
+        HttpError::new(503, "this machine is short of memory for a list of all sessions")
     })?;
     Ok(snapshot::sessions(director))
 }
@@ -195,7 +195,7 @@ pub fn metrics(visit: &Visit) -> Answer {
 pub fn healthz(visit: &Visit) -> Answer {
     match text::health(&visit.state()) {
         Ok(fine) => Ok(document("text/plain", format!("{fine}\n"))),
-        Err(why) => Err(Failure::new(503, why)),
+        Err(why) => Err(HttpError::new(503, why)),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::system::socket::Spot;
 
 /// The part of an address before the port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum AddressHost {
     /// `*` or nothing: every address of this machine; for a host, this machine itself.
     Any,
     /// An IPv4 or IPv6 address.
@@ -27,7 +27,7 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Where.
-    pub place: Place,
+    pub place: AddressHost,
     /// The TCP port; 0 only where the system may choose one.
     pub port: u16,
 }
@@ -41,9 +41,9 @@ impl Address {
     /// letters and no last dot.
     pub fn canonical(&self) -> Address {
         let place = match &self.place {
-            Place::Ip(ip) => Place::Ip(ip.to_canonical()),
-            Place::Name(name) => {
-                Place::Name(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+            AddressHost::Ip(ip) => AddressHost::Ip(ip.to_canonical()),
+            AddressHost::Name(name) => {
+                AddressHost::Name(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
             }
             place => place.clone(),
         };
@@ -59,16 +59,18 @@ impl Address {
     /// Whether it is of this machine alone, as far as it tells.
     pub fn is_loopback(&self) -> bool {
         match self.canonical().place {
-            Place::Ip(ip) => ip.is_loopback(),
-            Place::Name(name) => name == "localhost",
-            Place::Any | Place::Zoned(..) => false,
+            AddressHost::Ip(ip) => ip.is_loopback(),
+            AddressHost::Name(name) => name == "localhost",
+            AddressHost::Any | AddressHost::Zoned(..) => false,
         }
     }
 
     /// Whether it leads nowhere without a network interface, which may be missing.
     pub fn is_link_local(&self) -> bool {
         match self.place {
-            Place::Ip(IpAddr::V6(ip)) | Place::Zoned(ip, _) => ip.is_unicast_link_local(),
+            AddressHost::Ip(IpAddr::V6(ip)) | AddressHost::Zoned(ip, _) => {
+                ip.is_unicast_link_local()
+            }
             _ => false,
         }
     }
@@ -78,22 +80,22 @@ impl Address {
     /// network interface is missing.
     pub fn targets(&self) -> Vec<SocketAddr> {
         match &self.place {
-            Place::Any => LOOPBACKS.map(|ip| SocketAddr::new(ip, self.port)).to_vec(),
-            Place::Ip(ip) => interfaces::locate(*ip, None, self.port).into_iter().collect(),
-            Place::Zoned(ip, zone) => {
+            AddressHost::Any => LOOPBACKS.map(|ip| SocketAddr::new(ip, self.port)).to_vec(),
+            AddressHost::Ip(ip) => interfaces::locate(*ip, None, self.port).into_iter().collect(),
+            AddressHost::Zoned(ip, zone) => {
                 interfaces::locate((*ip).into(), Some(zone), self.port).into_iter().collect()
             }
-            Place::Name(_) => Vec::new(),
+            AddressHost::Name(_) => Vec::new(),
         }
     }
 
     /// Where to listen.
     pub fn spot(&self) -> Spot<'_> {
         match &self.place {
-            Place::Any => Spot::Everywhere,
-            Place::Ip(ip) => Spot::Ip(*ip, None),
-            Place::Zoned(ip, zone) => Spot::Ip((*ip).into(), Some(zone)),
-            Place::Name(name) => Spot::Name(name),
+            AddressHost::Any => Spot::Everywhere,
+            AddressHost::Ip(ip) => Spot::Ip(*ip, None),
+            AddressHost::Zoned(ip, zone) => Spot::Ip((*ip).into(), Some(zone)),
+            AddressHost::Name(name) => Spot::Name(name),
         }
     }
 }
@@ -102,9 +104,9 @@ impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         let place = match address {
             SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-                Place::Zoned(*v6.ip(), v6.scope_id().to_string())
+                AddressHost::Zoned(*v6.ip(), v6.scope_id().to_string())
             }
-            _ => Place::Ip(address.ip()),
+            _ => AddressHost::Ip(address.ip()),
         };
         Address { place, port: address.port() }
     }
@@ -114,11 +116,11 @@ impl fmt::Display for Address {
     /// As the configuration writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Any => write!(f, "*:{}", self.port),
-            Place::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
-            Place::Ip(ip) => write!(f, "{ip}:{}", self.port),
-            Place::Zoned(ip, zone) => write!(f, "[{ip}%{zone}]:{}", self.port),
-            Place::Name(name) => write!(f, "{name}:{}", self.port),
+            AddressHost::Any => write!(f, "*:{}", self.port),
+            AddressHost::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            AddressHost::Ip(ip) => write!(f, "{ip}:{}", self.port),
+            AddressHost::Zoned(ip, zone) => write!(f, "[{ip}%{zone}]:{}", self.port),
+            AddressHost::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
 }
@@ -141,9 +143,9 @@ impl FromStr for Address {
     }
 }
 
-fn parse_place(text: &str) -> Result<Place, String> {
+fn parse_place(text: &str) -> Result<AddressHost, String> {
     if text.is_empty() || text == "*" {
-        return Ok(Place::Any);
+        return Ok(AddressHost::Any);
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return parse_ipv6(inner);
@@ -158,24 +160,24 @@ fn parse_place(text: &str) -> Result<Place, String> {
         ));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(Place::Ip(ip));
+        return Ok(AddressHost::Ip(ip));
     }
     if is_host_name(text) {
-        Ok(Place::Name(text.to_owned()))
+        Ok(AddressHost::Name(text.to_owned()))
     } else {
         Err(format!("`{text}` is neither an address nor a host name"))
     }
 }
 
-fn parse_ipv6(text: &str) -> Result<Place, String> {
+fn parse_ipv6(text: &str) -> Result<AddressHost, String> {
     let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
     let ip: Ipv6Addr = ip.parse().map_err(|_| format!("`{ip}` is not an IPv6 address"))?;
     match zone {
-        None => Ok(Place::Ip(IpAddr::V6(ip))),
+        None => Ok(AddressHost::Ip(IpAddr::V6(ip))),
         Some(_) if !ip.is_unicast_link_local() => Err(format!(
             "`{ip}` has a zone: only a link-local address, such as fe80::1%eth0, has one"
         )),
-        Some(zone) if is_zone(zone) => Ok(Place::Zoned(ip, zone.to_owned())),
+        Some(zone) if is_zone(zone) => Ok(AddressHost::Zoned(ip, zone.to_owned())),
         Some(zone) => Err(format!(
             "`{zone}` is not a zone: it must be the name or the number of a network interface"
         )),

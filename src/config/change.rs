@@ -84,7 +84,7 @@ impl fmt::Display for Wish {
 /// Something that has a position among its like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the parameters of the URL")]
-pub enum Item {
+pub enum ElementKey {
     Service { service: String },
     Listen { service: String, listen: Address },
     Group { service: String, group: String },
@@ -158,7 +158,7 @@ pub enum Change {
     /// How long sessions may go on after TERM.
     SetStop { grace: Duration },
     /// To another position among its like, from 0: roundrobin goes by the order of the hosts.
-    Move { item: Item, at: usize },
+    Move { item: ElementKey, at: usize },
 }
 
 /// Why a change was not made. The words name the wrong thing.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
-use super::form::Form;
+use super::encoding::FileEncoding;
 use super::item::Item;
 use super::layout::{Block, Page};
 use super::model::Config;
@@ -62,7 +62,7 @@ fn merged(original: &[u8], config: &Config, hashes: bool) -> Option<String> {
             return Some(text.to_owned());
         }
     }
-    let (form, text) = Form::take(original)?;
+    let (form, text) = FileEncoding::take(original)?;
     let root = xml::parse(original).root?;
     let (old, new) = (Item::of(&old, true), Item::of(config, hashes));
     let page = Page::read(&text, &root, &old)?;
@@ -299,7 +299,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::any;
+    use super::super::arbitrary;
     use super::super::model::HostConfig;
     use super::*;
 
@@ -376,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_character_is_lost_between_the_parts(config in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool) {
+        fn no_character_is_lost_between_the_parts(config in arbitrary::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool) {
             let text = file(&config, &between, tight);
             in_page(&text, &config, |page| {
                 prop_assert_eq!(joined(&page.root), page.root.whole);
@@ -387,7 +387,7 @@ mod tests {
 
         #[test]
         fn any_configuration_can_be_written_into_any_file(
-            old in any::config(), new in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
+            old in arbitrary::config(), new in arbitrary::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
             let text = file(&old, &between, tight);
             let merged = merged(text.as_bytes(), &new, true).unwrap();
@@ -397,7 +397,7 @@ mod tests {
 
         #[test]
         fn any_file_is_shown_as_it_is_or_without_its_hashes(
-            config in any::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
+            config in arbitrary::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
             let text = file(&config, &between, tight);
             prop_assert_eq!(show(text.as_bytes(), &config, true), text.as_str());
@@ -411,7 +411,7 @@ mod tests {
 
         #[test]
         fn an_edit_touches_nothing_else(
-            mut config in any::config(), at: prop::sample::Index, between in vec(0..BETWEEN.len(), 1..20), tight: bool,
+            mut config in arbitrary::config(), at: prop::sample::Index, between in vec(0..BETWEEN.len(), 1..20), tight: bool,
         ) {
             let text = file(&config, &between, tight);
             let whole = in_page(&text, &config, |page| page.root.blocks.iter().map(|block| (block.says.kind, block.whole.to_owned())).collect::<Vec<_>>());

@@ -7,13 +7,13 @@
 pub mod address;
 mod admin_listen;
 #[cfg(test)]
-pub mod any;
-mod between;
+pub mod arbitrary;
 pub mod change;
+mod diff;
 pub mod duration;
 mod edit;
+mod encoding;
 pub mod error;
-mod form;
 mod item;
 mod language;
 mod layout;
@@ -30,9 +30,9 @@ mod value;
 pub mod write;
 mod xml;
 
-pub use address::{Address, Place};
+pub use address::{Address, AddressHost};
 pub use admin_listen::AdminListen;
-pub use change::{Change, HostKey, Item, Refusal, Wish};
+pub use change::{Change, ElementKey, HostKey, Refusal, Wish};
 pub use error::{Mistake, Mistakes};
 pub use model::*;
 pub use url::described;

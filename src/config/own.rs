@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::address::{Address, LOOPBACKS, Place};
+use super::address::{Address, AddressHost, LOOPBACKS};
 use super::admin_listen::AdminListen;
 use super::model::Config;
 
@@ -92,25 +92,25 @@ fn at_0(mut address: SocketAddr) -> SocketAddr {
 /// Where a connect to the host goes on every machine; nothing is known of names but one.
 fn targets(host: &Address) -> impl Iterator<Item = IpAddr> {
     let one = match host.canonical().place {
-        Place::Ip(ip) if ip.is_unspecified() => {
+        AddressHost::Ip(ip) if ip.is_unspecified() => {
             LOOPBACKS.into_iter().find(|loopback| loopback.is_ipv4() == ip.is_ipv4())
         }
-        Place::Ip(ip) => Some(ip),
+        AddressHost::Ip(ip) => Some(ip),
         _ => None,
     };
-    let is_either = host.place == Place::Any || is_localhost(host);
+    let is_either = host.place == AddressHost::Any || is_localhost(host);
     one.into_iter().chain(LOOPBACKS.into_iter().filter(move |_| is_either))
 }
 
 fn is_localhost(address: &Address) -> bool {
-    matches!(address.canonical().place, Place::Name(name) if name == "localhost")
+    matches!(address.canonical().place, AddressHost::Name(name) if name == "localhost")
 }
 
 /// Whether who listens there gets, on every machine, what is sent to this address.
 fn covers(listen: &Address, ip: IpAddr) -> bool {
     match listen.canonical().place {
-        Place::Ip(one) if !one.is_unspecified() => one == ip,
-        Place::Name(_) => is_localhost(listen) && LOOPBACKS.contains(&ip),
+        AddressHost::Ip(one) if !one.is_unspecified() => one == ip,
+        AddressHost::Name(_) => is_localhost(listen) && LOOPBACKS.contains(&ip),
         _ => ip.is_loopback() && takes_all(listen, ip),
     }
 }
@@ -118,8 +118,8 @@ fn covers(listen: &Address, ip: IpAddr) -> bool {
 /// Whether it stands for every address of that family.
 fn takes_all(listen: &Address, ip: IpAddr) -> bool {
     match listen.canonical().place {
-        Place::Any => true,
-        Place::Ip(all) => all.is_unspecified() && all.is_ipv4() == ip.is_ipv4(),
+        AddressHost::Any => true,
+        AddressHost::Ip(all) => all.is_unspecified() && all.is_ipv4() == ip.is_ipv4(),
         _ => false,
     }
 }

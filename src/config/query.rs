@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::admin_listen::AdminListen;
-use super::change::{Change, HostKey, Item, Refusal, Wish};
+use super::change::{Change, ElementKey, HostKey, Refusal, Wish};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::{duration, value};
 use crate::scheduler::Rule;
@@ -192,18 +192,18 @@ impl Arguments<'_> {
         }
     }
 
-    fn item(&self) -> Result<Item> {
+    fn item(&self) -> Result<ElementKey> {
         let (service, group) =
             (self.maybe("service", value::name)?, self.maybe("group", value::name)?);
         match (service, self.maybe("listen", str::parse)?, group, self.maybe("name", value::name)?)
         {
-            (Some(service), None, None, None) => Ok(Item::Service { service }),
-            (Some(service), Some(listen), None, None) => Ok(Item::Listen { service, listen }),
-            (Some(service), None, Some(group), None) => Ok(Item::Group { service, group }),
+            (Some(service), None, None, None) => Ok(ElementKey::Service { service }),
+            (Some(service), Some(listen), None, None) => Ok(ElementKey::Listen { service, listen }),
+            (Some(service), None, Some(group), None) => Ok(ElementKey::Group { service, group }),
             (Some(service), None, Some(group), Some(name)) => {
-                Ok(Item::Host { service, group, name })
+                Ok(ElementKey::Host { service, group, name })
             }
-            (None, None, None, Some(name)) => Ok(Item::User { name }),
+            (None, None, None, Some(name)) => Ok(ElementKey::User { name }),
             _ => Err(Refusal::Bad(
                 "name one thing: a service, its group or listen address, a group's host, or a user"
                     .into(),

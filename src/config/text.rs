@@ -1,7 +1,7 @@
 //! The characters of a file and their places.
 //!
-//! Used by `xml`, `scan` and `form`. The `xml` crate decodes for itself; the same text is needed
-//! here to count lines and columns in it.
+//! Used by `xml`, `scan` and `encoding`. The `xml` crate decodes for itself; the same text is
+//! needed here to count lines and columns in it.
 
 use xml::Encoding;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::change::{Change, HostKey, Item, Wish};
+use super::change::{Change, ElementKey, HostKey, Wish};
 use super::duration::{format, format_limit};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::value::format_bytes;
@@ -178,17 +178,19 @@ impl Query {
         }
     }
 
-    fn item(self, item: &Item) -> Query {
+    fn item(self, item: &ElementKey) -> Query {
         match item {
-            Item::Service { service } => self.with("service", service),
-            Item::Listen { service, listen } => {
+            ElementKey::Service { service } => self.with("service", service),
+            ElementKey::Listen { service, listen } => {
                 self.with("service", service).with("listen", listen)
             }
-            Item::Group { service, group } => self.with("service", service).with("group", group),
-            Item::Host { service, group, name } => {
+            ElementKey::Group { service, group } => {
+                self.with("service", service).with("group", group)
+            }
+            ElementKey::Host { service, group, name } => {
                 self.with("service", service).with("group", group).with("name", name)
             }
-            Item::User { name } => self.with("name", name),
+            ElementKey::User { name } => self.with("name", name),
         }
     }
 }

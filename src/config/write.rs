@@ -115,7 +115,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::any;
+    use super::super::arbitrary;
     use super::super::read::parse;
     use super::*;
 
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_configuration_reads_as_it_was(config in any::config()) {
+        fn any_configuration_reads_as_it_was(config in arbitrary::config()) {
             let text = to_xml(&config, true);
             let read = parse(Path::new("f.xml"), text.as_bytes());
             prop_assert_eq!(read.map_err(|mistakes| format!("{mistakes}\n{text}")), Ok(config));

@@ -21,15 +21,15 @@ use crate::admin::{Admin, Cost};
 use crate::budget;
 use crate::config::{Change, Refusal, read, write};
 use crate::state::Director;
+use crate::system::atomic_write::replace_file;
 use crate::system::limits::Limits;
+use crate::system::log_output::{LogOutput, Target};
 use crate::system::notify;
-use crate::system::replace::replace_file;
-use crate::system::sink::{Sink, Target};
 use crate::traffic::{Listener, Traffic};
 
 /// What the program was started with, for the admin pages to work on.
 #[derive(Default)]
-pub struct Office {
+pub struct Environment {
     /// The configuration file; without one, nothing can be saved.
     pub file: Option<PathBuf>,
     /// What stood in it when it was last read or written; empty without one.
@@ -37,7 +37,7 @@ pub struct Office {
     /// Whom the program has become after its start as root.
     pub user: Option<String>,
     /// The log; without one, nothing can be reopened.
-    pub log: Option<Arc<Sink>>,
+    pub log: Option<Arc<LogOutput>>,
     /// What `<logging>` means for this program; `None` where it means nothing, because a flag said
     /// where to log.
     pub target: Option<Box<Targeting>>,
@@ -46,9 +46,9 @@ pub struct Office {
 /// Tells where a log of that name is; `None` stands for no `<logging>`.
 pub type Targeting = dyn Fn(Option<&str>) -> Target + Send + Sync;
 
-/// The levers of the running balancer.
-pub(super) struct Levers {
-    pub me: Weak<Levers>,
+/// The core of the running balancer.
+pub(super) struct Core {
+    pub me: Weak<Core>,
     pub director: Arc<Director>,
     pub traffic: Arc<Traffic>,
     pub listeners: Mutex<Vec<Listener>>,
@@ -57,7 +57,7 @@ pub(super) struct Levers {
     pub is_closed: AtomicBool,
     /// Another program is about to take over, or has: a change would be lost.
     pub is_replaced: AtomicBool,
-    pub office: Office,
+    pub environment: Environment,
     /// Where systemd goes on listening when this program does not.
     pub lent: Vec<SocketAddr>,
     /// One change at a time, so that what was checked is still so when it is done. Held while
@@ -67,7 +67,7 @@ pub(super) struct Levers {
     pub pending: Mutex<Option<Pending>>,
 }
 
-impl Control for Levers {
+impl Control for Core {
     fn director(&self) -> &Director {
         &self.director
     }
@@ -99,7 +99,7 @@ impl Control for Levers {
     }
 
     fn save(&self) -> Result<String, Refusal> {
-        let Some(file) = &self.office.file else {
+        let Some(file) = &self.environment.file else {
             return Err(Refusal::Conflict(
                 "this program was started without a configuration file".into(),
             ));
@@ -129,17 +129,17 @@ impl Control for Levers {
         if text.as_bytes() != original {
             replace_file(file, text.as_bytes()).map_err(|e| cannot(&e))?;
         }
-        *self.office.source.lock() = text.into_bytes();
+        *self.environment.source.lock() = text.into_bytes();
         self.director.note_saved(config);
         Ok(format!("config saved to {name}"))
     }
 
     fn lost_lines(&self) -> usize {
-        self.office.log.as_ref().map_or(0, |log| log.lost())
+        self.environment.log.as_ref().map_or(0, |log| log.lost())
     }
 
     fn reopen_log(&self) -> Result<String, Refusal> {
-        let Some(log) = &self.office.log else {
+        let Some(log) = &self.environment.log else {
             return Err(Refusal::Conflict("there is no log to reopen".into()));
         };
         log.reopen().map_err(|e| Refusal::Conflict(format!("the log is kept as it is: {e}")))?;
@@ -154,7 +154,7 @@ impl Control for Levers {
     }
 
     fn config_xml(&self, with_hashes: bool) -> String {
-        write::show(&self.office.source.lock(), &self.director.saved(), with_hashes)
+        write::show(&self.environment.source.lock(), &self.director.saved(), with_hashes)
     }
 
     fn running_xml(&self, with_hashes: bool) -> String {

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::state::Heritage;
+use crate::state::HandoverState;
 use crate::system::channel::Channel;
 
 /// The protocol of this version.
@@ -64,7 +64,7 @@ pub enum Old {
     /// These were all descriptors.
     End,
     /// A piece of the state.
-    State { state: Heritage },
+    State { state: HandoverState },
     /// The old one has stopped accepting.
     Go,
     /// The service manager takes the new one for the service.

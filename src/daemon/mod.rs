@@ -2,12 +2,12 @@
 //! successor. Called by `main`, the demo and the tests.
 
 mod aside;
-mod carry;
 mod control;
+mod handover;
 mod message;
+mod reconfigure;
 mod reload;
-mod replace;
-mod succeed;
+mod takeover;
 mod warnings;
 
 use std::fmt;
@@ -30,9 +30,9 @@ use crate::system::inherited::Inherited;
 use crate::traffic::{self, Listener, Traffic};
 
 use aside::{LOOK, aside};
-use control::Levers;
-pub use control::{Office, Targeting};
-pub use succeed::{Estate, Predecessor};
+use control::Core;
+pub use control::{Environment, Targeting};
+pub use takeover::{InheritedSockets, Predecessor};
 pub use warnings::obstacles;
 
 /// How long a start waits for the first addresses of host names.
@@ -78,7 +78,7 @@ impl std::error::Error for StartError {}
 pub struct Bound {
     director: Arc<Director>,
     sockets: Vec<(Arc<Service>, Address, TcpListener)>,
-    admin: Vec<admin::Listener>,
+    admin: Vec<admin::AdminSocket>,
     lent: Vec<SocketAddr>,
 }
 
@@ -107,14 +107,14 @@ impl Bound {
         let mut admin = Vec::new();
         if let Some(config) = &config.admin {
             let who = "the admin side".to_owned();
-            let opened = admin::Listener::open(&config.listen, inherited);
+            let opened = admin::AdminSocket::open(&config.listen, inherited);
             admin = opened.map_err(|error| StartError::Bind {
                 who,
                 address: config.listen.to_string(),
                 error,
             })?;
         }
-        inherited.close_unwanted().into_iter().for_each(carry::warn_of_lent);
+        inherited.close_unwanted().into_iter().for_each(reconfigure::warn_of_lent);
         Ok(Bound { director, sockets, admin, lent })
     }
 
@@ -137,14 +137,18 @@ impl Bound {
     /// The file of the admin side's Unix socket, if it has one: it must belong to whom the program
     /// becomes.
     pub fn admin_path(&self) -> Option<&Path> {
-        self.admin.iter().find_map(admin::Listener::path)
+        self.admin.iter().find_map(admin::AdminSocket::path)
     }
 
     /// Starts the threads: those that look after the hosts first, then those that will accept
     /// clients. Nobody is accepted before [`Daemon::open`].
-    pub fn prepare(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
+    pub fn prepare(
+        self,
+        limits: pool::PoolLimits,
+        environment: Environment,
+    ) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
-        let Bound { director, sockets, admin: doors, lent } = self;
+        let Bound { director, sockets, admin: admin_sockets, lent } = self;
         let pool = Pool::new(limits).map_err(thread("pool"))?;
         let (traffic, woken) = Traffic::new(pool, director.clone());
         let (stop_resolver, stopped) = bounded(0);
@@ -153,7 +157,7 @@ impl Bound {
         let named =
             traffic::start_resolver(director.clone(), wake, stopped).map_err(thread("resolver"))?;
         let traffic = Arc::new(traffic);
-        let levers = Arc::new_cyclic(|me| Levers {
+        let core = Arc::new_cyclic(|me| Core {
             me: me.clone(),
             director,
             traffic,
@@ -161,23 +165,27 @@ impl Bound {
             admin: Mutex::default(),
             is_closed: AtomicBool::default(),
             is_replaced: AtomicBool::default(),
-            office,
+            environment,
             lent,
             changing: Mutex::default(),
             pending: Mutex::default(),
         });
-        let daemon = Daemon { levers, doors, named, stop_resolver: Some(stop_resolver) };
+        let daemon = Daemon { core, admin_sockets, named, stop_resolver: Some(stop_resolver) };
         for (service, listen, socket) in sockets {
-            let listener = Listener::paused(socket, listen, service, daemon.levers.traffic.clone())
+            let listener = Listener::paused(socket, listen, service, daemon.core.traffic.clone())
                 .map_err(thread("listen"))?;
-            daemon.levers.listeners.lock().push(listener);
+            daemon.core.listeners.lock().push(listener);
         }
         Ok(daemon)
     }
 
     /// Starts everything.
-    pub fn start(self, limits: pool::Limits, office: Office) -> Result<Daemon, StartError> {
-        let mut daemon = self.prepare(limits, office)?;
+    pub fn start(
+        self,
+        limits: pool::PoolLimits,
+        environment: Environment,
+    ) -> Result<Daemon, StartError> {
+        let mut daemon = self.prepare(limits, environment)?;
         daemon.await_names(&mut || false);
         daemon.open()?;
         Ok(daemon)
@@ -186,9 +194,9 @@ impl Bound {
 
 /// A running balancer. Dropping it closes the listeners and ends the sessions.
 pub struct Daemon {
-    levers: Arc<Levers>,
+    core: Arc<Core>,
     /// The sockets of the admin side while that waits to be opened.
-    doors: Vec<admin::Listener>,
+    admin_sockets: Vec<admin::AdminSocket>,
     /// Tells when the names of hosts have been looked up for the first time, if there are any.
     named: Option<Receiver<()>>,
     /// Dropping it ends the resolver.
@@ -197,8 +205,8 @@ pub struct Daemon {
 
 impl Daemon {
     /// Binds and starts in one go.
-    pub fn start(config: &Config, limits: pool::Limits) -> Result<Daemon, StartError> {
-        Bound::bind(config, &mut Inherited::default())?.start(limits, Office::default())
+    pub fn start(config: &Config, limits: pool::PoolLimits) -> Result<Daemon, StartError> {
+        Bound::bind(config, &mut Inherited::default())?.start(limits, Environment::default())
     }
 
     /// Waits until the names of hosts have been looked up, for 5 seconds at most; what is found
@@ -219,28 +227,29 @@ impl Daemon {
 
     /// Starts the admin side, which may fail, and accepts clients, which may not.
     pub fn open(&mut self) -> Result<(), StartError> {
-        if !self.doors.is_empty() {
+        if !self.admin_sockets.is_empty() {
             let thread = |error| StartError::Thread { name: "admin", error };
-            let pages = self.levers.start_admin(std::mem::take(&mut self.doors)).map_err(thread)?;
-            *self.levers.admin.lock() = Some(pages);
+            let pages =
+                self.core.start_admin(std::mem::take(&mut self.admin_sockets)).map_err(thread)?;
+            *self.core.admin.lock() = Some(pages);
         }
-        let listeners = self.levers.listeners.lock();
+        let listeners = self.core.listeners.lock();
         listeners.iter().for_each(Listener::resume);
         listeners.iter().for_each(Listener::announce);
         drop(listeners);
-        self.levers.admin.lock().iter().for_each(Admin::announce);
+        self.core.admin.lock().iter().for_each(Admin::announce);
         traffic::report_groups(self.director());
         Ok(())
     }
 
     /// Tells the log what is right in the configuration but should not pass in silence.
     pub fn warn(&self) {
-        self.levers.warn();
+        self.core.warn();
     }
 
     /// This process is the service: what a predecessor has made in the file system is its own.
     pub fn own(&self) {
-        self.levers
+        self.core
             .admin
             .lock()
             .iter()
@@ -250,32 +259,32 @@ impl Daemon {
 
     /// The running state.
     pub fn director(&self) -> &Arc<Director> {
-        &self.levers.director
+        &self.core.director
     }
 
     /// What the service manager shows of it.
     pub fn status(&self) -> String {
-        self.levers.status()
+        self.core.status()
     }
 
     /// Where clients can connect, in configuration order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.levers.listeners.lock().iter().map(Listener::address).collect()
+        self.core.listeners.lock().iter().map(Listener::address).collect()
     }
 
     /// Sessions from accept to log line.
     pub fn open_sessions(&self) -> usize {
-        self.levers.director.roster.open()
+        self.core.director.sessions.open()
     }
 
     /// Threads of the pool.
     pub fn pool_threads(&self) -> usize {
-        self.levers.traffic.pool.threads()
+        self.core.traffic.pool.threads()
     }
 
     /// Makes the manager look at the hosts now.
     pub fn wake_manager(&self) {
-        self.levers.traffic.wake_manager();
+        self.core.traffic.wake_manager();
     }
 
     /// Makes the running state what the configuration file says, or refuses and changes nothing;
@@ -283,39 +292,39 @@ impl Daemon {
     /// time. `is_called_off` is asked now and then: if it says so, nobody waits any more, and the
     /// reload opens no new address. Tells whether it is over.
     pub fn reload(&self, by: &'static str, is_called_off: &mut dyn FnMut() -> bool) -> bool {
-        let levers = self.levers.clone();
+        let core = self.core.clone();
         // the log has the outcome already
-        let reload = move || drop(levers.reload_file(by, None));
+        let reload = move || drop(core.reload_file(by, None));
         let done = aside("reload", reload, is_called_off);
         if let Err(e) = &done {
-            self.levers.note_refused(by, &format!("the thread `reload`: {e}"));
+            self.core.note_refused(by, &format!("the thread `reload`: {e}"));
         }
         let is_over = !matches!(done, Ok(None));
         if !is_over {
             // what it has not opened by now stays closed
-            self.levers.is_closed.store(true, SeqCst);
+            self.core.is_closed.store(true, SeqCst);
         }
         is_over
     }
 
     /// Takes no new clients; running and waiting sessions go on.
     pub fn close(&self) {
-        self.levers.is_closed.store(true, SeqCst);
-        self.levers.listeners.lock().iter().for_each(Listener::stop);
+        self.core.is_closed.store(true, SeqCst);
+        self.core.listeners.lock().iter().for_each(Listener::stop);
     }
 
     /// Ends the sessions in which nothing has moved for a while; tells how many.
     pub fn cut_silent(&self) -> usize {
-        self.levers
+        self.core
             .director
-            .roster
+            .sessions
             .cut(End::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
     }
 
     /// Ends all sessions, running and waiting ones; tells how many were running.
     pub fn cut(&self) -> usize {
-        let cut = self.levers.director.roster.cut_all();
-        self.levers.traffic.pool.close();
+        let cut = self.core.director.sessions.cut_all();
+        self.core.traffic.pool.close();
         cut
     }
 }
@@ -324,7 +333,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.close();
         self.cut();
-        let admin = self.levers.admin.lock().take();
+        let admin = self.core.admin.lock().take();
         drop(admin);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-use super::control::Levers;
+use super::control::Core;
 use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, Operator, Refused};
@@ -78,10 +78,10 @@ fn taken_out(director: &Director) -> Vec<Out> {
     all
 }
 
-impl Levers {
+impl Core {
     /// What the configuration file says now, and its bytes.
     pub(super) fn read_file(&self) -> Result<(Config, Vec<u8>), Refusal> {
-        let file = self.office.file.as_ref();
+        let file = self.environment.file.as_ref();
         let file = file.ok_or_else(|| {
             Refusal::Conflict("this program was started without a configuration file".into())
         })?;
@@ -152,7 +152,7 @@ impl Levers {
         let before = Before { config: now, out: taken_out(&self.director) };
         let pending = confirm.map(|within| self.start_waiting(within, before)).transpose()?;
         self.carry_out(&changes)?;
-        *self.office.source.lock() = source;
+        *self.environment.source.lock() = source;
         self.director.note_saved(new);
         self.note("reload overwrites", by, &overwritten);
         self.note("change", by, &changes);
@@ -176,7 +176,7 @@ impl Levers {
         let wait = move || {
             // a reload that is refused never begins
             if over.recv().is_ok() && over.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
-                me.upgrade().inspect(|levers| levers.roll_back(&before, &over));
+                me.upgrade().inspect(|core| core.roll_back(&before, &over));
             }
         };
         let spawned = thread::start("confirm", thread::LARGE, wait);

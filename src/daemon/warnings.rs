@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::control::Levers;
+use super::control::Core;
 use crate::admin;
 use crate::budget;
 use crate::config::Config;
@@ -48,7 +48,7 @@ fn of_admin(config: &Config) -> Vec<String> {
     far.into_iter().chain(weak).collect()
 }
 
-impl Levers {
+impl Core {
     /// Gives every warning. A hash beyond the budget is an error: nobody gets in by it. But a start
     /// is not the moment for an outage, when all else in the file is good.
     pub(super) fn warn(&self) {
@@ -56,7 +56,7 @@ impl Levers {
         for why in budget::refused_hashes(&self.director.config(), &Limits::read()) {
             log::error!("admin state=refused reason={}", value(&why));
         }
-        if let (Some(file), Some(user)) = (&self.office.file, &self.office.user) {
+        if let (Some(file), Some(user)) = (&self.environment.file, &self.environment.user) {
             for (path, why) in obstacles(file) {
                 log::warn!(
                     "file user={} path={} reason={}",

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use super::seat::Side;
+use super::task::Side;
 use crate::system::socket;
 
 /// How a relay came to its end.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::party::Party;
 use super::pool::{BUFFER, Space};
 use super::progress::{Progress, Rest};
-use super::seat::{For, Next, Seat};
+use super::task::{For, Next, Task};
 use super::{Direction, End, Relay};
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
@@ -25,7 +25,7 @@ const LEAST_READS: usize = 256;
 /// One flow's view of its relay.
 pub(super) struct Flow<'a> {
     pub(super) relay: &'a Relay,
-    pub(super) seat: &'a Seat,
+    pub(super) task: &'a Task,
     pub(super) direction: Direction,
     /// Where it reads.
     pub(super) source: &'a Party,
@@ -40,7 +40,7 @@ pub(super) struct Over;
 pub fn go(
     relay: &Relay,
     direction: Direction,
-    seat: &Seat,
+    task: &Task,
     progress: &mut Progress,
     space: &mut Space,
 ) -> Next {
@@ -48,7 +48,7 @@ pub fn go(
         Direction::ToServer => (&relay.client, &relay.server),
         Direction::ToClient => (&relay.server, &relay.client),
     };
-    let flow = Flow { relay, seat, direction, source, sink };
+    let flow = Flow { relay, task, direction, source, sink };
     flow.go(progress, space).unwrap_or(Next::Over)
 }
 
@@ -67,7 +67,7 @@ impl Flow<'_> {
         // a server that was connected a moment ago has nothing to say yet, nor has a client that
         // was read before; if one has, the poller says so
         let was_read = self.direction == Direction::ToClient || self.relay.moved.to_server() > 0;
-        if was_read && !self.seat.is_watched(self.source.side) {
+        if was_read && !self.task.is_watched(self.source.side) {
             return self.wait_for_bytes();
         }
         self.pass_on(progress, space)
@@ -92,7 +92,7 @@ impl Flow<'_> {
         let mut share = whole;
         while share > 0 {
             if share < whole || progress.is_bulk() {
-                self.seat.place.relieve();
+                self.task.place.relieve();
             }
             if progress.is_bulk() && self.sink.takes_bulk(self.relay.moved.of(self.direction)) {
                 share = self.splice(progress, share)?;
@@ -103,7 +103,7 @@ impl Flow<'_> {
                     break;
                 }
             }
-            let room = self.seat.room(space);
+            let room = self.task.room(space);
             let most = room.len();
             match socket::receive(&self.source.stream, room) {
                 Ok([]) => return self.end_of_stream(progress),
@@ -116,7 +116,7 @@ impl Flow<'_> {
                         return self.wait_for_room();
                     }
                     if bytes.len() < most
-                        && !self.seat.is_odd(self.source.side)
+                        && !self.task.saw_rdhup(self.source.side)
                         && !self.source.is_lost()
                     {
                         return self.wait_for_bytes();
@@ -145,7 +145,7 @@ impl Flow<'_> {
         // also if the sink is lost: with nothing delivered, another one may get it
         let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
         if !rest.is_empty() {
-            let unsent = self.leave_if_short(self.seat.copy(rest))?;
+            let unsent = self.leave_if_short(self.task.copy(rest))?;
             progress.rest = Some(Box::new(Rest::Bytes(unsent)));
         }
         delivered
@@ -164,7 +164,7 @@ impl Flow<'_> {
                 None if is_wide => break,
                 // room that comes after the next try will be told of
                 None => {
-                    self.seat.state(self.direction).widen();
+                    self.task.state(self.direction).widen();
                     is_wide = true;
                 }
             }
@@ -220,7 +220,7 @@ impl Flow<'_> {
         }
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.stream.shutdown(Shutdown::Write);
-        self.seat.look_within(self.relay.timeouts.half / 4);
+        self.task.look_within(self.relay.timeouts.half / 4);
         self.watch()
     }
 
@@ -233,7 +233,7 @@ impl Flow<'_> {
         }
         let has_hung_up = || {
             !self.source.is_lost()
-                && self.seat.is_hung(self.source.side)
+                && self.task.saw_hup(self.source.side)
                 && socket::is_gone(&self.source.stream)
         };
         if has_hung_up() && !self.source.is_shut() {
@@ -267,13 +267,13 @@ impl Flow<'_> {
         if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }
-        self.seat.look_within(self.relay.settling_pause().unwrap_or_default());
+        self.task.look_within(self.relay.settling_pause().unwrap_or_default());
         self.wait_for_sink_alone()
     }
 
     /// Parks until there is something to read.
     fn wait_for_bytes(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
         Ok(Next::Wait(For::Source))
     }
 
@@ -283,10 +283,10 @@ impl Flow<'_> {
         if self.source.is_lost() {
             return self.wait_for_sink_alone();
         }
-        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
-        if self.seat.is_odd(self.source.side) && self.source.notices_end() {
-            self.seat.look_within(self.relay.timeouts.half / 4);
+        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
+        if self.task.saw_rdhup(self.source.side) && self.source.notices_end() {
+            self.task.look_within(self.relay.timeouts.half / 4);
         }
         Ok(Next::Wait(For::Sink))
     }
@@ -294,10 +294,10 @@ impl Flow<'_> {
     /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to
     /// hear, and not read before that was taken: it is dropped.
     fn wait_for_sink_alone(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.seat.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.seat.watch_room(self.sink.side, &self.sink.stream))?;
+        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
         // what comes after the next call will be told of
-        self.seat.state(self.direction).widen();
+        self.task.state(self.direction).widen();
         match socket::discard(&self.sink.stream, SHARE) {
             Ok(0) => Ok(Next::Wait(For::Anything)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Next::Wait(For::Anything)),

@@ -1,5 +1,5 @@
 //! The state of a flow that threads of the pool take turns to run: who may run it, and whether news
-//! are lost. Knows nothing but an atomic. Used by [`super::seat`], on whichever thread runs a flow
+//! are lost. Knows nothing but an atomic. Used by [`super::task`], on whichever thread runs a flow
 //! or hears of an event.
 //!
 //! Only the thread that has brought a flow to `RUNNING` or `RUNNING_ANY` runs it, so a flow is
@@ -40,7 +40,7 @@ pub enum Trigger {
         /// There are bytes, or an end, to read.
         can_read: bool,
         /// It is more than bytes.
-        is_odd: bool,
+        saw_rdhup: bool,
     },
     /// To its sink.
     Sink {
@@ -138,7 +138,7 @@ impl FlowState {
 fn after(now: u8, trigger: Trigger) -> Option<u8> {
     let is_concerned = match (now, trigger) {
         (WAITING_SOURCE, Trigger::Source { can_read, .. }) => can_read,
-        (WAITING_SINK, Trigger::Source { is_odd, .. }) => is_odd,
+        (WAITING_SINK, Trigger::Source { saw_rdhup, .. }) => saw_rdhup,
         (WAITING_SOURCE | RUNNING, Trigger::Sink { .. }) => false,
         (WAITING_SINK, Trigger::Sink { can_write }) => can_write,
         _ => true,
@@ -155,8 +155,8 @@ fn after(now: u8, trigger: Trigger) -> Option<u8> {
 mod tests {
     use super::*;
 
-    const BYTES: Trigger = Trigger::Source { can_read: true, is_odd: false };
-    const END: Trigger = Trigger::Source { can_read: true, is_odd: true };
+    const BYTES: Trigger = Trigger::Source { can_read: true, saw_rdhup: false };
+    const END: Trigger = Trigger::Source { can_read: true, saw_rdhup: true };
     const ROOM: Trigger = Trigger::Sink { can_write: true };
 
     fn waiting(what: For) -> FlowState {

@@ -29,7 +29,7 @@ pub type Space = Vec<u8>;
 
 /// The limits of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct PoolLimits {
     /// Most threads; at least one.
     pub threads: usize,
     /// Most pollers that are open; fewer than threads, so that there is one for each and one more,
@@ -48,11 +48,11 @@ pub struct Limits {
     pub held: usize,
 }
 
-impl Limits {
-    pub(super) fn at_least_one(self) -> Limits {
+impl PoolLimits {
+    pub(super) fn at_least_one(self) -> PoolLimits {
         let threads = self.threads.max(1);
         let pollers = self.pollers.clamp(1, (threads - 1).clamp(1, MOST_POLLERS));
-        Limits {
+        PoolLimits {
             threads,
             pollers,
             sessions: self.sessions.max(1),

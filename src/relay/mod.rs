@@ -23,11 +23,10 @@
 //!
 //! Knows no service, host or session.
 
-mod clock;
-mod crew;
 mod end;
 mod flow;
 pub mod flow_state;
+mod leaders;
 mod limits;
 mod liveness;
 mod load;
@@ -38,12 +37,13 @@ mod poller;
 mod pollers;
 pub mod pool;
 mod progress;
-mod purse;
-pub mod seat;
-mod seats;
+mod quota;
 mod silence;
 mod splice;
-mod watches;
+pub mod task;
+mod task_table;
+mod threads;
+mod timers;
 mod worker;
 
 use std::net::{Shutdown, TcpStream};
@@ -57,13 +57,13 @@ use parking_lot::Mutex;
 pub use end::End;
 pub use liveness::Liveness;
 pub use meter::Meter;
-pub use purse::Unsent;
+pub use quota::Unsent;
 pub use silence::Timeouts;
 
 use self::party::Party;
 use self::pool::Space;
 use self::progress::{Progress, Rest};
-use self::seat::{Next, Seat, Side};
+use self::task::{Next, Side, Task};
 use crate::system::socket;
 
 /// One of the two ways through a relay, named from the client.
@@ -160,16 +160,16 @@ impl Relay {
     }
 
     /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it
-    /// goes. Never called for the same flow by two threads at once: [`Seat`] sees to that. The
+    /// goes. Never called for the same flow by two threads at once: [`Task`] sees to that. The
     /// relay is over when both flows are.
-    pub fn go(&self, direction: Direction, seat: &Seat, space: &mut Space) -> Next {
+    pub fn go(&self, direction: Direction, task: &Task, space: &mut Space) -> Next {
         let _guard = CutOnPanic(self);
         let parked = match direction {
             Direction::ToServer => &self.to_server,
             Direction::ToClient => &self.to_client,
         };
         let mut progress = std::mem::take(&mut *parked.lock());
-        let next = flow::go(self, direction, seat, &mut progress, space);
+        let next = flow::go(self, direction, task, &mut progress, space);
         *parked.lock() = progress;
         if next == Next::Over {
             self.over.fetch_or(direction.bit(), SeqCst);

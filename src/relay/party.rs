@@ -9,7 +9,7 @@ use crossbeam::atomic::AtomicCell;
 
 use super::End;
 use super::liveness::Liveness;
-use super::seat::Side;
+use super::task::Side;
 use crate::system::socket;
 use crate::system::tcp_info::TcpInfo;
 

@@ -4,7 +4,7 @@
 //! event counter, which wakes a thread for other work.
 //!
 //! Edge-triggered means: something is told once, when it happens. Who stops reading before the
-//! socket says that there is nothing left must not wait for it (see [`super::seat`], which keeps
+//! socket says that there is nothing left must not wait for it (see [`super::task`], which keeps
 //! the account of who has been told what).
 
 use std::io;
@@ -29,7 +29,7 @@ const CALL: u64 = u64::MAX;
 const LAST_POLLER: u64 = CALL - 1;
 
 /// What an event is about.
-pub enum Event {
+pub enum PollEvent {
     /// Somebody has called.
     Call,
     /// There are news at another poller.
@@ -73,8 +73,8 @@ impl Poller {
         let _ = self.epoll.delete(socket);
     }
 
-    /// From now on the news of another poller are news of this one, as an [`Event::Poller`] of this
-    /// number.
+    /// From now on the news of another poller are news of this one, as an [`PollEvent::Poller`] of
+    /// this number.
     pub fn adopt(&self, other: &Poller, number: usize) -> io::Result<()> {
         match self
             .epoll
@@ -107,12 +107,12 @@ impl Poller {
 }
 
 /// What an event is about.
-pub fn read(event: &EpollEvent) -> Event {
+pub fn read(event: &EpollEvent) -> PollEvent {
     match event.data() {
-        CALL => Event::Call,
+        CALL => PollEvent::Call,
         mark if mark > LAST_POLLER - MOST_POLLERS as u64 => {
-            Event::Poller((LAST_POLLER - mark) as usize)
+            PollEvent::Poller((LAST_POLLER - mark) as usize)
         }
-        mark => Event::Socket(mark as usize, event.events()),
+        mark => PollEvent::Socket(mark as usize, event.events()),
     }
 }

@@ -6,7 +6,7 @@
 //! A socket is registered with the open poller that its session's number falls to. When another
 //! number of them is open, it moves when its flow parks the next time. What never moves is not
 //! lost: a poller that is closed is itself a member of the first one, and each open one is looked
-//! at (`super::crew` tells by whom).
+//! at (`super::threads` tells by whom).
 //!
 //! The one lock here is held while pollers are opened and closed, across calls that do not wait;
 //! nothing on the way of a byte takes it.
@@ -154,10 +154,10 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
-    use super::super::load::Load;
-    use super::super::poller::{self, Event, News};
-    use super::super::pool::{Limits, Pool, Space};
-    use super::super::seat::{Carried, Next, Seat};
+    use super::super::load::LoadLevel;
+    use super::super::poller::{self, News, PollEvent};
+    use super::super::pool::{Pool, PoolLimits, Space};
+    use super::super::task::{Carried, Next, Task};
     use super::super::{Direction, Meter, Relay, Timeouts};
     use super::*;
 
@@ -168,11 +168,11 @@ mod tests {
     }
 
     /// The first event that comes to a poller and is no call.
-    fn event(pollers: &Pollers, at: usize, limit: Duration) -> Option<Event> {
+    fn event(pollers: &Pollers, at: usize, limit: Duration) -> Option<PollEvent> {
         let mut events = [EpollEvent::empty()];
         while pollers.wait(at, &mut events, limit) == 1 {
             match events.first().map(poller::read) {
-                Some(Event::Call) => {}
+                Some(PollEvent::Call) => {}
                 event => return event,
             }
         }
@@ -200,15 +200,15 @@ mod tests {
         pollers.watch(1, socket.as_fd(), 42, false).unwrap();
         pollers.shrink();
         other.write_all(b"x").unwrap();
-        assert!(matches!(event(&pollers, 0, LONG), Some(Event::Poller(1))));
+        assert!(matches!(event(&pollers, 0, LONG), Some(PollEvent::Poller(1))));
         assert!(matches!(
             event(&pollers, 1, Duration::ZERO),
-            Some(Event::Socket(42, News::EPOLLIN))
+            Some(PollEvent::Socket(42, News::EPOLLIN))
         ));
         // and not any more when it is open again
         assert!(pollers.grow());
         other.write_all(b"x").unwrap();
-        assert!(matches!(event(&pollers, 1, LONG), Some(Event::Socket(42, _))));
+        assert!(matches!(event(&pollers, 1, LONG), Some(PollEvent::Socket(42, _))));
         assert!(event(&pollers, 0, Duration::ZERO).is_none());
     }
 
@@ -216,9 +216,9 @@ mod tests {
     struct Alone(Relay);
 
     impl Carried for Alone {
-        fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
-            seat.begin_other();
-            self.0.go(half, seat, space)
+        fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
+            task.begin_other();
+            self.0.go(half, task, space)
         }
 
         fn look(&self) -> Duration {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn pool(threads: usize, pollers: usize) -> Pool {
-        Pool::new(Limits {
+        Pool::new(PoolLimits {
             threads,
             pollers,
             sessions: 99,
@@ -275,7 +275,7 @@ mod tests {
         let mut opened = 0;
         while !clients.iter().all(|client| client.is_finished()) {
             for _ in 0..2 {
-                pool.0.suit(0, Load::Full);
+                pool.0.suit(0, LoadLevel::High);
                 opened = opened.max(pool.0.pollers.open());
                 thread::yield_now();
             }
@@ -292,7 +292,7 @@ mod tests {
     struct Busy(Arc<AtomicBool>);
 
     impl Carried for Busy {
-        fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+        fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
             if self.0.load(SeqCst) { Next::Over } else { Next::Yield }
         }
 

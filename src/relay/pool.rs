@@ -2,9 +2,9 @@
 //! limit, run what can go on.
 //!
 //! The accept threads call [`Pool::carry`]. A thread without work waits at a poller
-//! (`relay::pollers`) for news of the sockets of sessions, or rests (`relay::crew`); nothing that
-//! runs on it ever waits for a socket, so a few threads serve any number of sessions. The one mutex
-//! here guards the counts and the clock; the two queues are crossbeam's.
+//! (`relay::pollers`) for news of the sockets of sessions, or rests (`relay::threads`); nothing
+//! that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one
+//! mutex here guards the counts and the clock; the two queues are crossbeam's.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,17 +17,17 @@ use crossbeam::queue::SegQueue;
 use parking_lot::{Condvar, Mutex};
 
 use super::Direction;
-use super::clock::Clock;
+use super::leaders::Leaders;
 pub use super::limits::{
-    BUFFER, HAND_BUFFER, LEAST, Limits, MOST_POLLERS, POLLER_DESCRIPTORS, STACK, Space,
+    BUFFER, HAND_BUFFER, LEAST, MOST_POLLERS, POLLER_DESCRIPTORS, PoolLimits, STACK, Space,
 };
 use super::pipe::Pipes;
 pub use super::pipe::USUAL as PIPE_SIZE;
 use super::pollers::Pollers;
-use super::purse::Purse;
-use super::seat::{Carried, Seat, Side};
-use super::seats::Seats;
-use super::watches::Watches;
+use super::quota::Quota;
+use super::task::{Carried, Side, Task};
+use super::task_table::TaskTable;
+use super::timers::Timers;
 use super::worker::Worker;
 
 /// How long an accept thread rests when the system gives no thread and none is running.
@@ -39,27 +39,27 @@ pub struct Pool(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) pollers: Pollers,
-    pub(super) seats: Seats,
+    pub(super) tasks: TaskTable,
     pub(super) pipes: Arc<Pipes>,
-    purse: Arc<Purse>,
+    quota: Arc<Quota>,
     pub(super) state: Mutex<State>,
     /// Accept threads wait here for room in the queue.
     room: Condvar,
     /// Sessions without a place. Its length is read and limited under the mutex.
     waiting: SegQueue<Box<dyn Carried>>,
     /// Halves that can go on.
-    pub(super) ready: SegQueue<(Arc<Seat>, Direction)>,
+    pub(super) ready: SegQueue<(Arc<Task>, Direction)>,
     /// Threads of the pool rest here.
     pub(super) called: Condvar,
 }
 
 pub(super) struct State {
-    pub(super) limits: Limits,
+    pub(super) limits: PoolLimits,
     pub(super) threads: usize,
     /// Sessions that have a place.
     pub(super) taken: usize,
-    pub(super) clock: Clock,
-    pub(super) watches: Watches,
+    pub(super) clock: Timers,
+    pub(super) watches: Leaders,
     /// When a poller was last opened beside another.
     pub(super) grown: Option<Instant>,
     pub(super) last_id: usize,
@@ -88,7 +88,7 @@ impl Place {
         socket: BorrowedFd<'_>,
         room: bool,
     ) -> io::Result<()> {
-        self.pool.pollers.watch(at, socket, Seats::mark(self.number, side), room)
+        self.pool.pollers.watch(at, socket, TaskTable::mark(self.number, side), room)
     }
 
     pub(super) fn forget(&self, at: usize, socket: BorrowedFd<'_>) {
@@ -100,8 +100,8 @@ impl Place {
     }
 
     /// Has a thread go on with a half that was made to run.
-    pub(super) fn run_soon(&self, seat: &Arc<Seat>, half: Direction) {
-        self.pool.ready.push((seat.clone(), half));
+    pub(super) fn run_soon(&self, task: &Arc<Task>, half: Direction) {
+        self.pool.ready.push((task.clone(), half));
         let state = self.pool.state.lock();
         self.pool.call(&state);
         drop(state);
@@ -116,14 +116,14 @@ impl Place {
         &self.pool.pipes
     }
 
-    pub(super) fn purse(&self) -> &Arc<Purse> {
-        &self.pool.purse
+    pub(super) fn quota(&self) -> &Arc<Quota> {
+        &self.pool.quota
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.pool.seats.leave(self.number);
+        self.pool.tasks.free(self.number);
         // who drops a session looks at the queue afterwards
         self.pool.state.lock().taken -= 1;
     }
@@ -131,23 +131,23 @@ impl Drop for Place {
 
 impl Pool {
     /// A pool without any thread yet. Fails when the system gives no poller.
-    pub fn new(limits: Limits) -> io::Result<Pool> {
+    pub fn new(limits: PoolLimits) -> io::Result<Pool> {
         let limits = limits.at_least_one();
         let state = State {
             limits,
             threads: 0,
             taken: 0,
-            clock: Clock::default(),
-            watches: Watches::default(),
+            clock: Timers::default(),
+            watches: Leaders::default(),
             grown: None,
             last_id: 0,
             closed: false,
         };
         Ok(Pool(Arc::new(Inner {
             pollers: Pollers::new(limits.pollers)?,
-            seats: Seats::default(),
+            tasks: TaskTable::default(),
             pipes: Pipes::new(limits.pipes, limits.pipe_size),
-            purse: Purse::new(limits.held),
+            quota: Quota::new(limits.held),
             state: Mutex::new(state),
             room: Condvar::new(),
             waiting: SegQueue::new(),
@@ -205,8 +205,8 @@ impl Pool {
     pub fn carry(&self, session: Box<dyn Carried>, Hand(worker): &mut Hand) {
         match self.0.place_at_once(session) {
             // a panic at the end of the session must not end the thread of a listener
-            Ok(seat) => {
-                drop(catch_unwind(AssertUnwindSafe(move || worker.run(&seat, Direction::ToServer))))
+            Ok(task) => {
+                drop(catch_unwind(AssertUnwindSafe(move || worker.run(&task, Direction::ToServer))))
             }
             Err(session) => return self.submit(session),
         }
@@ -217,12 +217,12 @@ impl Pool {
     }
 
     /// Changes the limits. What is over a lower one stays until it ends by itself.
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(&self, limits: PoolLimits) {
         let limits = limits.at_least_one();
         self.0.state.lock().limits = limits;
         self.0.pollers.set_most(limits.pollers);
         self.0.pipes.set_limits(limits.pipes, limits.pipe_size);
-        self.0.purse.set_most(limits.held);
+        self.0.quota.set_most(limits.held);
         self.0.room.notify_all();
         // a shortage of threads is told of by the next session
         let _ = self.0.summon();
@@ -262,7 +262,7 @@ impl Pool {
 
 impl Inner {
     /// The next session of the queue, with a place for it.
-    pub(super) fn take_place(self: &Arc<Self>) -> Option<Arc<Seat>> {
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<Arc<Task>> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -274,7 +274,7 @@ impl Inner {
         state.taken += 1;
         drop(state);
         self.room.notify_one();
-        Some(self.sit(session))
+        Some(self.insert(session))
     }
 
     /// A place for a session that need not wait for one, while there is a thread that will go on
@@ -282,7 +282,7 @@ impl Inner {
     fn place_at_once(
         self: &Arc<Self>,
         session: Box<dyn Carried>,
-    ) -> Result<Arc<Seat>, Box<dyn Carried>> {
+    ) -> Result<Arc<Task>, Box<dyn Carried>> {
         let mut state = self.state.lock();
         if state.closed
             || state.threads == 0
@@ -297,16 +297,16 @@ impl Inner {
         if is_short_handed {
             let _ = self.help();
         }
-        Ok(self.sit(session))
+        Ok(self.insert(session))
     }
 
     /// Gives a session the place that was counted for it, and sets its alarm.
-    fn sit(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Seat> {
+    fn insert(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Task> {
         let when = Instant::now() + session.look();
-        let seat =
-            self.seats.sit(|number| Seat::new(session, Place { number, pool: self.clone() }));
-        self.set_alarm(seat.place.number, when);
-        seat
+        let task =
+            self.tasks.insert(|number| Task::new(session, Place { number, pool: self.clone() }));
+        self.set_alarm(task.place.number, when);
+        task
     }
 
     /// Whether a session waits that could have a place.

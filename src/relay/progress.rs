@@ -3,7 +3,7 @@
 
 use super::pipe::Pipe;
 use super::pool::BUFFER;
-use super::purse::Unsent;
+use super::quota::Unsent;
 
 /// A read of so much speaks for bulk.
 const BIG: usize = BUFFER / 4;

@@ -23,7 +23,7 @@ impl Flow<'_> {
                 .iter()
                 .any(|socket| socket.set_nonblocking(true).is_err());
         }
-        let Some(mut pipe) = self.seat.place.pipes().lend() else { return Ok(share) };
+        let Some(mut pipe) = self.task.place.pipes().lend() else { return Ok(share) };
         while progress.is_bulk() && share > 0 {
             let count = self.fill(&mut pipe, progress)?;
             if count == 0 {
@@ -69,7 +69,7 @@ impl Flow<'_> {
                 None if is_wide => return Ok(false),
                 // room that comes after the next try will be told of
                 None => {
-                    self.seat.state(self.direction).widen();
+                    self.task.state(self.direction).widen();
                     is_wide = true;
                 }
             }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::EpollEvent;
 
 use super::Direction;
-use super::crew::Step;
-use super::load::Shift;
-use super::poller::{self, Event, News};
+use super::load::Utilization;
+use super::poller::{self, News, PollEvent};
 use super::pool::{BUFFER, Inner, Space};
-use super::seat::{Next, Seat, Side};
-use super::seats::Seats;
+use super::task::{Next, Side, Task};
+use super::task_table::TaskTable;
+use super::threads::Step;
 
 /// News taken at once: as much as clients that take turns leave behind, so that one call serves
 /// them all. Bulk among it costs the others no more than its turn.
@@ -49,7 +49,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
-        let (mut at, mut shift) = (0, Shift::new(Instant::now()));
+        let (mut at, mut utilization) = (0, Utilization::new(Instant::now()));
         loop {
             self.do_what_waits();
             let (place, limit) = match self.pool.step(at) {
@@ -60,7 +60,7 @@ impl Worker {
                 Step::Poll(place) => (place, Duration::ZERO),
                 Step::Watch(place, limit) => (Some(place), limit),
                 Step::Again => {
-                    shift = Shift::new(Instant::now());
+                    utilization = Utilization::new(Instant::now());
                     continue;
                 }
                 Step::End => return,
@@ -75,7 +75,7 @@ impl Worker {
                 return;
             }
             let waited = if had_watch { now - began } else { Duration::ZERO };
-            if let Some(load) = shift.note(waited, now, self.pool.pollers.open() as u32) {
+            if let Some(load) = utilization.note(waited, now, self.pool.pollers.open() as u32) {
                 self.pool.suit(at, load);
             }
             self.spread(events.get(..count).unwrap_or_default());
@@ -85,12 +85,12 @@ impl Worker {
     /// Starts one session, and goes on with one half that had to let others go first. No more
     /// before the poller is asked: what can always go on must not keep those that wait for news.
     fn do_what_waits(&mut self) {
-        if let Some(seat) = self.pool.take_place() {
+        if let Some(task) = self.pool.take_place() {
             self.call_for_the_rest();
-            self.run(&seat, Direction::ToServer);
+            self.run(&task, Direction::ToServer);
         }
-        if let Some((seat, half)) = self.pool.ready.pop() {
-            self.run(&seat, half);
+        if let Some((task, half)) = self.pool.ready.pop() {
+            self.run(&task, half);
         }
     }
 
@@ -106,11 +106,11 @@ impl Worker {
         let now = Instant::now();
         for _ in 0..ALARMS {
             let Some(number) = self.pool.state.lock().clock.due(now) else { return };
-            let Some(seat) = self.pool.seats.find(number) else { continue };
-            let after = seat.carried.look();
+            let Some(task) = self.pool.tasks.find(number) else { continue };
+            let after = task.carried.look();
             self.pool.set_alarm(number, now + after);
-            for half in seat.rouse_all().into_iter().flatten() {
-                self.run(&seat, half);
+            for half in task.wake_flows().into_iter().flatten() {
+                self.run(&task, half);
             }
         }
     }
@@ -119,13 +119,13 @@ impl Worker {
     fn spread(&mut self, events: &[EpollEvent]) {
         for event in events {
             match poller::read(event) {
-                Event::Call => {}
-                Event::Poller(other) => self.look_at(other),
-                Event::Socket(mark, news) => {
-                    let (number, side) = Seats::read_mark(mark);
-                    let Some(seat) = self.pool.seats.find(number) else { continue };
+                PollEvent::Call => {}
+                PollEvent::Poller(other) => self.look_at(other),
+                PollEvent::Socket(mark, news) => {
+                    let (number, side) = TaskTable::read_mark(mark);
+                    let Some(task) = self.pool.tasks.find(number) else { continue };
                     // the news of the others must not be lost with a session that panics at its end
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.tell(seat, side, news)));
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.tell(task, side, news)));
                 }
             }
         }
@@ -139,41 +139,41 @@ impl Worker {
         self.spread(events.get(..count).unwrap_or_default());
     }
 
-    fn tell(&mut self, seat: Arc<Seat>, side: Side, news: News) {
-        for half in seat.notice(side, news).into_iter().flatten() {
-            self.run(&seat, half);
+    fn tell(&mut self, task: Arc<Task>, side: Side, news: News) {
+        for half in task.on_event(side, news).into_iter().flatten() {
+            self.run(&task, half);
         }
     }
 
     /// Runs a half until it waits, is over, or has had its share: news that come while it runs make
     /// it go on, but not for ever. When one half is over, the other one may have been waiting for
     /// that.
-    pub(super) fn run(&mut self, seat: &Arc<Seat>, mut half: Direction) {
+    pub(super) fn run(&mut self, task: &Arc<Task>, mut half: Direction) {
         for _ in 0..TURNS {
-            let gone_on = AssertUnwindSafe(|| seat.carried.go(half, seat, &mut self.space));
+            let gone_on = AssertUnwindSafe(|| task.carried.go(half, task, &mut self.space));
             // a panic ends the session, which has seen to that; the panic hook has logged it
             match catch_unwind(gone_on).unwrap_or(Next::Over) {
-                Next::Wait(what) if !seat.state(half).wait(what) => continue,
+                Next::Wait(what) if !task.state(half).wait(what) => continue,
                 Next::Wait(_) => {}
-                Next::Yield => self.put_off(seat, half),
-                Next::Over if seat.finish(half) => return self.pool.seats.rise(seat),
-                Next::Over if seat.rouse(half.other()) => {
+                Next::Yield => self.put_off(task, half),
+                Next::Over if task.finish(half) => return self.pool.tasks.finish(task),
+                Next::Over if task.wake_flow(half.other()) => {
                     half = half.other();
                     continue;
                 }
                 Next::Over => {}
             }
-            if !seat.other_begins() {
+            if !task.other_begins() {
                 return;
             }
             half = Direction::ToClient;
         }
-        self.put_off(seat, half);
+        self.put_off(task, half);
     }
 
-    fn put_off(&self, seat: &Arc<Seat>, half: Direction) {
+    fn put_off(&self, task: &Arc<Task>, half: Direction) {
         let is_alone = self.pool.ready.is_empty();
-        self.pool.ready.push((seat.clone(), half));
+        self.pool.ready.push((task.clone(), half));
         if !is_alone {
             let _ = self.pool.help();
         }

@@ -112,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{GroupConfig, HostConfig, ServiceConfig, any};
+    use crate::config::{GroupConfig, HostConfig, ServiceConfig, arbitrary};
     use crate::relay::Timeouts;
 
     /// What the admin side makes of a URL.
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_difference_makes_of_any_state_any_other((old, new) in any::two()) {
+        fn the_difference_makes_of_any_state_any_other((old, new) in arbitrary::two()) {
             let director = Director::new(&old);
             let applied = apply(&director, &Change::between(&old, &new));
             prop_assert!(applied.is_ok(), "{:?}", applied);
@@ -183,7 +183,7 @@ mod tests {
         }
 
         #[test]
-        fn the_urls_of_the_difference_do_the_same_one_by_one((old, new) in any::two()) {
+        fn the_urls_of_the_difference_do_the_same_one_by_one((old, new) in arbitrary::two()) {
             let director = Director::new(&old);
             for change in Change::between(&old, &new) {
                 let applied = apply(&director, &[read(&change.to_string())]);
@@ -193,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn hosts_that_stay_are_not_touched((old, new) in any::two()) {
+        fn hosts_that_stay_are_not_touched((old, new) in arbitrary::two()) {
             let director = Director::new(&old);
             let before = hosts(&director);
             apply(&director, &Change::between(&old, &new)).expect("it is possible");

@@ -11,8 +11,8 @@ use parking_lot::RwLock;
 use super::events::Events;
 use super::group::Group;
 use super::reloads::Reloads;
-use super::roster::Roster;
 use super::service::Service;
+use super::sessions::Sessions;
 use super::waiting::Waiting;
 use crate::config::{Config, ServiceConfig, UserConfig};
 
@@ -34,7 +34,7 @@ pub struct Director {
     /// How reading the configuration file went.
     pub reloads: Reloads,
     /// Who is connected.
-    pub roster: Arc<Roster>,
+    pub sessions: Arc<Sessions>,
     /// Who waits for the first answer of a host.
     pub waiting: Arc<Waiting>,
     started: (Instant, SystemTime),
@@ -54,7 +54,7 @@ impl Director {
             unedited: RwLock::new(config.clone()),
             events: Events::default(),
             reloads: Reloads::new(SystemTime::now()),
-            roster: Arc::default(),
+            sessions: Arc::default(),
             waiting: Arc::default(),
             started: (Instant::now(), SystemTime::now()),
             confirm_by: RwLock::default(),

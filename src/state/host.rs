@@ -9,7 +9,7 @@ use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
 use super::{Health, Names, Reason};
-use crate::config::{Address, HostConfig, Place, Wish};
+use crate::config::{Address, AddressHost, HostConfig, Wish};
 use crate::relay::Meter;
 
 /// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the
@@ -101,7 +101,7 @@ impl Host {
 
     /// Takes its addresses from names that were looked up for it, if its own is among them.
     pub(super) fn set_names(&self, names: &Names) {
-        if let Place::Name(name) = &self.address.place {
+        if let AddressHost::Name(name) = &self.address.place {
             self.set_found(names.get(name).map(Vec::as_slice).unwrap_or_default());
         }
     }

@@ -228,7 +228,7 @@ pub fn sessions(director: &Director) -> Vec<SessionView> {
             to_client: relay.as_ref().map_or(0, |relay| relay.moved().to_client()),
         }
     };
-    director.roster.lines().into_iter().map(view).collect()
+    director.sessions.lines().into_iter().map(view).collect()
 }
 
 /// What happened, the latest first.

@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::Host;
-use crate::relay::seat::Seat;
+use crate::relay::task::Task;
 
 /// The sessions that wait, with their hosts.
 #[derive(Default)]
-pub struct Waiting(Mutex<Slab<(Arc<Host>, Arc<Seat>)>>);
+pub struct Waiting(Mutex<Slab<(Arc<Host>, Arc<Task>)>>);
 
 /// A session's place among them; dropping it takes the session out.
 pub struct Wait {
@@ -21,8 +21,8 @@ pub struct Wait {
 
 impl Waiting {
     /// From now on this session is woken when the host goes down.
-    pub fn enter(self: &Arc<Self>, host: &Arc<Host>, seat: &Arc<Seat>) -> Wait {
-        let place = self.0.lock().insert((host.clone(), seat.clone()));
+    pub fn enter(self: &Arc<Self>, host: &Arc<Host>, task: &Arc<Task>) -> Wait {
+        let place = self.0.lock().insert((host.clone(), task.clone()));
         Wait { place, waiting: self.clone() }
     }
 
@@ -30,9 +30,9 @@ impl Waiting {
     pub fn wake(&self, host: &Arc<Host>) {
         let waiting = self.0.lock();
         let meant = waiting.iter().filter(|(_, (other, _))| Arc::ptr_eq(other, host));
-        let seats: Vec<Arc<Seat>> = meant.map(|(_, (_, seat))| seat.clone()).collect();
+        let tasks: Vec<Arc<Task>> = meant.map(|(_, (_, task))| task.clone()).collect();
         drop(waiting);
-        seats.iter().for_each(Seat::wake);
+        tasks.iter().for_each(Task::wake);
     }
 }
 

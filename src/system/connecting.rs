@@ -37,7 +37,7 @@ pub struct Connecting {
 
 /// How an attempt came out.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ConnectOutcome {
     /// The connection is there, or was.
     Connected {
         /// So many of the first bytes were sent.
@@ -94,22 +94,22 @@ impl Connecting {
     /// How it came out; `None` while that is open. Not to be called again after that: the kernel
     /// tells an error once. `first` is sent as soon as the connection is there: for most that is
     /// the only question that has to be asked.
-    pub fn outcome(&self, first: &[u8]) -> Option<Outcome> {
+    pub fn outcome(&self, first: &[u8]) -> Option<ConnectOutcome> {
         if first.is_empty() || is_ephemeral(self.address.port()) {
             return self.outcome_alone();
         }
         match send_now(&self.stream, first) {
-            Ok(sent) => Some(Outcome::Connected { sent, lost: None }),
+            Ok(sent) => Some(ConnectOutcome::Connected { sent, lost: None }),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             Err(e) => Some(self.failed(e)),
         }
     }
 
     /// The same without sending anything.
-    fn outcome_alone(&self) -> Option<Outcome> {
+    fn outcome_alone(&self) -> Option<ConnectOutcome> {
         let info = match TcpInfo::of(&self.stream) {
             Ok(info) => info,
-            Err(e) => return Some(Outcome::Failed(e)),
+            Err(e) => return Some(ConnectOutcome::Failed(e)),
         };
         // what the other side said before it left is still to be read, and then how it left
         if info.state == State::Connected || self.has_spoken() {
@@ -119,20 +119,20 @@ impl Connecting {
         // which ends nothing by itself
         match self.stream.take_error() {
             Ok(None) if info.state == State::Connecting => None,
-            Ok(None) => Some(Outcome::Failed(io::ErrorKind::ConnectionAborted.into())),
+            Ok(None) => Some(ConnectOutcome::Failed(io::ErrorKind::ConnectionAborted.into())),
             Ok(Some(e)) | Err(e) => Some(self.failed(e)),
         }
     }
 
     /// Before a connection was made, a reset is a refusal; EPIPE is a reset after the end of the
     /// other side's stream, which is something that it said.
-    fn failed(&self, error: io::Error) -> Outcome {
+    fn failed(&self, error: io::Error) -> ConnectOutcome {
         match error.raw_os_error() {
-            Some(libc::ECONNRESET) if !self.has_spoken() => Outcome::Reset,
+            Some(libc::ECONNRESET) if !self.has_spoken() => ConnectOutcome::Reset,
             Some(libc::ECONNRESET | libc::EPIPE) => {
-                Outcome::Connected { sent: 0, lost: Some(error) }
+                ConnectOutcome::Connected { sent: 0, lost: Some(error) }
             }
-            _ => Outcome::Failed(error),
+            _ => ConnectOutcome::Failed(error),
         }
     }
 
@@ -143,15 +143,15 @@ impl Connecting {
     /// A connection of a socket to itself, which the kernel makes now and then when nobody listens
     /// on an [ephemeral](is_ephemeral) port, counts as refused. It takes two segments at least, a
     /// SYN and the answer to it.
-    fn refuse_itself(&self, info: TcpInfo) -> Outcome {
-        let connected = Outcome::Connected { sent: 0, lost: None };
+    fn refuse_itself(&self, info: TcpInfo) -> ConnectOutcome {
+        let connected = ConnectOutcome::Connected { sent: 0, lost: None };
         if info.segments_in == 1 {
             return connected;
         }
         match self.stream.local_addr() {
             Ok(local) if local != self.address => connected,
-            Ok(_) => Outcome::Failed(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
-            Err(e) => Outcome::Failed(e),
+            Ok(_) => ConnectOutcome::Failed(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            Err(e) => ConnectOutcome::Failed(e),
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::system::socket::{listen, reset_on_close};
 
-    fn outcome(connecting: &Connecting) -> Outcome {
+    fn outcome(connecting: &Connecting) -> ConnectOutcome {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(outcome) = connecting.outcome(&[]) {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn until_connected(connecting: &Connecting) {
-        assert!(matches!(outcome(connecting), Outcome::Connected { .. }));
+        assert!(matches!(outcome(connecting), ConnectOutcome::Connected { .. }));
     }
 
     #[test]
@@ -227,9 +227,9 @@ mod tests {
             }
             outcome(&connecting)
         };
-        assert!(matches!(outcome_after(|_| {}), Outcome::Reset));
+        assert!(matches!(outcome_after(|_| {}), ConnectOutcome::Reset));
         // an end is something that the other side has said, and so is a word
-        let is_lost = |outcome| matches!(outcome, Outcome::Connected { lost: Some(_), .. });
+        let is_lost = |outcome| matches!(outcome, ConnectOutcome::Connected { lost: Some(_), .. });
         assert!(is_lost(outcome_after(|accepted| accepted
             .shutdown(std::net::Shutdown::Write)
             .unwrap())));
@@ -237,7 +237,7 @@ mod tests {
             outcome_after(|accepted| {
                 send_now(accepted, b"no").unwrap();
             }),
-            Outcome::Connected { .. }
+            ConnectOutcome::Connected { .. }
         ));
     }
 
@@ -264,7 +264,7 @@ mod tests {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let failed = outcome(&Connecting::start(gone, false).unwrap());
         assert!(
-            matches!(failed, Outcome::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused)
+            matches!(failed, ConnectOutcome::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused)
         );
     }
 

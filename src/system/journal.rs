@@ -1,7 +1,8 @@
 //! The journal of systemd, when it reads standard error: a line says its priority there and no
 //! time, which the journal knows.
 //!
-//! Asked by `sink` when it opens standard error, and by `main` when it says why the program ends.
+//! Asked by `log_output` when it opens standard error, and by `main` when it says why the program
+//! ends.
 
 use std::{env, io};
 

@@ -1,5 +1,5 @@
 //! Lines on their way into something that takes bytes: a file, a pipe, a stream socket. Used by
-//! `sink` and `syslog`, on whichever thread logs; owns no lock.
+//! `log_output` and `syslog`, on whichever thread logs; owns no lock.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

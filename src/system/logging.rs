@@ -1,5 +1,5 @@
-//! The log of the program: fern in front of a [`Sink`], which knows what a line looks like where it
-//! goes, and values that keep a line one line.
+//! The log of the program: fern in front of a [`LogOutput`], which knows what a line looks like
+//! where it goes, and values that keep a line one line.
 //!
 //! `main` starts it once; the `log` macros reach it from everywhere.
 
@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::sink::{Sink, Target};
+use super::log_output::{LogOutput, Target};
 
-/// A share in the sink for fern, which wants to own what it writes to.
-struct Shared(Arc<Sink>);
+/// A share in the output for fern, which wants to own what it writes to.
+struct Shared(Arc<LogOutput>);
 
 impl Log for Shared {
     fn enabled(&self, metadata: &Metadata) -> bool {
@@ -27,11 +27,11 @@ impl Log for Shared {
     fn flush(&self) {}
 }
 
-/// Opens the log and makes it the program's own. The sink is returned so that it can be reopened.
+/// Opens the log and makes it the program's own. The output is returned so that it can be reopened.
 /// Fails when the file cannot be opened, or when the program has a log already.
-pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
-    let sink = Arc::new(Sink::open(target)?);
-    let output: Box<dyn Log> = Box::new(Shared(sink.clone()));
+pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<LogOutput>> {
+    let output = Arc::new(LogOutput::open(target)?);
+    let shared: Box<dyn Log> = Box::new(Shared(output.clone()));
     fern::Dispatch::new()
         .level(level)
         // its one error is how it hears that nobody else will connect
@@ -39,7 +39,7 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
         .format(|out, message, record| {
             out.finish(format_args!("{} {message}", name(record.level())))
         })
-        .chain(output)
+        .chain(shared)
         .apply()
         .map_err(io::Error::other)?;
     panic::set_hook(Box::new(|panic| {
@@ -56,7 +56,7 @@ pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<Sink>> {
             value(text.unwrap_or("no message"))
         );
     }));
-    Ok(sink)
+    Ok(output)
 }
 
 fn name(level: Level) -> &'static str {

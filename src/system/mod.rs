@@ -1,7 +1,7 @@
 //! What the operating system gives: sockets, limits, the process, the terminal, the log. Knows
 //! nothing of services or hosts.
 
-pub mod bell;
+pub mod atomic_write;
 pub mod channel;
 pub mod connecting;
 mod control_group;
@@ -12,7 +12,7 @@ pub mod interfaces;
 pub mod journal;
 pub mod limits;
 mod lines;
-pub mod local;
+pub mod log_output;
 pub mod logging;
 pub mod memory;
 mod nofollow;
@@ -22,11 +22,11 @@ pub mod process;
 pub mod random;
 #[allow(unsafe_code)]
 mod raw;
-pub mod replace;
-pub mod sink;
 pub mod socket;
 pub mod successor;
 pub mod syslog;
 pub mod tcp_info;
 pub mod terminal;
 pub mod thread;
+pub mod unix_socket;
+pub mod waker;

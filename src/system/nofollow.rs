@@ -1,8 +1,8 @@
 //! Opening files in folders where others may write: whoever may lay a link there could have another
 //! file written to by it, with our rights.
 //!
-//! Used by `sink`, `pidfile` and `process` on the thread that starts the program, or changes its
-//! log.
+//! Used by `log_output`, `pidfile` and `process` on the thread that starts the program, or changes
+//! its log.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -1,8 +1,8 @@
 //! The syslog daemon of this machine, and how syslog and the journal call the levels.
 //!
 //! A line is written as RFC 3164 has it to the daemon's local socket. That takes datagrams or, with
-//! syslog-ng's `unix-stream` and the like, a stream. Used by `sink`; owns no lock, and never waits
-//! for the daemon.
+//! syslog-ng's `unix-stream` and the like, a stream. Used by `log_output`; owns no lock, and never
+//! waits for the daemon.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -7,10 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ticket::{Ending, Failure, Ticket};
+use super::session_log::{Ending, Failure, SessionLog};
 use super::{Traffic, report};
 use crate::relay::End;
-use crate::relay::seat::{Seat, Side};
+use crate::relay::task::{Side, Task};
 use crate::state::{Group, Host, Lease, Reason};
 use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;
@@ -29,7 +29,7 @@ pub struct Connected {
 }
 
 /// The search for a host of one group, each of which is tried at most once.
-pub struct Hunt {
+pub struct HostSearch {
     group: Arc<Group>,
     /// Those that were tried, the one that is being tried included.
     tried: Vec<Arc<Host>>,
@@ -37,10 +37,10 @@ pub struct Hunt {
     attempt: Option<Attempt>,
 }
 
-impl Hunt {
+impl HostSearch {
     /// Some hosts may have been tried before.
-    pub fn new(group: Arc<Group>, tried: Vec<Arc<Host>>) -> Hunt {
-        Hunt { group, tried, is_short: false, attempt: None }
+    pub fn new(group: Arc<Group>, tried: Vec<Arc<Host>>) -> HostSearch {
+        HostSearch { group, tried, is_short: false, attempt: None }
     }
 
     /// How many hosts were tried.
@@ -61,20 +61,20 @@ impl Hunt {
         &mut self,
         said: &[u8],
         traffic: &Traffic,
-        seat: &Seat,
-        ticket: &mut Ticket,
+        task: &Task,
+        session_log: &mut SessionLog,
     ) -> Result<Option<Connected>, Ending> {
         loop {
             let mut attempt = match self.attempt.take() {
                 Some(attempt) => attempt,
-                None => self.begin(ticket)?,
+                None => self.begin(session_log)?,
             };
-            match attempt.step(said, seat) {
-                Outcome::Open => {
+            match attempt.step(said, task) {
+                AttemptState::Open => {
                     self.attempt = Some(attempt);
                     return Ok(None);
                 }
-                Outcome::Done { server, address, sent, lost } => {
+                AttemptState::Done { server, address, sent, lost } => {
                     let Attempt { lease, .. } = attempt;
                     lease.host().prefer(address);
                     lease.connected();
@@ -87,25 +87,25 @@ impl Hunt {
                         lost,
                     }));
                 }
-                Outcome::Reset(address) => {
+                AttemptState::Reset(address) => {
                     attempt.lease.connected();
-                    ticket.note_left(attempt.lease.host(), address, End::ResetByServer, 0);
+                    session_log.note_left(attempt.lease.host(), address, End::ResetByServer, 0);
                 }
-                Outcome::Ours(e) => {
-                    let service = value(ticket.service.name());
+                AttemptState::Ours(e) => {
+                    let service = value(session_log.service.name());
                     log::debug!("shortage service={service} reason={}", value(&e.to_string()));
                     self.is_short = true;
-                    ticket.note_failed(attempt.lease.host(), Failure::Shortage);
+                    session_log.note_failed(attempt.lease.host(), Failure::Shortage);
                 }
-                Outcome::Theirs(reason) => {
+                AttemptState::Theirs(reason) => {
                     let host = attempt.lease.host();
-                    ticket.note_failed(host, Failure::Down(reason));
+                    session_log.note_failed(host, Failure::Down(reason));
                     if host.failed(reason, attempt.began) {
-                        let by = report::By::Session(ticket.entry().id());
+                        let by = report::By::Session(session_log.entry().id());
                         report::host_down(
                             &traffic.director,
                             by,
-                            (&ticket.service, &self.group, host),
+                            (&session_log.service, &self.group, host),
                             reason,
                         );
                         traffic.wake_manager();
@@ -116,11 +116,11 @@ impl Hunt {
     }
 
     /// Picks the next host.
-    fn begin(&mut self, ticket: &Ticket) -> Result<Attempt, Ending> {
+    fn begin(&mut self, session_log: &SessionLog) -> Result<Attempt, Ending> {
         let lease = self.group.pick(&self.tried);
-        let lease = lease.ok_or_else(|| ticket.no_host_left(self.is_short))?;
+        let lease = lease.ok_or_else(|| session_log.no_host_left(self.is_short))?;
         self.tried.push(lease.host().clone());
-        Ok(Attempt::new(lease, ticket.service.connect_limit()))
+        Ok(Attempt::new(lease, session_log.service.connect_limit()))
     }
 }
 
@@ -137,7 +137,7 @@ struct Attempt {
 }
 
 /// How an attempt stands, and whose fault it is that there is no connection.
-enum Outcome {
+enum AttemptState {
     Open,
     Done {
         server: TcpStream,
@@ -166,38 +166,38 @@ impl Attempt {
         }
     }
 
-    fn step(&mut self, said: &[u8], seat: &Seat) -> Outcome {
+    fn step(&mut self, said: &[u8], task: &Task) -> AttemptState {
         loop {
             if let Some((connecting, until)) = self.open.take() {
                 let outcome = connecting.outcome(said);
                 let address = connecting.address();
-                let is_reset = matches!(outcome, Some(connecting::Outcome::Reset));
+                let is_reset = matches!(outcome, Some(connecting::ConnectOutcome::Reset));
                 match outcome {
-                    Some(connecting::Outcome::Connected { sent, lost }) => {
+                    Some(connecting::ConnectOutcome::Connected { sent, lost }) => {
                         let lost = lost.map(|e| End::by(Side::Server, &e));
-                        return Outcome::Done {
+                        return AttemptState::Done {
                             server: connecting.into_stream(),
                             address,
                             sent,
                             lost,
                         };
                     }
-                    Some(connecting::Outcome::Failed(e)) => self.note(e),
-                    Some(connecting::Outcome::Reset) => {}
+                    Some(connecting::ConnectOutcome::Failed(e)) => self.note(e),
+                    Some(connecting::ConnectOutcome::Reset) => {}
                     None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
-                    None => match seat.watch_room(Side::Server, &connecting) {
+                    None => match task.watch_room(Side::Server, &connecting) {
                         Ok(()) => {
                             self.open = Some((connecting, until));
-                            return Outcome::Open;
+                            return AttemptState::Open;
                         }
                         Err(e) => self.ours = Some(e),
                     },
                 }
                 // closed first: its last news are not the next one's
                 drop(connecting);
-                seat.forget(Side::Server);
+                task.forget(Side::Server);
                 if is_reset {
-                    return Outcome::Reset(address);
+                    return AttemptState::Reset(address);
                 }
             }
             let remaining = self.addresses.len() as u32;
@@ -222,10 +222,12 @@ impl Attempt {
 
     /// An address that failed by the host's fault decides whose fault it is: without IPv6, for
     /// example, an IPv6 address always looks like a shortage of ours.
-    fn failed(&mut self) -> Outcome {
+    fn failed(&mut self) -> AttemptState {
         match (self.theirs, self.ours.take()) {
-            (None, Some(e)) => Outcome::Ours(e),
-            (reason, _) => Outcome::Theirs(reason.unwrap_or_else(|| self.lease.host().lacks())),
+            (None, Some(e)) => AttemptState::Ours(e),
+            (reason, _) => {
+                AttemptState::Theirs(reason.unwrap_or_else(|| self.lease.host().lacks()))
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ impl Drains {
                     .iter()
                     .find(|(other, _)| Arc::ptr_eq(other, &host))
                     .map_or(0, |(_, cut)| *cut);
-                let cut = known + director.roster.cut(End::Drained, is_meant);
+                let cut = known + director.sessions.cut(End::Drained, is_meant);
                 if host.open() > 0 {
                     self.0.push((host, cut));
                 } else if host.end_drain(deadline) {

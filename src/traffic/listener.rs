@@ -21,17 +21,17 @@ use super::Traffic;
 use super::session::Session;
 use crate::config::Address;
 use crate::state::Service;
-use crate::system::bell::Bell;
 use crate::system::inherited::Inherited;
 use crate::system::interfaces;
 use crate::system::logging::value;
 use crate::system::socket::{self, Port};
 use crate::system::thread;
+use crate::system::waker::Waker;
 
 /// How long accept rests when this machine is short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Descriptors of a listener: its socket, its bell, and the client that it is handing on.
+/// Descriptors of a listener: its socket, its waker, and the client that it is handing on.
 pub const DESCRIPTORS: usize = 3;
 
 /// Opens the sockets of a listen address: one, or one for each address of a host name. Sockets that
@@ -71,7 +71,7 @@ struct Inner {
     turn: Mutex<Turn>,
     /// The turn has changed hands, or may be taken again.
     turned: Condvar,
-    bell: Bell,
+    waker: Waker,
     /// The log knows of it, and is to hear of its end.
     is_announced: AtomicBool,
 }
@@ -126,7 +126,7 @@ impl Listener {
             traffic,
             turn,
             turned: Condvar::new(),
-            bell: Bell::new()?,
+            waker: Waker::new()?,
             is_announced: AtomicBool::default(),
         });
         let runner = inner.clone();
@@ -260,7 +260,7 @@ impl Inner {
         let socket = self.take_turn()?;
         let accepted = match socket.accept() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                self.bell.wait_at(socket.as_fd()).and(Err(e))
+                self.waker.wait_at(socket.as_fd()).and(Err(e))
             }
             accepted => accepted.map(|(client, peer)| self.session(client, peer)),
         };
@@ -286,7 +286,7 @@ impl Inner {
     /// Waits until the thread is not at the socket. What keeps it from coming back has been set
     /// already.
     fn call_away(&self) {
-        self.bell.ring();
+        self.waker.wake();
         let mut turn = self.turn.lock();
         while turn.is_taken && !turn.is_open() {
             self.turned.wait(&mut turn);

@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::drain::Drains;
 use super::report;
 use crate::state::{Director, Group, Health, Host, Reason, Sample, Service};
-use crate::system::connecting::{Connecting, Outcome};
+use crate::system::connecting::{ConnectOutcome, Connecting};
 use crate::system::logging::value;
 use crate::system::socket;
 use crate::system::thread;
@@ -171,12 +171,12 @@ impl Manager {
         let mut answered = Vec::new();
         self.probes.retain(|probe| match probe.connecting.outcome(&[]) {
             // one that takes connections and resets some of them is there
-            Some(Outcome::Connected { .. } | Outcome::Reset) => {
+            Some(ConnectOutcome::Connected { .. } | ConnectOutcome::Reset) => {
                 answered.push(probe.host.clone());
                 probe.answered(&self.director);
                 false
             }
-            Some(Outcome::Failed(e)) => {
+            Some(ConnectOutcome::Failed(e)) => {
                 probe.host.failed(Reason::from(&e), probe.began);
                 false
             }

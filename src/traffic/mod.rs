@@ -3,14 +3,14 @@
 
 mod connect;
 mod drain;
-mod first;
 mod listener;
 mod manager;
+mod replay;
 mod report;
 mod resolver;
 mod search;
 mod session;
-mod ticket;
+mod session_log;
 
 use std::sync::Arc;
 

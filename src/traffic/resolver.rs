@@ -14,7 +14,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::report;
-use crate::config::{Address, Place};
+use crate::config::{Address, AddressHost};
 use crate::state::{Director, Names, Reason};
 use crate::system::interfaces;
 use crate::system::logging::value;
@@ -74,7 +74,7 @@ pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
 
 fn name_of(address: &Address) -> Option<&str> {
     match &address.place {
-        Place::Name(name) => Some(name),
+        AddressHost::Name(name) => Some(name),
         _ => None,
     }
 }

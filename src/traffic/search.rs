@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Traffic;
-use super::connect::{Connected, Hunt};
-use super::first::{Kept, Outcome};
-use super::ticket::{Ending, Ticket};
+use super::connect::{Connected, HostSearch};
+use super::replay::{ReplayBuffer, ReplayOutcome};
+use super::session_log::{Ending, SessionLog};
 use crate::relay::pool::Space;
-use crate::relay::seat::{Seat, Side};
+use crate::relay::task::{Side, Task};
 use crate::relay::{Direction, End, Liveness, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
@@ -21,13 +21,13 @@ use crate::system::socket;
 pub(super) struct Search {
     pub(super) client: TcpStream,
     pub(super) traffic: Arc<Traffic>,
-    pub(super) ticket: Box<Ticket>,
-    hunt: Option<Hunt>,
+    pub(super) session_log: Box<SessionLog>,
+    hunt: Option<HostSearch>,
     /// What the client has said already. Without `<replay>` that is what it said before there was a
     /// server.
     pub(super) unsent: Unsent,
     /// With `<replay>`: what the client has sent so far.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<ReplayBuffer>,
     /// With `<replay>`: a host that is connected and has not answered yet.
     asked: Option<Asked>,
 }
@@ -55,46 +55,46 @@ impl Search {
     pub(super) fn new(
         client: TcpStream,
         traffic: Arc<Traffic>,
-        ticket: Box<Ticket>,
+        session_log: Box<SessionLog>,
         unsent: Unsent,
-        kept: Option<Kept>,
+        kept: Option<ReplayBuffer>,
     ) -> Search {
-        Search { client, traffic, ticket, hunt: None, unsent, kept, asked: None }
+        Search { client, traffic, session_log, hunt: None, unsent, kept, asked: None }
     }
 
     /// Goes on until a host is connected; with `<replay>`, until one has answered. `None`: it takes
     /// its time.
     pub(super) fn step(
         &mut self,
-        seat: &Arc<Seat>,
+        task: &Arc<Task>,
         space: &mut Space,
     ) -> Result<Option<Found>, Ending> {
         loop {
             let asked = match self.asked.take() {
                 Some(asked) => asked,
-                None => match (self.connect(seat, space)?, &mut self.kept) {
+                None => match (self.connect(task, space)?, &mut self.kept) {
                     (None, _) => return Ok(None),
                     (Some(connected), None) => return Ok(Some(Found::new(connected))),
                     (Some(connected), Some(kept)) => {
                         kept.begin(connected.sent, connected.lost);
-                        self.asked(connected, seat)
+                        self.asked(connected, task)
                     }
                 },
             };
-            match self.ask(&asked, seat, space) {
-                Ok(Some(Outcome::Answer(answer))) => {
+            match self.ask(&asked, task, space) {
+                Ok(Some(ReplayOutcome::Answer(answer))) => {
                     return Ok(Some(Found { answer, ..Found::new(asked.connected) }));
                 }
-                Ok(Some(Outcome::ClientLost)) => {
+                Ok(Some(ReplayOutcome::ClientLost)) => {
                     return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) }));
                 }
-                Ok(Some(Outcome::Left(end))) if self.has_another() => {
+                Ok(Some(ReplayOutcome::Left(end))) if self.has_another() => {
                     self.note_left(&asked, end);
                     drop(asked);
-                    seat.forget(Side::Server);
+                    task.forget(Side::Server);
                 }
                 // nobody else is left: the session goes on as it would without replay
-                Ok(Some(Outcome::Left(end))) => {
+                Ok(Some(ReplayOutcome::Left(end))) => {
                     let server_lost = Some(end).filter(|end| *end != End::Closed);
                     return Ok(Some(Found { server_lost, ..Found::new(asked.connected) }));
                 }
@@ -103,9 +103,9 @@ impl Search {
                     return Ok(None);
                 }
                 Err(ending) => {
-                    self.ticket.server =
+                    self.session_log.server =
                         Some((asked.connected.lease.host().clone(), asked.connected.address));
-                    self.ticket.bytes.0 = self.count_sent(&asked);
+                    self.session_log.bytes.0 = self.count_sent(&asked);
                     return Err(ending);
                 }
             }
@@ -114,30 +114,31 @@ impl Search {
 
     /// Connects to a host of the enabled group, or to the next one of the group that was enabled
     /// when the search began.
-    fn connect(&mut self, seat: &Seat, space: &mut Space) -> Result<Option<Connected>, Ending> {
-        self.listen(seat, space)?;
-        let Search { traffic, ticket, hunt, unsent, kept, .. } = self;
+    fn connect(&mut self, task: &Task, space: &mut Space) -> Result<Option<Connected>, Ending> {
+        self.listen(task, space)?;
+        let Search { traffic, session_log, hunt, unsent, kept, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
-            let group = ticket.group.get_or_insert_with(|| ticket.service.enabled()).clone();
-            Hunt::new(group, ticket.failed().cloned().collect())
+            let group =
+                session_log.group.get_or_insert_with(|| session_log.service.enabled()).clone();
+            HostSearch::new(group, session_log.failed().cloned().collect())
         });
-        let said = kept.as_ref().map_or(unsent.bytes.as_slice(), Kept::bytes);
-        let result = hunt.step(said, traffic, seat, ticket);
-        ticket.note_search(hunt.tries());
+        let said = kept.as_ref().map_or(unsent.bytes.as_slice(), ReplayBuffer::bytes);
+        let result = hunt.step(said, traffic, task, session_log);
+        session_log.note_search(hunt.tries());
         match &result {
-            Ok(None) if ticket.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
+            Ok(None) if session_log.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
             _ => result,
         }
     }
 
     /// Reads from the client if it has said nothing yet. Its end is read again by the relay.
-    fn listen(&mut self, seat: &Seat, space: &mut Space) -> Result<(), Ending> {
+    fn listen(&mut self, task: &Task, space: &mut Space) -> Result<(), Ending> {
         let Search { client, unsent, kept, .. } = self;
         match kept {
             Some(kept) => kept.listen(client, space),
-            None if unsent.bytes.is_empty() => match socket::receive(client, seat.room(space)) {
+            None if unsent.bytes.is_empty() => match socket::receive(client, task.room(space)) {
                 Ok(bytes) => {
-                    *unsent = seat.copy(bytes).map_err(|_| Ending::Shortage)?;
+                    *unsent = task.copy(bytes).map_err(|_| Ending::Shortage)?;
                     Ok(())
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
@@ -150,10 +151,10 @@ impl Search {
     }
 
     /// Begins the first exchange with a host.
-    fn asked(&self, connected: Connected, seat: &Arc<Seat>) -> Asked {
+    fn asked(&self, connected: Connected, task: &Arc<Task>) -> Asked {
         // what is kept may go out in pieces
         let _ = connected.server.set_nodelay(true);
-        let wait = self.traffic.director.waiting.enter(connected.lease.host(), seat);
+        let wait = self.traffic.director.waiting.enter(connected.lease.host(), task);
         Asked { connected, since: Instant::now(), liveness: Default::default(), _wait: wait }
     }
 
@@ -161,35 +162,36 @@ impl Search {
     fn ask(
         &mut self,
         asked: &Asked,
-        seat: &Seat,
+        task: &Task,
         space: &mut Space,
-    ) -> Result<Option<Outcome>, Ending> {
+    ) -> Result<Option<ReplayOutcome>, Ending> {
         let Asked { connected: Connected { server, lease, .. }, .. } = asked;
-        let Search { client, ticket, kept: Some(kept), .. } = self else { return Ok(None) };
-        let is_over = || match ticket.entry().is_stopping() {
+        let Search { client, session_log, kept: Some(kept), .. } = self else { return Ok(None) };
+        let is_over = || match session_log.entry().is_stopping() {
             true => Some(End::Stopped),
             false => lease.host().is_drained().then_some(End::Drained),
         };
-        let outcome = kept.step(client, server, ticket.service.timeouts().idle, &is_over, space)?;
+        let outcome =
+            kept.step(client, server, session_log.service.timeouts().idle, &is_over, space)?;
         if outcome.is_none() {
-            seat.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
-            seat.watch_room(Side::Server, server).map_err(|_| Ending::Shortage)?;
+            task.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
+            task.watch_room(Side::Server, server).map_err(|_| Ending::Shortage)?;
         }
         let is_lost = || self.is_dead(asked) || self.is_elsewhere_better(asked);
         Ok(match outcome {
-            None if is_lost() => Some(Outcome::Left(End::ServerDead)),
+            None if is_lost() => Some(ReplayOutcome::Left(End::ServerDead)),
             outcome => outcome,
         })
     }
 
     /// Whether the host gives no sign of life. The client, to whom nothing was written, is asked by
-    /// the kernel alone: see [`Kept::step`] for what becomes of one that is dead.
+    /// the kernel alone: see [`ReplayBuffer::step`] for what becomes of one that is dead.
     fn is_dead(&self, asked: &Asked) -> bool {
         let server = &asked.connected.server;
         let is_waited_for = socket::unacknowledged(server).is_ok_and(|count| count > 0);
         let now = asked.since.elapsed().as_millis() as usize;
         let [of_host, of_client] = &asked.liveness;
-        self.ticket.service.timeouts().dead.is_some_and(|dead| {
+        self.session_log.service.timeouts().dead.is_some_and(|dead| {
             of_client.check(&self.client, dead, false, now);
             of_host.check(server, dead, is_waited_for, now)
         })
@@ -213,12 +215,12 @@ impl Search {
     fn note_left(&mut self, asked: &Asked, end: End) {
         let Connected { address, lease, .. } = &asked.connected;
         let sent = self.count_sent(asked);
-        self.ticket.note_left(lease.host(), *address, end, sent);
+        self.session_log.note_left(lease.host(), *address, end, sent);
     }
 
     /// What was sent to a host that did not answer, which counts for it all the same.
     fn count_sent(&self, asked: &Asked) -> u64 {
-        let sent = self.kept.as_ref().map_or(0, Kept::sent);
+        let sent = self.kept.as_ref().map_or(0, ReplayBuffer::sent);
         asked.connected.lease.host().meter().add(Direction::ToServer, sent);
         sent as u64
     }

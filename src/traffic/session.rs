@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::connect::Connected;
-use super::first::Kept;
+use super::replay::ReplayBuffer;
 use super::search::{Found, Search};
-use super::ticket::{Ending, Ticket};
+use super::session_log::{Ending, SessionLog};
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
-use crate::relay::seat::{Carried, For, Next, Seat, Side};
+use crate::relay::task::{Carried, For, Next, Side, Task};
 use crate::relay::{Direction, End, Relay, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
@@ -41,7 +41,7 @@ struct Held {
     /// Given back when the server has left: then it has no work with the session any more.
     lease: Option<Lease>,
     /// Taken out when the session begins anew.
-    ticket: Option<Box<Ticket>>,
+    session_log: Option<Box<SessionLog>>,
 }
 
 impl Session {
@@ -54,13 +54,14 @@ impl Session {
         service: Arc<Service>,
         traffic: Arc<Traffic>,
     ) -> Session {
-        let kept = service.replay_limit().map(Kept::new);
-        let ticket = Box::new(Ticket::new(&traffic.director.roster, service, peer, listen));
-        Session::search(Search::new(client, traffic, ticket, Unsent::default(), kept))
+        let kept = service.replay_limit().map(ReplayBuffer::new);
+        let session_log =
+            Box::new(SessionLog::new(&traffic.director.sessions, service, peer, listen));
+        Session::search(Search::new(client, traffic, session_log, Unsent::default(), kept))
     }
 
     fn search(search: Search) -> Session {
-        let service = &search.ticket.service;
+        let service = &search.session_log.service;
         // a connect is looked at by the share that each of several addresses has of its time
         let look = LOOK
             .min(service.connect_limit() / MOST_ADDRESSES as u32)
@@ -70,12 +71,12 @@ impl Session {
     }
 
     /// Goes on with the search. Without a relay afterwards, says what to do instead.
-    fn find(&self, seat: &Arc<Seat>, space: &mut Space) -> Result<&Running, Next> {
+    fn find(&self, task: &Arc<Task>, space: &mut Space) -> Result<&Running, Next> {
         let mut search = self.search.lock().take().ok_or(Next::Over)?;
-        match search.step(seat, space) {
+        match search.step(task, space) {
             Ok(Some(found)) => {
-                let running = self.running.get_or_init(|| Running::new(*search, found, seat));
-                seat.begin_other();
+                let running = self.running.get_or_init(|| Running::new(*search, found, task));
+                task.begin_other();
                 Ok(running)
             }
             Ok(None) => {
@@ -86,7 +87,7 @@ impl Session {
                 if ending == Ending::Relayed(End::Closed) {
                     socket::reset_on_close(&search.client, false);
                 }
-                search.ticket.ending = Some(ending);
+                search.session_log.ending = Some(ending);
                 Err(Next::Over)
             }
         }
@@ -94,17 +95,17 @@ impl Session {
 }
 
 impl Carried for Session {
-    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next {
-        let running = match self.running.get().map_or_else(|| self.find(seat, space), Ok) {
+    fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
+        let running = match self.running.get().map_or_else(|| self.find(task, space), Ok) {
             Ok(running) => running,
             Err(next) => return next,
         };
-        let next = running.relay.go(half, seat, space);
+        let next = running.relay.go(half, task, space);
         if running.relay.has_server_left() {
             let _lease = running.held.lock().lease.take();
         }
         if next == Next::Over && running.relay.is_over() {
-            running.begin_anew(seat);
+            running.begin_anew(task);
         }
         next
     }
@@ -116,8 +117,8 @@ impl Carried for Session {
 
 impl Running {
     /// Makes the relay.
-    fn new(search: Search, found: Found, seat: &Seat) -> Running {
-        let Search { client, traffic, mut ticket, mut unsent, kept, .. } = search;
+    fn new(search: Search, found: Found, task: &Task) -> Running {
+        let Search { client, traffic, mut session_log, mut unsent, kept, .. } = search;
         let Found {
             connected: Connected { group, server, address, lease, sent, .. },
             answer,
@@ -125,12 +126,13 @@ impl Running {
             server_lost,
         } = found;
         let host = lease.host().clone();
-        let relay = Relay::new(client, server, ticket.service.timeouts(), host.meter().clone());
-        let server_lost = server_lost.or(kept.as_ref().and_then(Kept::lost));
+        let relay =
+            Relay::new(client, server, session_log.service.timeouts(), host.meter().clone());
+        let server_lost = server_lost.or(kept.as_ref().and_then(ReplayBuffer::lost));
         match kept {
             Some(kept) => {
                 let (sent, is_told) = (kept.sent(), kept.is_told());
-                relay.take_over(sent, is_told, seat.keep(kept.into_rest()), seat.keep(answer));
+                relay.take_over(sent, is_told, task.keep(kept.into_rest()), task.keep(answer));
             }
             None if unsent.bytes.is_empty() => {}
             None => {
@@ -145,40 +147,40 @@ impl Running {
             relay.note_loss(Side::Client, End::ResetByClient);
         }
         let relay = Arc::new(relay);
-        ticket.entry().connected(Link::new(group, host.clone(), address, &relay));
-        ticket.server = Some((host, address));
+        session_log.entry().connected(Link::new(group, host.clone(), address, &relay));
+        session_log.server = Some((host, address));
         Running {
             relay,
             traffic,
-            held: Mutex::new(Held { lease: Some(lease), ticket: Some(ticket) }),
+            held: Mutex::new(Held { lease: Some(lease), session_log: Some(session_log) }),
         }
     }
 
     /// A session whose server went before a byte moved begins anew with another one, and the client
     /// does not notice. It has to queue like any other; if it cannot, it ends as the server has
     /// ended it.
-    fn begin_anew(&self, seat: &Seat) {
+    fn begin_anew(&self, task: &Task) {
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
-        let Some(mut ticket) = self.held.lock().ticket.take() else { return };
-        seat.unwatch(Side::Client, self.relay.client());
-        ticket.entry().disconnected();
-        if let Some((host, address)) = ticket.server.take() {
-            ticket.note_left(&host, address, self.relay.end(), 0);
+        let Some(mut session_log) = self.held.lock().session_log.take() else { return };
+        task.unwatch(Side::Client, self.relay.client());
+        session_log.entry().disconnected();
+        if let Some((host, address)) = session_log.server.take() {
+            session_log.note_left(&host, address, self.relay.end(), 0);
         }
-        let search = Search::new(client, self.traffic.clone(), ticket, unsent, None);
+        let search = Search::new(client, self.traffic.clone(), session_log, unsent, None);
         drop(self.traffic.pool.try_submit(Box::new(Session::search(search))));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(ticket) = &mut self.held.get_mut().ticket else { return };
+        let Some(session_log) = &mut self.held.get_mut().session_log else { return };
         let (moved, end) = (self.relay.moved(), self.relay.end());
-        ticket.bytes = (moved.to_server(), moved.to_client());
-        ticket.ending = Some(Ending::Relayed(end));
+        session_log.bytes = (moved.to_server(), moved.to_client());
+        session_log.ending = Some(Ending::Relayed(end));
         if end != End::Closed {
             let (to_server, to_client) = self.relay.undelivered();
-            ticket.undelivered = (to_server as u32, to_client as u32);
+            session_log.undelivered = (to_server as u32, to_client as u32);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the roster costs when many are
-//! open, what a hand-over costs, and what one session, one message and one megabyte cost in a
+//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the sessions costs when many
+//! are open, what a hand-over costs, and what one session, one message and one megabyte cost in a
 //! balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
 
 use std::fmt;
@@ -17,10 +17,10 @@ use tcpdirector::budget::Budget;
 use tcpdirector::config::{self, Address, Config, GroupConfig, HostConfig};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::Direction;
-use tcpdirector::relay::pool::{Limits, Pool, Space};
-use tcpdirector::relay::seat::{Carried, Next, Seat};
+use tcpdirector::relay::pool::{Pool, PoolLimits, Space};
+use tcpdirector::relay::task::{Carried, Next, Task};
 use tcpdirector::scheduler::Rule;
-use tcpdirector::state::{Group, Names, Roster, Service};
+use tcpdirector::state::{Group, Names, Service, Sessions};
 use tcpdirector::system::limits;
 
 fn main() {
@@ -60,21 +60,21 @@ fn pick(bencher: Bencher, case: &Case) {
     bencher.bench(|| group.pick(&[]));
 }
 
-/// A session's line in the roster, written and struck out, while so many others are open.
+/// A session's line in the sessions, written and struck out, while so many others are open.
 #[divan::bench(args = [10, 1000, 10_000])]
 fn enter_and_leave_beside(bencher: Bencher, open: usize) {
-    let roster = Arc::new(Roster::default());
+    let sessions = Arc::new(Sessions::default());
     let service = Arc::new(Service::new(&config("").services[0], &Names::new()));
     let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let _open: Vec<_> = (0..open).map(|_| roster.enter(service.clone(), client)).collect();
-    bencher.bench(|| roster.enter(service.clone(), client));
+    let _open: Vec<_> = (0..open).map(|_| sessions.enter(service.clone(), client)).collect();
+    bencher.bench(|| sessions.enter(service.clone(), client));
 }
 
 /// A session that tells that it was run.
 struct Told(Sender<()>);
 
 impl Carried for Told {
-    fn go(&self, _: Direction, _: &Arc<Seat>, _: &mut Space) -> Next {
+    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         let _ = self.0.send(());
         Next::Over
     }
@@ -88,7 +88,7 @@ impl Carried for Told {
 /// thread of the pool that waits.
 #[divan::bench(args = ["here", "in the pool"])]
 fn hand_over(bencher: Bencher, place: &str) {
-    let pool = Pool::new(Limits {
+    let pool = Pool::new(PoolLimits {
         threads: 2,
         pollers: 2,
         sessions: 9,

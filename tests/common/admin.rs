@@ -27,21 +27,21 @@ pub enum Who {
     Nobody,
 }
 
-/// The levers, which only note that they were pulled.
-pub struct Levers {
+/// A core that only notes what it was asked to do.
+pub struct TestCore {
     pub director: Director,
-    pub pulled: Mutex<Vec<&'static str>>,
+    pub asked: Mutex<Vec<&'static str>>,
     pub lost_lines: AtomicUsize,
 }
 
-impl Levers {
+impl TestCore {
     fn pull(&self, name: &'static str) -> Result<String, Refusal> {
-        self.pulled.lock().push(name);
+        self.asked.lock().push(name);
         Ok(format!("{name} it is"))
     }
 }
 
-impl Control for Levers {
+impl Control for TestCore {
     fn director(&self) -> &Director {
         &self.director
     }
@@ -94,7 +94,7 @@ impl Control for Levers {
 
 /// The handler with what it handles.
 pub struct Desk {
-    pub levers: Arc<Levers>,
+    pub core: Arc<TestCore>,
     routes: Routes,
 }
 
@@ -108,12 +108,12 @@ impl Desk {
         let xml = format!(
             "<pdconfig>{services}<admin listen=\"127.0.0.1:7001\">{users}</admin></pdconfig>"
         );
-        let levers = Arc::new(Levers {
+        let core = Arc::new(TestCore {
             director: Director::new(&super::config(&xml)),
-            pulled: Mutex::default(),
+            asked: Mutex::default(),
             lost_lines: AtomicUsize::default(),
         });
-        Desk { routes: Routes::new(levers.clone()).expect("there is randomness"), levers }
+        Desk { routes: Routes::new(core.clone()).expect("there is randomness"), core }
     }
 
     /// A service `web` with the hosts `a` and `b` in the enabled group `main`, and `c` in the group
@@ -151,7 +151,7 @@ impl Desk {
 
     /// As if no connect with this host had worked.
     pub fn take_down(&self, name: &str) {
-        let groups = self.levers.director.groups();
+        let groups = self.core.director.groups();
         let host = groups
             .iter()
             .flat_map(|(_, group)| group.hosts())

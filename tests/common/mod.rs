@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
-use tcpdirector::relay::pool::Limits;
+use tcpdirector::relay::pool::PoolLimits;
 use tcpdirector::state::{Director, Host, Names};
 use tcpdirector::system::tcp_info::{State, TcpInfo};
 
@@ -97,7 +97,7 @@ impl TestDaemon {
     pub fn start(xml: &str) -> TestDaemon {
         TestDaemon::with_limits(
             xml,
-            Limits {
+            PoolLimits {
                 threads: 4,
                 pollers: 2,
                 sessions: 400,
@@ -109,7 +109,7 @@ impl TestDaemon {
         )
     }
 
-    pub fn with_limits(xml: &str, limits: Limits) -> TestDaemon {
+    pub fn with_limits(xml: &str, limits: PoolLimits) -> TestDaemon {
         TestDaemon { daemon: Daemon::start(&config(xml), limits).expect("free ports can be bound") }
     }
 

@@ -1,18 +1,18 @@
 //! Where something stands among its like.
 
-use super::super::change::Item;
+use super::super::change::ElementKey;
 use super::super::model::Config;
 use super::{HostKey, Refusal, Result, find_group, find_host, find_service};
 
 /// Puts an item at a position among its like; those behind it move up.
-pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
+pub fn put(config: &mut Config, item: &ElementKey, at: usize) -> Result<String> {
     let name = match item {
-        Item::Service { service } => {
+        ElementKey::Service { service } => {
             find_service(config, service)?;
             shift(&mut config.services, |other| other.name == *service, service, at)?;
             service.clone()
         }
-        Item::Listen { service, listen } => {
+        ElementKey::Listen { service, listen } => {
             let listens = &mut find_service(config, service)?.listens;
             shift(
                 listens,
@@ -22,7 +22,7 @@ pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
             )?;
             listen.to_string()
         }
-        Item::Group { service, group } => {
+        ElementKey::Group { service, group } => {
             find_group(config, service, group)?;
             shift(
                 &mut find_service(config, service)?.groups,
@@ -32,7 +32,7 @@ pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
             )?;
             group.clone()
         }
-        Item::Host { service, group, name } => {
+        ElementKey::Host { service, group, name } => {
             find_host(config, service, group, &HostKey::Name(name.clone()))?;
             shift(
                 &mut find_group(config, service, group)?.hosts,
@@ -42,7 +42,7 @@ pub fn put(config: &mut Config, item: &Item, at: usize) -> Result<String> {
             )?;
             name.clone()
         }
-        Item::User { name } => {
+        ElementKey::User { name } => {
             let mut nobody = Vec::new();
             let users = config.admin.as_mut().map_or(&mut nobody, |admin| &mut admin.users);
             shift(users, |other| other.name == *name, name, at)?;

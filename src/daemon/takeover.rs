@@ -24,7 +24,7 @@ pub struct Predecessor(Channel);
 
 /// What comes from the predecessor before anything is bound.
 #[derive(Default)]
-pub struct Estate {
+pub struct InheritedSockets {
     /// Its listening sockets.
     pub inherited: Inherited,
     /// Its pid file.
@@ -32,10 +32,10 @@ pub struct Estate {
     names: Vec<String>,
 }
 
-impl From<Inherited> for Estate {
+impl From<Inherited> for InheritedSockets {
     /// Sockets that do not come from a predecessor.
-    fn from(inherited: Inherited) -> Estate {
-        Estate { inherited, ..Estate::default() }
+    fn from(inherited: Inherited) -> InheritedSockets {
+        InheritedSockets { inherited, ..InheritedSockets::default() }
     }
 }
 
@@ -48,8 +48,8 @@ impl Predecessor {
     }
 
     /// Takes what it hands over.
-    pub fn estate(&self) -> io::Result<Estate> {
-        let mut estate = Estate::default();
+    pub fn sockets(&self) -> io::Result<InheritedSockets> {
+        let mut sockets = InheritedSockets::default();
         match self.hear()? {
             (Old::Hello { protocol: PROTOCOL }, _) => {}
             (Old::Hello { protocol }, _) => {
@@ -62,30 +62,30 @@ impl Predecessor {
         }
         loop {
             match self.hear()? {
-                (Old::Listen { addresses }, sockets) => {
-                    estate.names.extend_from_slice(&addresses);
+                (Old::Listen { addresses }, handed) => {
+                    sockets.names.extend_from_slice(&addresses);
                     addresses
                         .into_iter()
-                        .zip(sockets)
-                        .for_each(|(address, socket)| estate.inherited.add(address, socket));
+                        .zip(handed)
+                        .for_each(|(address, socket)| sockets.inherited.add(address, socket));
                 }
-                (Old::Lent { addresses }, _) => estate.inherited.add_lent(addresses),
-                (Old::PidFile, pidfile) => estate.pidfile = pidfile.into_iter().next(),
+                (Old::Lent { addresses }, _) => sockets.inherited.add_lent(addresses),
+                (Old::PidFile, pidfile) => sockets.pidfile = pidfile.into_iter().next(),
                 (Old::End, _) => break,
                 _ => {}
             }
         }
         fault::point("new: has the sockets");
-        Ok(estate)
+        Ok(sockets)
     }
 
     /// Says that everything is prepared, waits until the predecessor has stopped accepting, and
     /// takes over its state; as much of it as there is, if the predecessor dies.
-    pub fn ready(&self, estate: Estate, director: &Director) -> io::Result<()> {
-        let takes = estate.inherited.taken_of(estate.names);
+    pub fn ready(&self, sockets: InheritedSockets, director: &Director) -> io::Result<()> {
+        let takes = sockets.inherited.taken_of(sockets.names);
         // those that nobody wants any more: only the predecessor has them now, and closes them
         // properly
-        drop(estate.inherited);
+        drop(sockets.inherited);
         fault::point("new: prepared");
         match self.take_over(takes, director) {
             Err(e) if channel::is_gone(&e) => {

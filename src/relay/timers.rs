@@ -10,13 +10,13 @@ use std::time::Instant;
 
 /// The alarms of all places.
 #[derive(Default)]
-pub struct Clock {
+pub struct Timers {
     alarms: BinaryHeap<Reverse<(Instant, usize)>>,
     /// For each place its entry in force.
     in_force: Vec<Option<Instant>>,
 }
 
-impl Clock {
+impl Timers {
     /// The session at this place wants to be looked at no later than then.
     pub fn set(&mut self, place: usize, when: Instant) {
         if self.in_force.len() <= place {
@@ -71,13 +71,13 @@ mod tests {
 
     use super::*;
 
-    fn drain(clock: &mut Clock, now: Instant) -> Vec<usize> {
+    fn drain(clock: &mut Timers, now: Instant) -> Vec<usize> {
         std::iter::from_fn(|| clock.due(now)).collect()
     }
 
     #[test]
     fn alarms_come_in_their_order_and_once() {
-        let (mut clock, now) = (Clock::default(), Instant::now());
+        let (mut clock, now) = (Timers::default(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
         clock.set(3, at(3));
         clock.set(1, at(1));
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_taken_again_and_again_keeps_one_entry() {
-        let (mut clock, now) = (Clock::default(), Instant::now());
+        let (mut clock, now) = (Timers::default(), Instant::now());
         for i in 0..1000 {
             clock.set(7, now + Duration::from_secs(i));
         }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn far_alarms_that_earlier_ones_have_replaced_do_not_pile_up() {
-        let (mut clock, now) = (Clock::default(), Instant::now());
+        let (mut clock, now) = (Timers::default(), Instant::now());
         for i in 0..10_000 {
             let soon = now + Duration::from_millis(i);
             clock.set(0, now + Duration::from_secs(900));

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::load::Load;
+use super::leaders::NEGLECT;
+use super::load::LoadLevel;
 use super::pool::{Inner, STACK, State};
-use super::watches::NEGLECT;
 use super::worker::Worker;
 use crate::system::thread;
 
@@ -163,9 +163,9 @@ impl Inner {
     /// What a thread that was at this poller has had to do lately: if it was much, another poller
     /// is opened and another thread called for it; if it was little, the last poller is closed by
     /// the thread that was there.
-    pub(super) fn suit(self: &Arc<Self>, at: usize, load: Load) {
+    pub(super) fn suit(self: &Arc<Self>, at: usize, load: LoadLevel) {
         match load {
-            Load::Full if self.pollers.grow() => {
+            LoadLevel::High if self.pollers.grow() => {
                 if self.help().is_err() {
                     return self.pollers.shrink();
                 }
@@ -176,7 +176,7 @@ impl Inner {
                     let _ = self.start(state);
                 }
             }
-            Load::Little if at + 1 == self.pollers.open() => {
+            LoadLevel::Low if at + 1 == self.pollers.open() => {
                 let has_stayed = self.state.lock().grown.is_none_or(|grown| grown.elapsed() > STAY);
                 if has_stayed {
                     self.pollers.shrink();

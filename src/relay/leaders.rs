@@ -8,7 +8,7 @@ pub const NEGLECT: Duration = Duration::from_secs(1);
 
 /// What is known of each poller, by its number.
 #[derive(Default)]
-pub struct Watches(Vec<Watch>);
+pub struct Leaders(Vec<Watch>);
 
 #[derive(Clone, Copy)]
 struct Watch {
@@ -18,7 +18,7 @@ struct Watch {
     looked: Instant,
 }
 
-impl Watches {
+impl Leaders {
     /// A thread waits there until then at most.
     pub fn begin(&mut self, at: usize, until: Instant, now: Instant) {
         self.note(at, Watch { until: Some(until), looked: now });
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_thread_waits_where_it_was_unless_somebody_else_does() {
         let now = Instant::now();
-        let mut watches = Watches::default();
+        let mut watches = Leaders::default();
         assert_eq!(watches.vacant(1, 2, now), Some(1));
         watches.begin(1, now + NEGLECT, now);
         assert_eq!((watches.vacant(1, 2, now), watches.vacant(7, 2, now)), (Some(0), Some(0)));
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn one_that_is_neglected_comes_first() {
         let now = Instant::now();
-        let mut watches = Watches::default();
+        let mut watches = Leaders::default();
         watches.look(0, now);
         watches.look(1, now);
         watches.look(1, now + NEGLECT);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn who_only_polls_comes_to_each_that_is_free() {
         let now = Instant::now();
-        let mut watches = Watches::default();
+        let mut watches = Leaders::default();
         watches.begin(1, now, now);
         assert_eq!(
             [0, 2, 3, 1, 9].map(|after| watches.next_free(after, 4)),
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn an_alarm_is_in_time_for_one_that_wakes_before_it() {
         let now = Instant::now();
-        let mut watches = Watches::default();
+        let mut watches = Leaders::default();
         assert!(watches.are_beyond(now));
         watches.begin(3, now + NEGLECT, now);
         assert_eq!([now, now + NEGLECT].map(|moment| watches.are_beyond(moment)), [true, false]);

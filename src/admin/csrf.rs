@@ -64,20 +64,20 @@ fn is_ours(url: &str, host: Option<&str>) -> bool {
 }
 
 /// The secret behind the tokens; another one in each process.
-pub struct Guard {
+pub struct Csrf {
     key: [u8; 16],
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for Csrf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").finish_non_exhaustive()
+        f.debug_struct("Csrf").finish_non_exhaustive()
     }
 }
 
-impl Guard {
+impl Csrf {
     /// A new secret. Fails where the kernel gives no random bytes.
-    pub fn new() -> io::Result<Guard> {
-        Ok(Guard { key: random::secret()? })
+    pub fn new() -> io::Result<Csrf> {
+        Ok(Csrf { key: random::secret()? })
     }
 
     /// What the forms of a user's pages bring along, in a field called `token`.
@@ -197,17 +197,17 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_one_user_and_one_process() {
-        let (guard, other) = (Guard::new().unwrap(), Guard::new().unwrap());
-        let token = guard.token("ann");
-        assert!(guard.token_fits("ann", &token) && token.len() == 32);
+        let (csrf, other) = (Csrf::new().unwrap(), Csrf::new().unwrap());
+        let token = csrf.token("ann");
+        assert!(csrf.token_fits("ann", &token) && token.len() == 32);
         for wrong in [
             "",
             &token[1..],
             &format!("{token}0"),
             &token.replace(|c: char| c.is_ascii_digit(), "x"),
         ] {
-            assert!(!guard.token_fits("ann", wrong), "{wrong}");
+            assert!(!csrf.token_fits("ann", wrong), "{wrong}");
         }
-        assert!(!guard.token_fits("bob", &token) && !other.token_fits("ann", &token));
+        assert!(!csrf.token_fits("bob", &token) && !other.token_fits("ann", &token));
     }
 }

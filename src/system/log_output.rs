@@ -64,7 +64,7 @@ pub struct Open {
 }
 
 /// The open log.
-pub struct Sink {
+pub struct LogOutput {
     open: RwLock<Arc<Open>>,
     clock: Clock,
     /// Lines that could not be written, ever, and how many of them the log has confessed.
@@ -99,12 +99,12 @@ impl Open {
     }
 }
 
-impl Sink {
+impl LogOutput {
     /// Opens the log. Fails for a file that cannot be opened; a syslog daemon that is away may come
     /// back.
-    pub fn open(target: Target) -> io::Result<Sink> {
+    pub fn open(target: Target) -> io::Result<LogOutput> {
         let open = RwLock::new(Arc::new(Open::new(target)?));
-        Ok(Sink {
+        Ok(LogOutput {
             open,
             clock: Clock::default(),
             lost: AtomicUsize::default(),
@@ -175,7 +175,7 @@ impl Sink {
     }
 }
 
-impl Log for Sink {
+impl Log for LogOutput {
     fn enabled(&self, _: &Metadata) -> bool {
         true
     }

@@ -5,28 +5,28 @@
 //! another is made after it: a name, an address or a port that is still taken, say. Whatever can
 //! come before something is taken away does.
 
-use super::change::{Change, HostKey, Item};
+use super::change::{Change, ElementKey, HostKey};
 use super::model::{AdminConfig, Config, GroupConfig, HostConfig, ServiceConfig, UserConfig};
 use super::own::{self, Own};
 
 impl Change {
     /// What has to be changed in `old`, in this order, to make it `new`. Empty when they are equal.
     pub fn between(old: &Config, new: &Config) -> Vec<Change> {
-        let mut way = Way { now: old.clone(), changes: Vec::new() };
-        way.hosts_in_the_way(new);
-        way.admin_listen(new);
-        way.services(new);
+        let mut differ = Differ { now: old.clone(), changes: Vec::new() };
+        differ.hosts_in_the_way(new);
+        differ.admin_listen(new);
+        differ.services(new);
         for wanted in &new.services {
-            way.service(wanted);
+            differ.service(wanted);
         }
-        way.sort(
+        differ.sort(
             &names(&new.services),
             |now| names(&now.services),
-            |service| Item::Service { service },
+            |service| ElementKey::Service { service },
         );
-        way.admin(new);
-        way.settings(new);
-        way.changes
+        differ.admin(new);
+        differ.settings(new);
+        differ.changes
     }
 }
 
@@ -35,12 +35,12 @@ fn names(services: &[ServiceConfig]) -> Vec<String> {
 }
 
 /// How far the changes so far have led.
-struct Way {
+struct Differ {
     now: Config,
     changes: Vec<Change>,
 }
 
-impl Way {
+impl Differ {
     /// Makes a change if it is possible by now; tells whether it was.
     fn take(&mut self, change: Change) -> bool {
         let is_possible = change.edit(&mut self.now).is_ok();
@@ -55,7 +55,7 @@ impl Way {
         &mut self,
         wanted: &[K],
         keys: impl Fn(&Config) -> Vec<K>,
-        item: impl Fn(K) -> Item,
+        item: impl Fn(K) -> ElementKey,
     ) {
         let mut present = keys(&self.now);
         for (at, key) in wanted.iter().enumerate() {
@@ -94,7 +94,7 @@ impl Way {
     }
 
     /// The admin pages first: if they cannot move before a service gives their address up, or are
-    /// in the way of one, they have to be taken away in the meantime.
+    /// in the differ of one, they have to be taken away in the meantime.
     fn admin_listen(&mut self, new: &Config) {
         let wanted = new.admin.as_ref().map(|admin| &admin.listen);
         if self.now.admin.as_ref().map(|admin| &admin.listen) != wanted
@@ -130,7 +130,7 @@ impl Way {
                 let service = now.services.iter().find(|service| service.name == wanted.name);
                 service.map(|service| service.listens.clone()).unwrap_or_default()
             };
-            self.sort(&wanted.listens, listens, |listen| Item::Listen {
+            self.sort(&wanted.listens, listens, |listen| ElementKey::Listen {
                 service: wanted.name.clone(),
                 listen,
             });
@@ -198,7 +198,7 @@ impl Way {
                 .unwrap_or_default()
         };
         let order: Vec<String> = wanted.groups.iter().map(|group| group.name.clone()).collect();
-        self.sort(&order, groups, |group| Item::Group { service: service(), group });
+        self.sort(&order, groups, |group| ElementKey::Group { service: service(), group });
     }
 
     fn group(&mut self, service: &str, wanted: &GroupConfig) {
@@ -236,7 +236,7 @@ impl Way {
             }
         }
         let present = |now: &Config| hosts_of(now, service, group);
-        let item = |host: HostConfig| Item::Host {
+        let item = |host: HostConfig| ElementKey::Host {
             service: service.into(),
             group: group.clone(),
             name: host.name,
@@ -302,7 +302,7 @@ impl Way {
             |users: &[UserConfig]| users.iter().map(|user| user.name.clone()).collect::<Vec<_>>();
         let present =
             |now: &Config| now.admin.as_ref().map(|admin| names(&admin.users)).unwrap_or_default();
-        self.sort(&names(users), present, |name| Item::User { name });
+        self.sort(&names(users), present, |name| ElementKey::User { name });
     }
 
     fn now_users(&self) -> Vec<UserConfig> {
@@ -351,7 +351,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{any, read::parse};
+    use super::super::{arbitrary, read::parse};
     use super::*;
 
     fn config(services: &str) -> Config {
@@ -372,7 +372,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_changes_lead_from_any_configuration_to_any_other((old, new) in any::two()) {
+        fn the_changes_lead_from_any_configuration_to_any_other((old, new) in arbitrary::two()) {
             let mut now = old.clone();
             for change in Change::between(&old, &new) {
                 prop_assert!(change.edit(&mut now).is_ok(), "{}", change);
@@ -381,12 +381,12 @@ mod tests {
         }
 
         #[test]
-        fn nothing_leads_from_a_configuration_to_itself(config in any::config()) {
+        fn nothing_leads_from_a_configuration_to_itself(config in arbitrary::config()) {
             prop_assert_eq!(Change::between(&config, &config), []);
         }
 
         #[test]
-        fn every_change_is_read_back_from_its_url((old, new) in any::two()) {
+        fn every_change_is_read_back_from_its_url((old, new) in arbitrary::two()) {
             for change in Change::between(&old, &new) {
                 let (path, query) = change.to_query();
                 let query: Vec<(String, String)> = query.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();

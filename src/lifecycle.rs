@@ -12,11 +12,11 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals as Hook;
 
 use tcpdirector::daemon::Daemon;
+use tcpdirector::system::log_output::LogOutput;
 use tcpdirector::system::logging::value;
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::process;
-use tcpdirector::system::sink::Sink;
 use tcpdirector::system::successor::{Origin, Successor};
 use tcpdirector::system::thread;
 
@@ -123,13 +123,13 @@ impl Signals {
 }
 
 /// The program while it serves.
-pub struct Stay {
+pub struct Server {
     /// The balancer.
     pub daemon: Daemon,
     /// What is asked of it.
     pub signals: Signals,
     /// The log.
-    pub sink: Arc<Sink>,
+    pub output: Arc<LogOutput>,
     /// Where a successor is to be found; the demo has none, because its addresses are new each
     /// time.
     pub origin: Option<Origin>,
@@ -139,10 +139,10 @@ pub struct Stay {
     pub is_replaced: bool,
 }
 
-impl Stay {
+impl Server {
     /// Serves until a signal ends it, or until a successor serves and the last session has ended;
     /// tells the exit status.
-    pub fn live(mut self) -> u8 {
+    pub fn run(mut self) -> u8 {
         loop {
             match self.signals.next() {
                 signal @ (SIGTERM | SIGINT) => return self.stop(signal),
@@ -161,7 +161,7 @@ impl Stay {
     fn reload(&mut self) {
         self.reopen();
         notify::reloading();
-        let Stay { daemon, signals, .. } = self;
+        let Server { daemon, signals, .. } = self;
         if daemon.reload("HUP", &mut || signals.ask_to_stop()) {
             notify::ready(&daemon.status());
         } else {
@@ -234,7 +234,7 @@ impl Stay {
                 "replace state=begun reason=\"edits since the last load are not in the file\""
             );
         }
-        let Stay { daemon, signals, origin, pidfile, .. } = self;
+        let Server { daemon, signals, origin, pidfile, .. } = self;
         let Some(origin) = origin else {
             log::error!("replace state=refused reason=\"the demo cannot be replaced\"");
             return false;
@@ -282,7 +282,7 @@ impl Stay {
     }
 
     fn reopen(&self) {
-        match self.sink.reopen() {
+        match self.output.reopen() {
             Ok(()) => log::info!("log state=reopened"),
             Err(e) => log::error!("log state=kept reason={}", value(&e.to_string())),
         }

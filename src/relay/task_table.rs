@@ -9,40 +9,40 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use slab::Slab;
 
-use super::seat::{Seat, Side};
+use super::task::{Side, Task};
 
 /// Places, by number. One is empty, and not free yet, while a session that is over is still in
 /// somebody's hands.
 #[derive(Default)]
-pub struct Seats(RwLock<Slab<Option<Arc<Seat>>>>);
+pub struct TaskTable(RwLock<Slab<Option<Arc<Task>>>>);
 
-impl Seats {
+impl TaskTable {
     /// Makes a session that is told its number, and lets it sit there.
-    pub fn sit(&self, make: impl FnOnce(usize) -> Seat) -> Arc<Seat> {
-        let mut seats = self.0.write();
-        let place = seats.vacant_entry();
-        let seat = Arc::new(make(place.key()));
-        place.insert(Some(seat.clone()));
-        seat
+    pub fn insert(&self, make: impl FnOnce(usize) -> Task) -> Arc<Task> {
+        let mut tasks = self.0.write();
+        let place = tasks.vacant_entry();
+        let task = Arc::new(make(place.key()));
+        place.insert(Some(task.clone()));
+        task
     }
 
     /// The session of a number.
-    pub fn find(&self, number: usize) -> Option<Arc<Seat>> {
+    pub fn find(&self, number: usize) -> Option<Arc<Task>> {
         self.0.read().get(number)?.clone()
     }
 
     /// The session is over: its number means nobody from now on. It ends when the last thread has
     /// let go of it.
-    pub fn rise(&self, seat: &Arc<Seat>) {
+    pub fn finish(&self, task: &Arc<Task>) {
         let _gone = self
             .0
             .write()
-            .get_mut(seat.place.number)
-            .and_then(|place| place.take_if(|there| Arc::ptr_eq(there, seat)));
+            .get_mut(task.place.number)
+            .and_then(|place| place.take_if(|there| Arc::ptr_eq(there, task)));
     }
 
     /// The number is free again.
-    pub fn leave(&self, number: usize) {
+    pub fn free(&self, number: usize) {
         self.0.write().try_remove(number);
     }
 

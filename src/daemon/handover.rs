@@ -62,10 +62,10 @@ impl Daemon {
         is_called_off: &mut dyn FnMut() -> bool,
     ) -> Result<Successor, String> {
         origin.obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_owned()))?;
-        self.levers.announce_replacement()?;
+        self.core.announce_replacement()?;
         let mut successor =
             origin.start(|channel| self.say_estate(channel, pidfile.as_deref())).map_err(|e| {
-                self.levers.is_replaced.store(false, SeqCst);
+                self.core.is_replaced.store(false, SeqCst);
                 format!("the new program cannot be started: {e}")
             })?;
         fault::point("old: started");
@@ -88,8 +88,8 @@ impl Daemon {
                 let ended = successor.end(patience);
                 // it may have been told otherwise
                 notify::main_process_is(std::process::id());
-                self.levers.listeners.lock().iter().for_each(Listener::resume);
-                self.levers.is_replaced.store(false, SeqCst);
+                self.core.listeners.lock().iter().for_each(Listener::resume);
+                self.core.is_replaced.store(false, SeqCst);
                 Err(match (trouble, ended) {
                     (Trouble::Failed(reason), _) => reason,
                     // the process that was started ends in good order as soon as the one that
@@ -124,9 +124,9 @@ impl Daemon {
             _ => return Err(Trouble::Failed("the new program serves before its time".into())),
         };
         fault::point("old: hears that it is ready");
-        self.levers.listeners.lock().iter().for_each(Listener::pause);
+        self.core.listeners.lock().iter().for_each(Listener::pause);
         fault::point("old: paused");
-        for state in self.director().heritage() {
+        for state in self.director().handover_state() {
             say(channel, &Old::State { state }, &[])?;
             fault::point("old: has told a part of the state");
         }
@@ -155,22 +155,22 @@ impl Daemon {
     fn say_estate(&self, channel: &Channel, pidfile: Option<&PidFile>) -> io::Result<()> {
         say(channel, &Old::Hello { protocol: PROTOCOL }, &[])?;
         let sockets: Vec<_> = {
-            let listeners = self.levers.listeners.lock();
+            let listeners = self.core.listeners.lock();
             listeners
                 .iter()
                 .filter_map(|listener| Some((listener.listen().to_string(), listener.socket()?)))
                 .collect()
         };
-        let doors: Vec<admin::Listener> =
-            self.levers.admin.lock().iter().flat_map(Admin::listeners).cloned().collect();
+        let admin_sockets: Vec<admin::AdminSocket> =
+            self.core.admin.lock().iter().flat_map(Admin::listeners).cloned().collect();
         let mut all: Vec<(String, BorrowedFd<'_>)> =
             sockets.iter().map(|(address, socket)| (address.clone(), socket.as_fd())).collect();
-        all.extend(doors.iter().map(|door| (door.listen().to_string(), door.as_fd())));
+        all.extend(admin_sockets.iter().map(|door| (door.listen().to_string(), door.as_fd())));
         for part in all.chunks(MAX_DESCRIPTORS) {
             let (addresses, descriptors): (Vec<_>, Vec<_>) = part.iter().cloned().unzip();
             say(channel, &Old::Listen { addresses }, &descriptors)?;
         }
-        say(channel, &Old::Lent { addresses: self.levers.lent.clone() }, &[])?;
+        say(channel, &Old::Lent { addresses: self.core.lent.clone() }, &[])?;
         if let Some(pidfile) = pidfile {
             say(channel, &Old::PidFile, &[pidfile.descriptor()])?;
         }
@@ -180,26 +180,26 @@ impl Daemon {
     /// Lets go of all that another process has now. Addresses that it does not have are closed as
     /// at a stop.
     fn retire(&mut self, takes: &[String]) {
-        self.levers.is_closed.store(true, SeqCst);
-        let listeners = std::mem::take(&mut *self.levers.listeners.lock());
+        self.core.is_closed.store(true, SeqCst);
+        let listeners = std::mem::take(&mut *self.core.listeners.lock());
         for listener in &listeners {
             match takes.contains(&listener.listen().to_string()) {
                 true => listener.stop(),
                 false => {
                     listener.resume();
-                    self.levers.close_for_good(listener);
+                    self.core.close_for_good(listener);
                 }
             }
         }
         self.director().retire();
         self.stop_resolver = None;
         self.wake_manager();
-        let admin = self.levers.admin.lock().take();
+        let admin = self.core.admin.lock().take();
         if let Some(mut admin) = admin {
             for listener in admin.listeners() {
                 let is_taken = takes.contains(&listener.listen().to_string());
                 listener.set_ours(!is_taken);
-                self.levers.note_lent(listener.address().filter(|_| !is_taken));
+                self.core.note_lent(listener.address().filter(|_| !is_taken));
             }
             admin.stop();
         }

@@ -15,7 +15,7 @@ use crate::relay::{End, Relay};
 
 /// The open sessions.
 #[derive(Default)]
-pub struct Roster {
+pub struct Sessions {
     book: Mutex<Book>,
     stopping: AtomicBool,
 }
@@ -26,7 +26,7 @@ struct Book {
     open: Slab<Line>,
 }
 
-/// What the roster knows of a session.
+/// What the sessions knows of a session.
 #[derive(Clone)]
 pub struct Line {
     /// The session's number, unique in this run of the program.
@@ -65,15 +65,15 @@ impl Link {
     }
 }
 
-/// A session's place in the roster; dropping it strikes the session out.
+/// A session's place in the sessions; dropping it strikes the session out.
 pub struct Entry {
     id: u64,
     /// Where its line is in the book.
     place: usize,
-    roster: Arc<Roster>,
+    sessions: Arc<Sessions>,
 }
 
-impl Roster {
+impl Sessions {
     /// Writes a new session in.
     pub fn enter(self: &Arc<Self>, service: Arc<Service>, client: SocketAddr) -> Entry {
         let mut book = self.book.lock();
@@ -81,7 +81,7 @@ impl Roster {
         let id = book.last_id;
         let place =
             book.open.insert(Line { id, service, client, accepted: Instant::now(), link: None });
-        Entry { id, place, roster: self.clone() }
+        Entry { id, place, sessions: self.clone() }
     }
 
     /// How many sessions are open, waiting ones included.
@@ -133,13 +133,13 @@ impl Entry {
 
     /// Whether the program is ending its sessions.
     pub fn is_stopping(&self) -> bool {
-        self.roster.stopping.load(SeqCst)
+        self.sessions.stopping.load(SeqCst)
     }
 
     /// The session is connected: it can be seen and ended from outside now.
     pub fn connected(&self, link: Link) {
         let relay = link.relay();
-        if let Some(line) = self.roster.book.lock().open.get_mut(self.place) {
+        if let Some(line) = self.sessions.book.lock().open.get_mut(self.place) {
             line.link = Some(link);
         }
         // after the entry: a stop either finds the session in the book or is seen here
@@ -154,13 +154,13 @@ impl Entry {
     pub fn disconnected(&self) {
         // dropped without the lock
         let _link =
-            self.roster.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
+            self.sessions.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         // dropped without the lock
-        let _line = self.roster.book.lock().open.try_remove(self.place);
+        let _line = self.sessions.book.lock().open.try_remove(self.place);
     }
 }

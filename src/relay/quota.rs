@@ -14,7 +14,7 @@ const RESERVE: usize = 1 << 20;
 
 /// The sum and its limit. The sum may go over it by what each thread has in its hands when it is
 /// reached.
-pub struct Purse {
+pub struct Quota {
     now: AtomicUsize,
     most: AtomicUsize,
     /// Never touched, and empty once it was needed.
@@ -24,16 +24,16 @@ pub struct Purse {
 /// A part of the sum; dropping it takes it off again.
 struct Part {
     bytes: usize,
-    purse: Arc<Purse>,
+    quota: Arc<Quota>,
 }
 
-impl Purse {
+impl Quota {
     /// Nothing is held.
-    pub fn new(most: usize) -> Arc<Purse> {
+    pub fn new(most: usize) -> Arc<Quota> {
         let mut reserve = Vec::new();
         // where there is none, nothing will be kept
         let _ = reserve.try_reserve_exact(RESERVE);
-        Arc::new(Purse {
+        Arc::new(Quota {
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(most),
             reserve: Mutex::new(reserve),
@@ -76,7 +76,7 @@ impl Purse {
     pub fn keep(self: &Arc<Self>, bytes: Vec<u8>) -> Unsent {
         let size = bytes.capacity();
         self.now.fetch_add(size, SeqCst);
-        let part = (size > 0).then(|| Part { bytes: size, purse: self.clone() });
+        let part = (size > 0).then(|| Part { bytes: size, quota: self.clone() });
         Unsent { bytes, _part: part }
     }
 }
@@ -91,7 +91,7 @@ pub struct Unsent {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.purse.now.fetch_sub(self.bytes, SeqCst);
+        self.quota.now.fetch_sub(self.bytes, SeqCst);
     }
 }
 
@@ -101,26 +101,26 @@ mod tests {
 
     #[test]
     fn what_is_held_counts_until_it_is_dropped() {
-        let purse = Purse::new(100);
-        let unsent = purse.copy(&[7; 100]).unwrap();
-        assert!(!purse.has_room());
+        let quota = Quota::new(100);
+        let unsent = quota.copy(&[7; 100]).unwrap();
+        assert!(!quota.has_room());
         drop(unsent);
-        assert!(purse.has_room());
-        purse.set_most(0);
-        assert!(!purse.has_room());
+        assert!(quota.has_room());
+        quota.set_most(0);
+        assert!(!quota.has_room());
     }
 
     #[test]
     fn after_a_shortage_nothing_is_kept_until_half_of_it_is_gone() {
-        let purse = Purse::new(1000);
-        let held = [purse.copy(&[7; 60]).unwrap(), purse.copy(&[7; 40]).unwrap()];
-        purse.give_up_reserve();
-        assert_eq!(purse.copy(b"one more").map(drop).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        let quota = Quota::new(1000);
+        let held = [quota.copy(&[7; 60]).unwrap(), quota.copy(&[7; 40]).unwrap()];
+        quota.give_up_reserve();
+        assert_eq!(quota.copy(b"one more").map(drop).unwrap_err().kind(), ErrorKind::OutOfMemory);
         let [large, _small] = held;
         drop(large);
-        let kept = purse.copy(b"one more").unwrap();
-        assert!(kept.bytes == b"one more" && purse.has_room());
-        drop(purse.copy(&[7; 10]).unwrap());
-        assert_eq!(purse.most.load(SeqCst), 50);
+        let kept = quota.copy(b"one more").unwrap();
+        assert!(kept.bytes == b"one more" && quota.has_room());
+        drop(quota.copy(&[7; 10]).unwrap());
+        assert_eq!(quota.most.load(SeqCst), 50);
     }
 }

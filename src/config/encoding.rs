@@ -1,7 +1,7 @@
 //! How a file is written apart from what it says: its encoding, its byte order mark, its line ends.
 //!
-//! `merge` works on plain text with `\n`; [`Form`] takes the rest off the old file and puts it on
-//! the new text.
+//! `merge` works on plain text with `\n`; [`FileEncoding`] takes the rest off the old file and puts
+//! it on the new text.
 
 use xml::Encoding;
 use xml::reader::{EventReader, XmlEvent};
@@ -12,7 +12,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What is common to all lines of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub struct FileEncoding {
     /// What it is in, when that is not UTF-8.
     encoding: Option<Encoding>,
     /// It starts with the byte order mark of UTF-8.
@@ -21,14 +21,14 @@ pub struct Form {
     has_returns: bool,
 }
 
-impl Form {
+impl FileEncoding {
     /// Takes a file apart into its form and its text. `None` if it is not text.
-    pub fn take(source: &[u8]) -> Option<(Form, String)> {
+    pub fn take(source: &[u8]) -> Option<(FileEncoding, String)> {
         let Ok(XmlEvent::StartDocument { encoding, .. }) = EventReader::new(source).next() else {
             return None;
         };
         let text = decode(source, &encoding).ok()?;
-        let form = Form {
+        let form = FileEncoding {
             encoding: encoding.parse().ok().filter(|encoding| *encoding != Encoding::Utf8),
             has_mark: source.starts_with("\u{feff}".as_bytes()),
             has_returns: has_returns(source),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn again(source: &[u8]) -> String {
-        let (form, text) = Form::take(source).unwrap();
+        let (form, text) = FileEncoding::take(source).unwrap();
         assert!(!text.contains('\r'));
         form.put_on(&text)
     }
@@ -114,7 +114,8 @@ mod tests {
         ] {
             assert_eq!(again(text.as_bytes()), text);
         }
-        let (form, text) = Form::take(b"<?xml version='1.0' encoding='us-ascii'?><a/>").unwrap();
+        let (form, text) =
+            FileEncoding::take(b"<?xml version='1.0' encoding='us-ascii'?><a/>").unwrap();
         assert_eq!(
             form.put_on(&text.replace("/", " b='é'/")),
             "<?xml version='1.0' encoding='UTF-8'?><a b='é'/>"
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_not_text_has_no_form() {
-        assert_eq!(Form::take(b"<a b='\xff'/>"), None);
-        assert_eq!(Form::take(b""), None);
+        assert_eq!(FileEncoding::take(b"<a b='\xff'/>"), None);
+        assert_eq!(FileEncoding::take(b""), None);
     }
 }

@@ -2,7 +2,7 @@
 //! the limits of the pool.
 //!
 //! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The
-//! caller holds `Levers::changing`.
+//! caller holds `Core::changing`.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -14,16 +14,16 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 
-use super::control::Levers;
+use super::control::Core;
 use crate::admin::{self, Admin};
 use crate::budget::Budget;
-use crate::config::{Address, Change, Config, Place, Refusal, ServiceConfig};
+use crate::config::{Address, AddressHost, Change, Config, Refusal, ServiceConfig};
 use crate::relay::pool;
 use crate::state::{Director, Names, Service};
 use crate::system::inherited::Inherited;
 use crate::system::limits::Limits;
+use crate::system::log_output;
 use crate::system::logging::value;
-use crate::system::sink;
 use crate::system::thread;
 use crate::traffic::{self, Listener};
 
@@ -32,10 +32,10 @@ const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was opened for a change and is not used yet. Dropping it closes all of it.
 struct Opened {
-    limits: Option<pool::Limits>,
+    limits: Option<pool::PoolLimits>,
     names: Names,
     listeners: Vec<Listener>,
-    log: Option<sink::Open>,
+    log: Option<log_output::Open>,
     admin: Option<NewAdmin>,
 }
 
@@ -43,14 +43,14 @@ struct Opened {
 struct NewAdmin {
     pages: Option<Admin>,
     /// Ends the old ones: not the thread that is called, since that may be one of theirs.
-    undertaker: Sender<Option<Admin>>,
+    reaper: Sender<Option<Admin>>,
 }
 
 fn cannot<T>(what: impl Display, why: impl Display) -> Result<T, Refusal> {
     Err(Refusal::Conflict(format!("cannot {what}: {why}")))
 }
 
-impl Levers {
+impl Core {
     /// Carries changes out, all of them or none; tells in words what each one did.
     pub(super) fn carry_out(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
         self.refuse_when_replaced()?;
@@ -117,9 +117,9 @@ impl Levers {
     }
 
     /// Opens another log, where the configuration decides about that.
-    fn open_log(&self, name: Option<&str>) -> Result<Option<sink::Open>, Refusal> {
-        let Some(target) = &self.office.target else { return Ok(None) };
-        let open = sink::Open::new(target(name));
+    fn open_log(&self, name: Option<&str>) -> Result<Option<log_output::Open>, Refusal> {
+        let Some(target) = &self.environment.target else { return Ok(None) };
+        let open = log_output::Open::new(target(name));
         open.map(Some).or_else(|e| cannot(format_args!("log to {}", name.unwrap_or("stderr")), e))
     }
 
@@ -132,7 +132,7 @@ impl Levers {
             .flat_map(|service| &service.groups)
             .flat_map(|group| &group.hosts);
         let new = hosts.filter_map(|host| match &host.address.place {
-            Place::Name(name) if !names.contains_key(name) => Some(name.clone()),
+            AddressHost::Name(name) if !names.contains_key(name) => Some(name.clone()),
             _ => None,
         });
         let new: HashSet<String> = new.collect();
@@ -205,22 +205,22 @@ impl Levers {
     }
 
     fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {
-        let (undertaker, dead) = bounded(1);
+        let (reaper, dead) = bounded(1);
         let bury = move || drop(dead.recv());
         let spawned = thread::start("admin change", thread::SMALL, bury);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
-        let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, undertaker }) };
+        let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, reaper }) };
         let listeners = self
             .refuse_when_closed()
-            .and_then(|()| admin::Listener::open(&admin.listen, &mut Inherited::default()));
+            .and_then(|()| admin::AdminSocket::open(&admin.listen, &mut Inherited::default()));
         let pages = listeners.and_then(|listeners| self.start_admin(listeners));
         let pages = pages
             .or_else(|e| cannot(format_args!("have the admin pages on {}", admin.listen), e))?;
-        Ok(NewAdmin { pages: Some(pages), undertaker })
+        Ok(NewAdmin { pages: Some(pages), reaper })
     }
 
     /// Starts the admin pages on open addresses.
-    pub(super) fn start_admin(&self, listeners: Vec<admin::Listener>) -> io::Result<Admin> {
+    pub(super) fn start_admin(&self, listeners: Vec<admin::AdminSocket>) -> io::Result<Admin> {
         let me = self.me.upgrade().ok_or_else(|| io::Error::other("the program is stopping"))?;
         admin::start(listeners, Arc::new(admin::routes::Routes::new(me)?))
     }
@@ -241,8 +241,8 @@ impl Levers {
     /// Brings everything in line with the changed state. Nothing can fail any more.
     fn settle(&self, opened: Opened) {
         let Opened { limits, listeners, log, admin, .. } = opened;
-        if let (Some(sink), Some(open)) = (&self.office.log, log) {
-            sink.switch(open);
+        if let (Some(output), Some(open)) = (&self.environment.log, log) {
+            output.switch(open);
         }
         limits.into_iter().for_each(|limits| self.traffic.pool.set_limits(limits));
         let mut all = std::mem::take(&mut *self.listeners.lock());
@@ -256,13 +256,13 @@ impl Levers {
         if self.is_closed.load(SeqCst) {
             self.listeners.lock().iter().for_each(Listener::stop);
         }
-        if let Some(NewAdmin { pages, undertaker }) = admin {
+        if let Some(NewAdmin { pages, reaper }) = admin {
             pages.iter().for_each(Admin::announce);
             let old = std::mem::replace(&mut *self.admin.lock(), pages);
             old.iter()
                 .flat_map(Admin::listeners)
                 .for_each(|listener| self.note_lent(listener.address()));
-            let _ = undertaker.send(old);
+            let _ = reaper.send(old);
         }
     }
 }
@@ -279,7 +279,7 @@ pub(super) fn warn_of_lent(address: Option<SocketAddr>) {
 fn known_names(director: &Director) -> Names {
     let mut names = Names::new();
     for host in director.groups().iter().flat_map(|(_, group)| group.hosts()) {
-        let Place::Name(name) = &host.address().place else { continue };
+        let AddressHost::Name(name) = &host.address().place else { continue };
         let known = names.entry(name.clone()).or_default();
         for mut address in host.resolved() {
             address.set_port(0);
@@ -318,7 +318,7 @@ fn assign(director: &Director, all: &mut Vec<Listener>) -> Vec<Listener> {
                 let listener = all.remove(at);
                 listener.serve(service.clone());
                 kept.push((place, listener));
-                if listen.port == 0 && !matches!(listen.place, Place::Name(_)) {
+                if listen.port == 0 && !matches!(listen.place, AddressHost::Name(_)) {
                     break;
                 }
             }

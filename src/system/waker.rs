@@ -9,21 +9,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Somebody waits at a socket and can be called away.
-pub struct Bell(EventFd);
+pub struct Waker(EventFd);
 
-impl Bell {
-    /// A bell that is silent.
-    pub fn new() -> io::Result<Bell> {
-        Ok(Bell(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?))
+impl Waker {
+    /// A waker that is silent.
+    pub fn new() -> io::Result<Waker> {
+        Ok(Waker(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?))
     }
 
     /// Ends the wait that goes on, or the next one.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         // it can fail only when it has rung 2^64 times with nobody there
         let _ = self.0.write(1);
     }
 
-    /// Waits until the socket has something to read or to accept, or the bell rings, or a signal
+    /// Waits until the socket has something to read or to accept, or the waker rings, or a signal
     /// comes.
     pub fn wait_at(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let mut polled = [
@@ -34,7 +34,7 @@ impl Bell {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
-        if polled.iter().skip(1).any(|bell| bell.any() == Some(true)) {
+        if polled.iter().skip(1).any(|waker| waker.any() == Some(true)) {
             // silent again
             let _ = self.0.read();
         }

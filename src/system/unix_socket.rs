@@ -17,17 +17,17 @@ use nix::sys::stat::{Mode, fchmod};
 
 /// A listening socket at a path, with the mode 0600; the file goes when this is dropped, if it is
 /// still ours.
-pub struct LocalListener {
+pub struct UnixSocketListener {
     socket: UnixListener,
     path: PathBuf,
     inode: u64,
     is_ours: AtomicBool,
 }
 
-impl LocalListener {
+impl UnixSocketListener {
     /// Opens it. A socket that nobody listens on any more is replaced; anything else that is there
     /// stays, and is an error.
-    pub fn open(path: &Path) -> io::Result<LocalListener> {
+    pub fn open(path: &Path) -> io::Result<UnixSocketListener> {
         make_way(path)?;
         // under a name of its own until it is ready: it takes the place of the old one in one step
         let mut draft = path.as_os_str().to_owned();
@@ -48,7 +48,7 @@ impl LocalListener {
         match prepare() {
             Ok(inode) => {
                 let (socket, path) = (UnixListener::from(descriptor), path.to_owned());
-                Ok(LocalListener { socket, path, inode, is_ours: AtomicBool::new(true) })
+                Ok(UnixSocketListener { socket, path, inode, is_ours: AtomicBool::new(true) })
             }
             Err(e) => {
                 let _ = fs::remove_file(&draft);
@@ -58,10 +58,15 @@ impl LocalListener {
     }
 
     /// One that a predecessor has opened; the file is the predecessor's before
-    /// [`LocalListener::set_ours`].
-    pub fn inherit(socket: UnixListener, path: &Path) -> io::Result<LocalListener> {
+    /// [`UnixSocketListener::set_ours`].
+    pub fn inherit(socket: UnixListener, path: &Path) -> io::Result<UnixSocketListener> {
         let inode = fs::symlink_metadata(path)?.ino();
-        Ok(LocalListener { socket, path: path.to_owned(), inode, is_ours: AtomicBool::new(false) })
+        Ok(UnixSocketListener {
+            socket,
+            path: path.to_owned(),
+            inode,
+            is_ours: AtomicBool::new(false),
+        })
     }
 
     /// Whether the file is this process's to remove.
@@ -99,7 +104,7 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Drop for LocalListener {
+impl Drop for UnixSocketListener {
     fn drop(&mut self) {
         if self.is_ours.load(SeqCst)
             && fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)

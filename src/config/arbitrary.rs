@@ -39,8 +39,8 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn address(ports: std::ops::Range<u16>) -> impl Strategy<Value = Address> {
-    let names =
-        prop_oneof![Just("a"), Just("x_-1.example.")].prop_map(|name| Place::Name(name.to_owned()));
+    let names = prop_oneof![Just("a"), Just("x_-1.example.")]
+        .prop_map(|name| AddressHost::Name(name.to_owned()));
     let mapped = prop_oneof![
         Just("::ffff:10.0.0.1"),
         Just("10.0.0.1"),
@@ -48,11 +48,16 @@ fn address(ports: std::ops::Range<u16>) -> impl Strategy<Value = Address> {
         Just("127.0.0.1"),
         Just("::ffff:127.0.0.1")
     ];
-    let mapped = mapped.prop_map(|ip| Place::Ip(ip.parse().unwrap()));
+    let mapped = mapped.prop_map(|ip| AddressHost::Ip(ip.parse().unwrap()));
     let zoned = prop_oneof![Just("1"), Just("eth0.7"), Just("x_-")]
-        .prop_map(|zone| Place::Zoned([0xfe80, 0, 0, 0, 0, 0, 0, 1].into(), zone.into()));
-    let place =
-        prop_oneof![Just(Place::Any), any::<IpAddr>().prop_map(Place::Ip), names, mapped, zoned];
+        .prop_map(|zone| AddressHost::Zoned([0xfe80, 0, 0, 0, 0, 0, 0, 1].into(), zone.into()));
+    let place = prop_oneof![
+        Just(AddressHost::Any),
+        any::<IpAddr>().prop_map(AddressHost::Ip),
+        names,
+        mapped,
+        zoned
+    ];
     (place, ports).prop_map(|(place, port)| Address { place, port })
 }
 

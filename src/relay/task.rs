@@ -15,14 +15,14 @@ pub use super::flow_state::For;
 use super::flow_state::{FlowState, Trigger};
 use super::poller::News;
 use super::pool::{BUFFER, LEAST, Place, Space};
-use super::purse::Unsent;
+use super::quota::Unsent;
 
 /// What a pool carries: a session, in two halves that may run at the same time, each on one thread
 /// at a time.
 pub trait Carried: Send + Sync {
     /// Goes on with one half until it is over or would have to wait. The first call is for
-    /// [`Direction::ToServer`]; the other half begins with [`Seat::begin_other`].
-    fn go(&self, half: Direction, seat: &Arc<Seat>, space: &mut Space) -> Next;
+    /// [`Direction::ToServer`]; the other half begins with [`Task::begin_other`].
+    fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next;
 
     /// Looks at the clock; afterwards the halves that wait go on, once. Tells after what time to
     /// call again.
@@ -55,7 +55,7 @@ const NOWHERE: u8 = 0;
 
 /// A session that has its place in the pool. Dropping it drops the session first, then gives the
 /// place back.
-pub struct Seat {
+pub struct Task {
     pub(super) carried: Box<dyn Carried>,
     states: [FlowState; 2],
     /// The poller that watches each socket, counted from one; zero while none does.
@@ -64,24 +64,24 @@ pub struct Seat {
     /// Held while a socket is registered or moved.
     moving: Mutex<()>,
     /// Beside bytes, something else may be there to be read: the end of the stream, an error.
-    is_odd: [AtomicBool; 2],
+    saw_rdhup: [AtomicBool; 2],
     /// The connection is, or was for a moment, over in both directions, or has failed.
-    is_hung: [AtomicBool; 2],
+    saw_hup: [AtomicBool; 2],
     pub(super) place: Place,
 }
 
-impl Seat {
-    pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Seat {
+impl Task {
+    pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Task {
         let states = [FlowState::running(), FlowState::not_started()];
-        let [is_room_watched, is_odd, is_hung] = Default::default();
-        Seat {
+        let [is_room_watched, saw_rdhup, saw_hup] = Default::default();
+        Task {
             carried,
             states,
             pollers: Default::default(),
             is_room_watched,
             moving: Mutex::default(),
-            is_odd,
-            is_hung,
+            saw_rdhup,
+            saw_hup,
             place,
         }
     }
@@ -142,7 +142,7 @@ impl Seat {
 
     /// Where a read of the session may put what it finds: as much as the pool may hold of it.
     pub fn room<'a>(&self, space: &'a mut Space) -> &'a mut [MaybeUninit<u8>] {
-        let most = if self.place.purse().has_room() { BUFFER } else { LEAST };
+        let most = if self.place.quota().has_room() { BUFFER } else { LEAST };
         let room = space.spare_capacity_mut();
         let most = room.len().min(most);
         room.get_mut(..most).unwrap_or_default()
@@ -150,12 +150,12 @@ impl Seat {
 
     /// Keeps a copy of bytes that were read and cannot be written yet.
     pub fn copy(&self, bytes: &[u8]) -> io::Result<Unsent> {
-        self.place.purse().copy(bytes)
+        self.place.quota().copy(bytes)
     }
 
     /// Keeps such bytes.
     pub fn keep(&self, bytes: Vec<u8>) -> Unsent {
-        self.place.purse().keep(bytes)
+        self.place.quota().keep(bytes)
     }
 
     /// The session is looked at after this time at the latest: see [`Carried::look`].
@@ -173,7 +173,7 @@ impl Seat {
 
     /// Makes the first half look again, if it waits, on a thread of the pool.
     pub fn wake(self: &Arc<Self>) {
-        if self.rouse(Direction::ToServer) {
+        if self.wake_flow(Direction::ToServer) {
             self.place.run_soon(self, Direction::ToServer);
         }
     }
@@ -182,21 +182,21 @@ impl Seat {
     pub fn forget(&self, side: Side) {
         side.of(&self.pollers).store(NOWHERE, SeqCst);
         side.of(&self.is_room_watched).store(false, SeqCst);
-        side.of(&self.is_odd).store(false, SeqCst);
-        side.of(&self.is_hung).store(false, SeqCst);
+        side.of(&self.saw_rdhup).store(false, SeqCst);
+        side.of(&self.saw_hup).store(false, SeqCst);
     }
 
     /// Whether a read that came back with less than it could have may have left something to be
     /// read that nobody will tell of: an end that came together with the bytes, or what stands
     /// behind an urgent byte.
-    pub fn is_odd(&self, side: Side) -> bool {
-        side.of(&self.is_odd).load(SeqCst)
+    pub fn saw_rdhup(&self, side: Side) -> bool {
+        side.of(&self.saw_rdhup).load(SeqCst)
     }
 
     /// Whether the poller has ever said that the connection hangs: then its state is worth a
     /// question.
-    pub fn is_hung(&self, side: Side) -> bool {
-        side.of(&self.is_hung).load(SeqCst)
+    pub fn saw_hup(&self, side: Side) -> bool {
+        side.of(&self.saw_hup).load(SeqCst)
     }
 
     /// The second half begins: it has its first turn when the first one pauses, or when there are
@@ -213,34 +213,34 @@ impl Seat {
 
     /// Something has happened to a socket: notes it, and tells which halves the caller must run
     /// now.
-    pub(super) fn notice(&self, side: Side, news: News) -> [Option<Direction>; 2] {
-        let is_hung = news.intersects(News::EPOLLHUP | News::EPOLLERR);
-        let is_odd = is_hung || news.intersects(News::EPOLLRDHUP | News::EPOLLPRI);
+    pub(super) fn on_event(&self, side: Side, news: News) -> [Option<Direction>; 2] {
+        let saw_hup = news.intersects(News::EPOLLHUP | News::EPOLLERR);
+        let saw_rdhup = saw_hup || news.intersects(News::EPOLLRDHUP | News::EPOLLPRI);
         // before anybody is roused by it
-        if is_odd {
-            side.of(&self.is_odd).store(true, SeqCst);
+        if saw_rdhup {
+            side.of(&self.saw_rdhup).store(true, SeqCst);
         }
-        if is_hung {
-            side.of(&self.is_hung).store(true, SeqCst);
+        if saw_hup {
+            side.of(&self.saw_hup).store(true, SeqCst);
         }
         let reader = match side {
             Side::Client => Direction::ToServer,
             Side::Server => Direction::ToClient,
         };
-        let can_read = is_odd || news.contains(News::EPOLLIN);
-        let can_write = is_hung || news.contains(News::EPOLLOUT);
-        let reads = self.state(reader).on(Trigger::Source { can_read, is_odd });
+        let can_read = saw_rdhup || news.contains(News::EPOLLIN);
+        let can_write = saw_hup || news.contains(News::EPOLLOUT);
+        let reads = self.state(reader).on(Trigger::Source { can_read, saw_rdhup });
         let writes = self.state(reader.other()).on(Trigger::Sink { can_write });
         [reads.then_some(reader), writes.then_some(reader.other())]
     }
 
     /// Both halves, as far as they wait: the caller must run them now.
-    pub(super) fn rouse_all(&self) -> [Option<Direction>; 2] {
-        [Direction::ToServer, Direction::ToClient].map(|half| self.rouse(half).then_some(half))
+    pub(super) fn wake_flows(&self) -> [Option<Direction>; 2] {
+        [Direction::ToServer, Direction::ToClient].map(|half| self.wake_flow(half).then_some(half))
     }
 
     /// Makes a flow look again; returns whether the caller must run it now.
-    pub(super) fn rouse(&self, half: Direction) -> bool {
+    pub(super) fn wake_flow(&self, half: Direction) -> bool {
         self.state(half).on(Trigger::Wake)
     }
 

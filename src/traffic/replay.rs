@@ -8,14 +8,14 @@ use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::ticket::Ending;
+use super::session_log::Ending;
 use crate::relay::End;
 use crate::relay::pool::Space;
-use crate::relay::seat::Side;
+use crate::relay::task::Side;
 use crate::system::{memory, socket};
 
 /// What a client has sent so far, and how much of it the host of the moment has got.
-pub struct Kept {
+pub struct ReplayBuffer {
     bytes: Vec<u8>,
     limit: usize,
     /// The client has ended its stream.
@@ -30,7 +30,7 @@ pub struct Kept {
 
 /// How a first exchange came out.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ReplayOutcome {
     /// The host has answered so, or it is too late to send anything to another one: the session
     /// stays with this host.
     Answer(Vec<u8>),
@@ -40,10 +40,10 @@ pub enum Outcome {
     Left(End),
 }
 
-impl Kept {
+impl ReplayBuffer {
     /// Nothing yet.
-    pub fn new(limit: NonZeroUsize) -> Kept {
-        Kept {
+    pub fn new(limit: NonZeroUsize) -> ReplayBuffer {
+        ReplayBuffer {
             bytes: Vec::new(),
             limit: limit.get(),
             is_all: false,
@@ -101,7 +101,7 @@ impl Kept {
         idle: Duration,
         is_over: &dyn Fn() -> Option<End>,
         space: &mut Space,
-    ) -> Result<Option<Outcome>, Ending> {
+    ) -> Result<Option<ReplayOutcome>, Ending> {
         loop {
             // before the host is judged by its end: a client that has just come may have spoken
             // meanwhile
@@ -116,11 +116,11 @@ impl Kept {
                 Err(e) => self.lost = Some(End::by(Side::Server, &e)),
             }
             if self.sent >= self.limit {
-                return Ok(Some(Outcome::Answer(Vec::new())));
+                return Ok(Some(ReplayOutcome::Answer(Vec::new())));
             }
             // also if nothing can be sent any more: what it said before stands
             match self.hear(server, space)? {
-                Some(Outcome::Left(end)) if self.is_told && self.bytes.is_empty() => {
+                Some(ReplayOutcome::Left(end)) if self.is_told && self.bytes.is_empty() => {
                     return Err(Ending::Relayed(end));
                 }
                 Some(outcome) => return Ok(Some(outcome)),
@@ -134,7 +134,7 @@ impl Kept {
                 Ok(false) => {}
                 // what it said is for the host, be it the end alone
                 Err(Ending::ClientGone) if !self.has_heard_nothing() => {
-                    return Ok(Some(Outcome::ClientLost));
+                    return Ok(Some(ReplayOutcome::ClientLost));
                 }
                 Err(ending) => return Err(ending),
             }
@@ -149,18 +149,20 @@ impl Kept {
 
     /// What the host says; `None` while that is nothing. The kernel tells the error of a lost
     /// connection once, which may have been when something was to be sent.
-    fn hear(&self, server: &TcpStream, space: &mut Space) -> Result<Option<Outcome>, Ending> {
+    fn hear(&self, server: &TcpStream, space: &mut Space) -> Result<Option<ReplayOutcome>, Ending> {
         Ok(match again(|| memory::copy(socket::receive(server, space.spare_capacity_mut())?)) {
-            Ok(answer) if !answer.is_empty() => Some(Outcome::Answer(answer)),
+            Ok(answer) if !answer.is_empty() => Some(ReplayOutcome::Answer(answer)),
             // what it said is lost
             Err(e) if e.kind() == ErrorKind::OutOfMemory => return Err(Ending::Shortage),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(Outcome::Left),
-            Err(e) => Some(Outcome::Left(End::by(Side::Server, &e))),
-            Ok(_) if self.lost.is_some() => self.lost.map(Outcome::Left),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(ReplayOutcome::Left),
+            Err(e) => Some(ReplayOutcome::Left(End::by(Side::Server, &e))),
+            Ok(_) if self.lost.is_some() => self.lost.map(ReplayOutcome::Left),
             // an end in good order, of one that has heard the client out or has nothing to hear, is
             // an answer
-            Ok(_) if self.is_told || self.bytes.is_empty() => Some(Outcome::Answer(Vec::new())),
-            Ok(_) => Some(Outcome::Left(End::Closed)),
+            Ok(_) if self.is_told || self.bytes.is_empty() => {
+                Some(ReplayOutcome::Answer(Vec::new()))
+            }
+            Ok(_) => Some(ReplayOutcome::Left(End::Closed)),
         })
     }
 
@@ -260,8 +262,8 @@ mod tests {
         server: &TcpStream,
         idle: Duration,
         is_over: &dyn Fn() -> Option<End>,
-    ) -> (Kept, Result<Outcome, Ending>) {
-        let mut kept = Kept::new(NonZeroUsize::new(65_536).unwrap());
+    ) -> (ReplayBuffer, Result<ReplayOutcome, Ending>) {
+        let mut kept = ReplayBuffer::new(NonZeroUsize::new(65_536).unwrap());
         kept.begin(0, None);
         let result = loop {
             match kept.step(client, server, idle, is_over, &mut Space::with_capacity(BUFFER)) {
@@ -282,7 +284,7 @@ mod tests {
             host
         });
         let (kept, result) = exchange(&client, &server, LONG, &|| None);
-        assert!(matches!(result, Ok(Outcome::Answer(answer)) if answer == b"enough"));
+        assert!(matches!(result, Ok(ReplayOutcome::Answer(answer)) if answer == b"enough"));
         assert_eq!(kept.sent() + kept.rest().len(), MANY);
         assert!(!kept.rest().is_empty(), "the host took all: this tests nothing");
         drop(answering.join().unwrap());
@@ -306,7 +308,7 @@ mod tests {
             socket::reset_on_close(&outside, true);
         });
         let (_, result) = exchange(&client, &server, LONG, &|| None);
-        assert!(matches!(result, Ok(Outcome::ClientLost)));
+        assert!(matches!(result, Ok(ReplayOutcome::ClientLost)));
         leaving.join().unwrap();
     }
 }

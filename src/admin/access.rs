@@ -1,5 +1,5 @@
 //! Who may come in, and whether it was really they who asked: the one place where the routes call
-//! `auth` and `guard`.
+//! `auth` and `csrf`.
 //!
 //! Owns what those two remember: wrong tries for each address, and the key of the tokens.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::auth::{Auth, Verdict};
 use super::control::Control;
-use super::guard::{self, Guard};
+use super::csrf::{self, Csrf};
 use super::http::Request;
 use crate::config::Access;
 
@@ -45,16 +45,16 @@ impl Visitor {
     }
 }
 
-/// The gate.
-pub struct Gate {
+/// The access.
+pub struct AccessControl {
     auth: Auth,
-    guard: Guard,
+    csrf: Csrf,
 }
 
-impl Gate {
-    /// A gate that remembers nobody. Fails where the kernel gives no random bytes.
-    pub fn new() -> io::Result<Gate> {
-        Ok(Gate { auth: Auth::new()?, guard: Guard::new()? })
+impl AccessControl {
+    /// A access that remembers nobody. Fails where the kernel gives no random bytes.
+    pub fn new() -> io::Result<AccessControl> {
+        Ok(AccessControl { auth: Auth::new()?, csrf: Csrf::new()? })
     }
 
     /// Lets a user in whose password is right.
@@ -72,7 +72,7 @@ impl Gate {
 
     /// What the forms of this user's pages carry.
     pub fn token(&self, visitor: &Visitor) -> String {
-        self.guard.token(&visitor.user)
+        self.csrf.token(&visitor.user)
     }
 
     /// Refuses, in words, a change that another site may have made a browser ask for.
@@ -82,17 +82,15 @@ impl Gate {
         request: &Request,
         token: Option<&str>,
     ) -> Result<Intent, &'static str> {
-        if guard::is_cross_site(request) {
+        if csrf::is_cross_site(request) {
             return Err("this request comes from another site");
         }
         match token {
-            Some(token) if !self.guard.token_fits(&visitor.user, token) => {
+            Some(token) if !self.csrf.token_fits(&visitor.user, token) => {
                 Err("the form is too old: load the page again")
             }
-            None if guard::needs_token(request) => {
-                Err("the form has no token: load the page again")
-            }
-            _ if guard::is_unasked(request, token.is_some()) => Ok(Intent::Unasked),
+            None if csrf::needs_token(request) => Err("the form has no token: load the page again"),
+            _ if csrf::is_unasked(request, token.is_some()) => Ok(Intent::Unasked),
             _ => Ok(Intent::Meant),
         }
     }

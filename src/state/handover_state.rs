@@ -17,19 +17,20 @@ use super::{Director, Fate, Health, Host, Operator, Reason};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are those of the state")]
-pub enum Heritage {
+pub enum HandoverState {
     /// The number of the last session, so that numbers go on.
-    Roster { last_id: u64 },
+    #[serde(rename = "roster")]
+    Sessions { last_id: u64 },
     /// A service's tally.
     Service { service: String, served: u64, unserved: u64 },
     /// A host.
-    Host(Box<HostHeritage>),
+    Host(Box<HandoverHost>),
 }
 
 /// What is known of a host. Times are milliseconds before or after now: two processes share no
 /// clock that can be written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostHeritage {
+pub struct HandoverHost {
     pub service: String,
     pub group: String,
     pub host: String,
@@ -78,31 +79,37 @@ fn before(now: Instant, age: u64) -> Instant {
 
 impl Director {
     /// What there is to leave.
-    pub fn heritage(&self) -> Vec<Heritage> {
-        let mut all = vec![Heritage::Roster { last_id: self.roster.accepted() }];
+    pub fn handover_state(&self) -> Vec<HandoverState> {
+        let mut all = vec![HandoverState::Sessions { last_id: self.sessions.accepted() }];
         for service in self.services() {
             let (served, unserved) =
                 (service.counted(Fate::Served), service.counted(Fate::Unserved));
-            all.push(Heritage::Service { service: service.name().to_owned(), served, unserved });
+            all.push(HandoverState::Service {
+                service: service.name().to_owned(),
+                served,
+                unserved,
+            });
             for group in service.groups() {
                 let host =
-                    |host: &std::sync::Arc<Host>| host.heritage(service.name(), group.name());
-                all.extend(group.hosts().iter().map(|one| Heritage::Host(Box::new(host(one)))));
+                    |host: &std::sync::Arc<Host>| host.handover_state(service.name(), group.name());
+                all.extend(
+                    group.hosts().iter().map(|one| HandoverState::Host(Box::new(host(one)))),
+                );
             }
         }
         all
     }
 
     /// Takes over one piece. What it is about may be gone.
-    pub fn inherit(&self, piece: Heritage) {
+    pub fn inherit(&self, piece: HandoverState) {
         match piece {
-            Heritage::Roster { last_id } => self.roster.go_on_after(last_id),
-            Heritage::Service { service, served, unserved } => {
+            HandoverState::Sessions { last_id } => self.sessions.go_on_after(last_id),
+            HandoverState::Service { service, served, unserved } => {
                 if let Some(service) = self.service(&service) {
                     service.add_counts(served, unserved);
                 }
             }
-            Heritage::Host(left) => {
+            HandoverState::Host(left) => {
                 let group =
                     self.service(&left.service).and_then(|service| service.group(&left.group));
                 let hosts = group.map(|group| group.hosts()).unwrap_or_default();
@@ -118,7 +125,7 @@ impl Director {
 }
 
 impl Host {
-    fn heritage(&self, service: &str, group: &str) -> HostHeritage {
+    fn handover_state(&self, service: &str, group: &str) -> HandoverHost {
         let now = Instant::now();
         let (since, down) = match self.health() {
             Health::Up { since } => (since, None),
@@ -133,7 +140,7 @@ impl Host {
                 Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) }
             }
         };
-        HostHeritage {
+        HandoverHost {
             service: service.to_owned(),
             group: group.to_owned(),
             host: self.name().to_owned(),
@@ -149,7 +156,7 @@ impl Host {
         }
     }
 
-    fn inherit(&self, left: &HostHeritage) {
+    fn inherit(&self, left: &HandoverHost) {
         let now = Instant::now();
         let since = before(now, left.age);
         let health = match &left.down {
@@ -197,7 +204,7 @@ mod tests {
 
     /// What goes through a packet and comes out again.
     fn pass(old: &Director, new: &Director) {
-        for piece in old.heritage() {
+        for piece in old.handover_state() {
             new.inherit(serde_json::from_slice(&serde_json::to_vec(&piece).unwrap()).unwrap());
         }
     }
@@ -214,7 +221,7 @@ mod tests {
         // more than a machine of 32 bits counts in one word
         c.meter().restore(7, 5 << 32);
         old.services()[0].add_counts(40, 2);
-        old.roster.go_on_after(42);
+        old.sessions.go_on_after(42);
         pass(&old, &new);
         let [a, b, c] = &hosts(&new)[..] else { panic!("three hosts") };
         let Operator::Draining { deadline } = a.operator() else { panic!("{:?}", a.operator()) };
@@ -231,7 +238,11 @@ mod tests {
         );
         let service = &new.services()[0];
         assert_eq!(
-            (service.counted(Fate::Served), service.counted(Fate::Unserved), new.roster.accepted()),
+            (
+                service.counted(Fate::Served),
+                service.counted(Fate::Unserved),
+                new.sessions.accepted()
+            ),
             (40, 2, 42)
         );
     }
@@ -240,7 +251,7 @@ mod tests {
     fn what_is_another_host_now_begins_anew() {
         let (old, new) = (director(), director());
         hosts(&old)[0].failed(Reason::Refused, Instant::now());
-        for piece in old.heritage() {
+        for piece in old.handover_state() {
             let text = serde_json::to_string(&piece).unwrap().replace("127.0.0.1:1", "127.0.0.1:5");
             new.inherit(serde_json::from_str(&text).unwrap());
         }

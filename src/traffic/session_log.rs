@@ -1,5 +1,5 @@
-//! The log line of a session. A ticket goes with the session from accept to the end; dropping it
-//! writes the line, whichever way the session ended. The wording is an interface: man page
+//! The log line of a session. A session_log goes with the session from accept to the end; dropping
+//! it writes the line, whichever way the session ended. The wording is an interface: man page
 //! tcpdirector(8), section LOG.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use log::Level;
 use nix::errno::Errno;
 
 use crate::relay::End;
-use crate::state::{Entry, Fate, Group, Host, Reason, Roster, Service};
+use crate::state::{Entry, Fate, Group, Host, Reason, Service, Sessions};
 use crate::system::logging::{Tenths, value};
 
 /// How a session ended: as its relay did, or before there was one.
@@ -68,7 +68,7 @@ impl fmt::Display for Failure {
 }
 
 /// What the log will say about a session.
-pub struct Ticket {
+pub struct SessionLog {
     entry: Entry,
     pub(super) service: Arc<Service>,
     client: SocketAddr,
@@ -89,16 +89,16 @@ pub struct Ticket {
     pub(super) ending: Option<Ending>,
 }
 
-impl Ticket {
-    /// The ticket of a session that was accepted now.
+impl SessionLog {
+    /// The session_log of a session that was accepted now.
     pub fn new(
-        roster: &Arc<Roster>,
+        sessions: &Arc<Sessions>,
         service: Arc<Service>,
         client: SocketAddr,
         listen: SocketAddr,
-    ) -> Ticket {
-        Ticket {
-            entry: roster.enter(service.clone(), client),
+    ) -> SessionLog {
+        SessionLog {
+            entry: sessions.enter(service.clone(), client),
             service,
             client,
             listen,
@@ -119,7 +119,7 @@ impl Ticket {
         self.accepted.elapsed()
     }
 
-    /// The session's line in the roster.
+    /// The session's line in the sessions.
     pub(super) fn entry(&self) -> &Entry {
         &self.entry
     }
@@ -194,7 +194,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for SessionLog {
     fn drop(&mut self) {
         let fate = if self.server.is_some() { Fate::Served } else { Fate::Unserved };
         self.service.count(fate);
@@ -202,9 +202,9 @@ impl Drop for Ticket {
     }
 }
 
-impl fmt::Display for Ticket {
+impl fmt::Display for SessionLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ticket { client, listen, bytes, undelivered, .. } = self;
+        let SessionLog { client, listen, bytes, undelivered, .. } = self;
         write!(
             f,
             "session id={} service={} client={client} listen={listen}",
