@@ -15,7 +15,7 @@ use crate::common::backend::Backend;
 use crate::common::left_out::may_open;
 use crate::common::replaceable::{Replaceable, runs};
 use crate::common::server::free_address;
-use crate::common::{connect, exchange, until};
+use crate::common::{DEADLINE, comes_true, connect, exchange, until};
 
 const RELOADS: usize = 200;
 const BROKEN: usize = 50;
@@ -176,10 +176,6 @@ impl Steady {
         balancer.program.wait_after(mark, &format!("reload by=HUP state={outcome}"));
     }
 
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.0.pid())).expect("it runs").count()
-    }
-
     /// What its descriptors are.
     fn open(&self) -> Vec<String> {
         let entries =
@@ -211,7 +207,7 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
         long.len()
     };
     assert_eq!(exchange(connect(scene.short), b"who?"), b"good");
-    let (descriptors, threads) = (steady.descriptors(), steady.threads());
+    let (before, threads) = (steady.open(), steady.threads());
     let mut begun = more(LONG / 2);
     let short = Short::start(scene.short);
     for round in 1..=RELOADS {
@@ -251,11 +247,12 @@ fn reloads_broken_files_and_replacements_fail_no_session_and_leave_nothing_over(
     assert_eq!(whole, LONG, "transfers that came through whole");
     assert!(served > RELOADS, "only {served} sessions: there was no load");
     steady.reload(&scene.file(0), "done");
-    let deadline = std::time::Instant::now() + crate::common::DEADLINE;
-    while steady.descriptors() > descriptors && std::time::Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(10));
-    }
-    assert!(steady.descriptors() <= descriptors, "left over: {:?}", steady.open());
+    let mut after = Vec::new();
+    let is_clean = comes_true(DEADLINE, || {
+        after = steady.open();
+        after.len() <= before.len()
+    });
+    assert!(is_clean, "left over: {after:?} instead of {before:?}");
     until("no thread is left over", || steady.threads() <= threads);
     let now = steady.0.pid();
     until("no old process is left over", || {
