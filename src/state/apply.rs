@@ -172,6 +172,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(arbitrary::runs())]
+
         #[test]
         fn the_difference_makes_of_any_state_any_other((old, new) in arbitrary::two()) {
             let director = Director::new(&old);
