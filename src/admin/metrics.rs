@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::relay::CloseReason;
 use crate::state::Director;
 use crate::state::snapshot::{GroupView, HostView, ServiceView, Snapshot};
 
@@ -62,6 +63,7 @@ pub fn render(director: &Director, snapshot: &Snapshot) -> String {
         [(vec![], director.sessions.accepted())],
     );
     services(&mut text, snapshot);
+    ended(&mut text, director);
     groups(&mut text, snapshot);
     hosts(&mut text, snapshot);
     text.0
@@ -93,6 +95,21 @@ fn services(text: &mut Text, snapshot: &Snapshot) {
         "service_unserved_sessions_total",
         "Sessions that ended without having reached one.",
         each(|s| s.unserved),
+    );
+}
+
+fn ended(text: &mut Text, director: &Director) {
+    let services = director.services();
+    let samples = services.iter().flat_map(|service| {
+        CloseReason::ALL.map(|reason| {
+            let labels = vec![("service", service.name()), ("reason", reason.word())];
+            (labels, service.ended(reason))
+        })
+    });
+    text.counter(
+        "service_ended_sessions_total",
+        "Sessions that ended, by the reason that their log lines have as their end.",
+        samples,
     );
 }
 

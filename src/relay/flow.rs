@@ -9,7 +9,7 @@ use super::party::Party;
 use super::pool::{BUFFER, Space};
 use super::progress::{Progress, Rest};
 use super::task::{For, Next, Task};
-use super::{Direction, End, Relay};
+use super::{CloseReason, Direction, Relay};
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
 
@@ -130,7 +130,7 @@ impl Flow<'_> {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.lose_source(End::by(self.source.side, &e));
+                    self.lose_source(CloseReason::by(self.source.side, &e));
                     return self.source_is_lost(progress);
                 }
             }
@@ -206,7 +206,7 @@ impl Flow<'_> {
             return Ok(Next::Yield);
         }
         if !self.source.is_end(self.relay.moved.of(self.direction)) {
-            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
+            self.lose_source(CloseReason::by(self.source.side, &ErrorKind::ConnectionReset.into()));
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
@@ -237,7 +237,7 @@ impl Flow<'_> {
                 && socket::is_gone(&self.source.stream)
         };
         if has_hung_up() && !self.source.is_shut() {
-            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
+            self.lose_source(CloseReason::by(self.source.side, &ErrorKind::ConnectionReset.into()));
         }
         if self.source.is_lost() {
             return self.settle();
@@ -245,7 +245,7 @@ impl Flow<'_> {
         self.wait_for_bytes()
     }
 
-    pub(super) fn lose_source(&self, end: End) {
+    pub(super) fn lose_source(&self, end: CloseReason) {
         if !self.source.is_lost() {
             self.relay.note_life();
         }
@@ -313,7 +313,7 @@ impl Flow<'_> {
     /// A descriptor or memory that cannot be had ends both flows.
     fn leave_if_short<T>(&self, had: io::Result<T>) -> Result<T, Over> {
         had.map_err(|_| {
-            self.relay.cut(End::Shortage);
+            self.relay.cut(CloseReason::Shortage);
             Over
         })
     }

@@ -23,7 +23,7 @@
 //!
 //! Knows no service, host or session.
 
-mod end;
+mod close_reason;
 mod flow;
 pub mod flow_state;
 mod leaders;
@@ -54,7 +54,7 @@ use std::time::Instant;
 use crossbeam::atomic::AtomicCell;
 use parking_lot::Mutex;
 
-pub use end::End;
+pub use close_reason::CloseReason;
 pub use liveness::Liveness;
 pub use meter::Meter;
 pub use quota::Unsent;
@@ -113,8 +113,8 @@ pub struct Relay {
     is_warned: AtomicBool,
     /// The flows that have not had it yet, a bit for each.
     unaware: AtomicU8,
-    /// The first cause to end other than [`End::Closed`].
-    end: AtomicCell<Option<End>>,
+    /// The first cause to end other than [`CloseReason::Closed`].
+    end: AtomicCell<Option<CloseReason>>,
     /// Both flows are to leave at once.
     is_cut: AtomicBool,
     /// The flows that are over, a bit for each.
@@ -181,7 +181,7 @@ impl Relay {
     }
 
     /// Ends both flows now and resets both sides; returns whether it was this that ended the relay.
-    pub fn cut(&self, end: End) -> bool {
+    pub fn cut(&self, end: CloseReason) -> bool {
         let is_first = self.fail(end);
         if self.is_cut.swap(true, SeqCst) {
             // the client may belong to somebody else by now
@@ -195,8 +195,8 @@ impl Relay {
     }
 
     /// How the relay ended, or is about to.
-    pub fn end(&self) -> End {
-        self.end.load().unwrap_or(End::Closed)
+    pub fn end(&self) -> CloseReason {
+        self.end.load().unwrap_or(CloseReason::Closed)
     }
 
     /// Whether both flows are over.
@@ -225,7 +225,8 @@ impl Relay {
     /// handle to the client's socket, and what was read from it. `None` for any other, and if there
     /// is no descriptor.
     pub fn take_untouched_client(&self) -> Option<(TcpStream, Unsent)> {
-        let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
+        let has_server_failed =
+            matches!(self.end(), CloseReason::ResetByServer | CloseReason::ServerDead);
         // the end of the server's stream is an answer, too
         let has_moved =
             self.moved.to_server() > 0 || self.moved.to_client() > 0 || self.client.is_shut();
@@ -251,7 +252,7 @@ impl Relay {
 
     /// Notes why the relay will end by a reset of both sides. The first cause stays; returns
     /// whether it is this one.
-    fn fail(&self, end: End) -> bool {
+    fn fail(&self, end: CloseReason) -> bool {
         self.end.compare_exchange(None, Some(end)).is_ok()
     }
 
@@ -270,7 +271,7 @@ impl Relay {
 
     /// The connection to a side is lost, as somebody has found out who has used the socket before:
     /// the kernel tells that once. Must be called before the flows run.
-    pub fn note_loss(&self, side: Side, end: End) {
+    pub fn note_loss(&self, side: Side, end: CloseReason) {
         let party = if side == Side::Client { &self.client } else { &self.server };
         party.lose();
         self.fail(end);
@@ -299,7 +300,7 @@ struct CutOnPanic<'a>(&'a Relay);
 impl Drop for CutOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.cut(End::Panic);
+            self.0.cut(CloseReason::Panic);
         }
     }
 }
@@ -333,24 +334,24 @@ mod tests {
         // other
         for _ in 0..3 {
             relay.look();
-            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (End::Closed, BOTH));
+            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (CloseReason::Closed, BOTH));
         }
         relay.unaware.fetch_and(!Direction::ToServer.bit(), SeqCst);
         relay.look();
-        assert_eq!(relay.end(), End::Closed);
+        assert_eq!(relay.end(), CloseReason::Closed);
         relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
         relay.look();
-        assert_eq!(relay.end(), End::Idle);
+        assert_eq!(relay.end(), CloseReason::Idle);
     }
 
     #[test]
     fn a_client_that_was_given_away_is_neither_given_twice_nor_cut() {
         let (relay, _client, _host) = idle_relay();
-        relay.note_loss(Side::Server, End::ResetByServer);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
         let (given, _) = relay.take_untouched_client().expect("it is untouched");
         assert!(relay.take_untouched_client().is_none());
         // by a drain that has found the relay before
-        relay.cut(End::Drained);
+        relay.cut(CloseReason::Drained);
         assert!(!socket::is_readable(&given), "it looks as if it had ended");
     }
 
@@ -358,15 +359,15 @@ mod tests {
     fn a_client_that_was_told_of_an_end_is_not_given_away() {
         let (relay, ..) = idle_relay();
         relay.client.note_shut();
-        relay.note_loss(Side::Server, End::ResetByServer);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
         assert!(relay.take_untouched_client().is_none());
     }
 
     #[test]
     fn a_client_that_was_cut_is_not_given_away() {
         let (relay, ..) = idle_relay();
-        relay.note_loss(Side::Server, End::ResetByServer);
-        relay.cut(End::Drained);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
+        relay.cut(CloseReason::Drained);
         assert!(relay.take_untouched_client().is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::party::Party;
-use super::{BOTH, End, Relay};
+use super::{BOTH, CloseReason, Relay};
 
 /// How long a relay may wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Relay {
                 self.unaware.store(BOTH, SeqCst);
                 self.is_warned.store(true, SeqCst);
             } else if self.unaware.load(SeqCst) & !self.over.load(SeqCst) == 0 {
-                self.cut(End::Idle);
+                self.cut(CloseReason::Idle);
             }
             return SOON;
         }

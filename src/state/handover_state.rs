@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Director, Fate, Health, Host, Operator, Reason};
+use super::{Director, Health, Host, Operator, Reason};
+use crate::relay::CloseReason;
 
 /// One piece; a whole state would not fit into a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +22,10 @@ pub enum HandoverState {
     /// The number of the last session, so that numbers go on.
     #[serde(rename = "roster")]
     Sessions { last_id: u64 },
-    /// A service's tally.
+    /// How many sessions of a service have ended.
     Service { service: String, served: u64, unserved: u64 },
+    /// The same by the word of the reason.
+    Ended { service: String, counts: Vec<(String, u64)> },
     /// A host.
     Host(Box<HandoverHost>),
 }
@@ -82,12 +85,15 @@ impl Director {
     pub fn handover_state(&self) -> Vec<HandoverState> {
         let mut all = vec![HandoverState::Sessions { last_id: self.sessions.accepted() }];
         for service in self.services() {
-            let (served, unserved) =
-                (service.counted(Fate::Served), service.counted(Fate::Unserved));
             all.push(HandoverState::Service {
                 service: service.name().to_owned(),
-                served,
-                unserved,
+                served: service.served(),
+                unserved: service.unserved(),
+            });
+            let ended = |reason: CloseReason| (reason.word().to_owned(), service.ended(reason));
+            all.push(HandoverState::Ended {
+                service: service.name().to_owned(),
+                counts: CloseReason::ALL.into_iter().map(ended).collect(),
             });
             for group in service.groups() {
                 let host =
@@ -107,6 +113,13 @@ impl Director {
             HandoverState::Service { service, served, unserved } => {
                 if let Some(service) = self.service(&service) {
                     service.add_counts(served, unserved);
+                }
+            }
+            HandoverState::Ended { service, counts } => {
+                let Some(service) = self.service(&service) else { return };
+                for (word, count) in counts {
+                    let known = CloseReason::ALL.into_iter().find(|reason| reason.word() == word);
+                    known.inspect(|reason| service.add_ended(*reason, count));
                 }
             }
             HandoverState::Host(left) => {
@@ -221,6 +234,7 @@ mod tests {
         // more than a machine of 32 bits counts in one word
         c.meter().restore(7, 5 << 32);
         old.services()[0].add_counts(40, 2);
+        old.services()[0].add_ended(CloseReason::Idle, 3);
         old.sessions.go_on_after(42);
         pass(&old, &new);
         let [a, b, c] = &hosts(&new)[..] else { panic!("three hosts") };
@@ -237,14 +251,29 @@ mod tests {
             (1, 7, 5 << 32)
         );
         let service = &new.services()[0];
-        assert_eq!(
-            (
-                service.counted(Fate::Served),
-                service.counted(Fate::Unserved),
-                new.sessions.accepted()
-            ),
-            (40, 2, 42)
-        );
+        assert_eq!((service.served(), service.unserved(), new.sessions.accepted()), (40, 2, 42));
+        let ended = CloseReason::ALL.map(|reason| service.ended(reason));
+        assert_eq!((service.ended(CloseReason::Idle), ended.iter().sum::<u64>()), (3, 3));
+    }
+
+    #[test]
+    fn other_versions_read_and_write_the_same_words() {
+        let text = r#"{"host":{"service":"web","group":"main","host":"a","address":"127.0.0.1:1","age":5,"down":{"reason":{"Other":1},"tried":7,"asked":true},"operator":{"draining":{"left":9}},"total":1,"failures":2,"to_server":3,"to_client":4,"resolved":["127.0.0.1:1"]}}"#;
+        let more = [
+            r#"{"roster":{"last_id":42}}"#,
+            r#"{"service":{"service":"web","served":40,"unserved":2}}"#,
+            r#"{"ended":{"service":"web","counts":[["closed",42]]}}"#,
+        ];
+        let [up, disabled] = [
+            text.replace(r#"{"reason":{"Other":1},"tried":7,"asked":true}"#, "null")
+                .replace(r#"{"draining":{"left":9}}"#, r#""enabled""#),
+            text.replace(r#"{"Other":1}"#, r#""Refused""#)
+                .replace(r#"{"draining":{"left":9}}"#, r#""disabled""#),
+        ];
+        for text in more.into_iter().chain([text, &up, &disabled]) {
+            let read: HandoverState = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
     }
 
     #[test]

@@ -26,6 +26,6 @@ pub use health::{Health, Reason};
 pub use history::Sample;
 pub use host::{Host, Lease, Operator};
 pub use reloads::{Refused, Reloads};
-pub use service::{Fate, Service};
+pub use service::Service;
 pub use sessions::{Entry, Line, Link, Sessions};
 pub use waiting::{Wait, Waiting};

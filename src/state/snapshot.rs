@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Director, Fate, Group, Health, Host, Operator, Refused, Sample, Service};
+use super::{Director, Group, Health, Host, Operator, Refused, Sample, Service};
 use crate::system::date::Date;
 
 /// Everything.
@@ -177,8 +177,8 @@ fn service_view(service: &Service) -> ServiceView {
         listens: service.listens().iter().map(ToString::to_string).collect(),
         enabled: service.enabled().name().to_owned(),
         open,
-        served: service.counted(Fate::Served),
-        unserved: service.counted(Fate::Unserved),
+        served: service.served(),
+        unserved: service.unserved(),
         groups: service.groups().iter().map(group_view).collect(),
         history: service.history.samples(),
     }

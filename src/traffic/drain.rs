@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report;
-use crate::relay::{End, Relay};
+use crate::relay::{CloseReason, Relay};
 use crate::state::{Director, Host, Link, Operator};
 
 /// A session of a draining host, or of a program that stops, is ended when it has been silent for
@@ -33,7 +33,7 @@ impl Drains {
                     .iter()
                     .find(|(other, _)| Arc::ptr_eq(other, &host))
                     .map_or(0, |(_, cut)| *cut);
-                let cut = known + director.sessions.cut(End::Drained, is_meant);
+                let cut = known + director.sessions.cut(CloseReason::Drained, is_meant);
                 if host.open() > 0 {
                     self.0.push((host, cut));
                 } else if host.end_drain(deadline) {
