@@ -142,7 +142,7 @@ fn hosts(text: &mut Text, snapshot: &Snapshot) {
         all.iter().map(move |(labels, host)| (labels.clone(), value(host)))
     };
     text.gauge("host_up", "Whether the host answers.", each(|h| h.up.into()));
-    let available = each(|h| (h.up && h.operator == "enabled").into());
+    let available = each(|h| (h.up && h.admin_state.is_enabled()).into());
     text.gauge(
         "host_available",
         "Whether it answers and the operator lets new sessions go to it.",

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Director, Health, Host, Operator, Reason};
+use super::{Director, Health, Host, Reason};
+use crate::config::AdminState;
 use crate::relay::CloseReason;
 
 /// One piece; a whole state would not fit into a packet.
@@ -42,7 +43,8 @@ pub struct HandoverHost {
     pub age: u64,
     /// `None` when it is up.
     pub down: Option<Down>,
-    pub operator: Wanted,
+    #[serde(rename = "operator")]
+    pub admin_state: AdminState,
     pub total: u64,
     pub failures: u64,
     pub to_server: u64,
@@ -58,18 +60,6 @@ pub struct Down {
     pub tried: u64,
     pub asked: bool,
 }
-
-/// What the operator wants of a host, with the time that is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wanted {
-    Enabled,
-    Disabled,
-    Draining { left: u64 },
-}
-
-/// No drain is longer than the longest duration of a configuration: a year.
-const LONGEST_DRAIN: Duration = Duration::from_secs(366 * 86_400);
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -146,13 +136,6 @@ impl Host {
                 (since, Some(Down { reason, tried: millis(now - tried), asked }))
             }
         };
-        let operator = match self.operator() {
-            Operator::Enabled => Wanted::Enabled,
-            Operator::Disabled => Wanted::Disabled,
-            Operator::Draining { deadline } => {
-                Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) }
-            }
-        };
         HandoverHost {
             service: service.to_owned(),
             group: group.to_owned(),
@@ -160,7 +143,7 @@ impl Host {
             address: self.address().to_string(),
             age: millis(now.saturating_duration_since(since)),
             down,
-            operator,
+            admin_state: self.admin_state(),
             total: self.total(),
             failures: self.failures(),
             to_server: self.meter().to_server(),
@@ -181,13 +164,7 @@ impl Host {
                 asked: down.asked,
             },
         };
-        self.set_operator(match left.operator {
-            Wanted::Enabled => Operator::Enabled,
-            Wanted::Disabled => Operator::Disabled,
-            Wanted::Draining { left } => Operator::Draining {
-                deadline: now + Duration::from_millis(left).min(LONGEST_DRAIN),
-            },
-        });
+        self.set_admin_state(left.admin_state);
         if self.resolved().is_empty() {
             self.set_resolved(left.resolved.clone());
         }
@@ -226,10 +203,10 @@ mod tests {
     fn everything_that_is_known_and_counted_arrives() {
         let (old, new) = (director(), director());
         let [a, b, c] = &hosts(&old)[..] else { panic!("three hosts") };
-        a.set_operator(Operator::Draining { deadline: Instant::now() + Duration::from_secs(3600) });
+        a.set_admin_state(AdminState::Draining { within: Duration::from_secs(3600) });
         b.failed(Reason::Other(libc::EPERM), Instant::now());
         b.try_soon();
-        b.set_operator(Operator::Disabled);
+        b.set_admin_state(AdminState::Disabled);
         c.set_resolved(vec!["10.0.0.3:3".parse().unwrap()]);
         // more than a machine of 32 bits counts in one word
         c.meter().restore(7, 5 << 32);
@@ -238,14 +215,16 @@ mod tests {
         old.sessions.go_on_after(42);
         pass(&old, &new);
         let [a, b, c] = &hosts(&new)[..] else { panic!("three hosts") };
-        let Operator::Draining { deadline } = a.operator() else { panic!("{:?}", a.operator()) };
-        assert!(deadline > Instant::now() + Duration::from_secs(3500) && a.is_up());
+        let AdminState::Draining { within } = a.admin_state() else {
+            panic!("{:?}", a.admin_state())
+        };
+        assert!(within > Duration::from_secs(3500) && a.is_up());
         let health = b.health();
         assert!(
             matches!(health, Health::Down { reason: Reason::Other(libc::EPERM), asked: true, .. }),
             "{health:?}"
         );
-        assert_eq!((b.operator(), b.failures()), (Operator::Disabled, 1));
+        assert_eq!((b.admin_state(), b.failures()), (AdminState::Disabled, 1));
         assert_eq!(
             (c.resolved().len(), c.meter().to_server(), c.meter().to_client()),
             (1, 7, 5 << 32)

@@ -24,7 +24,7 @@ pub use group::{Group, Standing};
 pub use handover_state::HandoverState;
 pub use health::{Health, Reason};
 pub use history::Sample;
-pub use host::{Host, Lease, Operator};
+pub use host::{Host, Lease};
 pub use reloads::{Refused, Reloads};
 pub use service::Service;
 pub use sessions::{Entry, Line, Link, Sessions};
