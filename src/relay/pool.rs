@@ -10,7 +10,6 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
@@ -29,9 +28,7 @@ use super::task::{Carried, Side, Task};
 use super::task_table::TaskTable;
 use super::timers::Timers;
 use super::worker::Worker;
-
-/// How long an accept thread rests when the system gives no thread and none is running.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+use crate::system::shortage::{self, Shortage};
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
 #[derive(Clone)]
@@ -169,15 +166,15 @@ impl Pool {
         }
         self.0.waiting.push(session);
         drop(state);
-        let mut is_known = false;
+        let mut shortage = Shortage::default();
         while let Err(e) = self.0.summon() {
-            if !std::mem::replace(&mut is_known, true) {
+            shortage.log_once(|| {
                 log::error!("pool state=short threads={} reason=\"{e}\"", self.threads());
-            }
+            });
             if self.threads() > 0 {
                 return;
             }
-            thread::sleep(SHORTAGE_PAUSE);
+            shortage::rest();
         }
     }
 
