@@ -3,6 +3,7 @@
 
 mod aside;
 mod control;
+mod core;
 mod handover;
 mod message;
 mod reconfigure;
@@ -29,9 +30,9 @@ use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
 use crate::traffic::{self, Listener, Traffic};
 
+use self::core::Core;
+pub use self::core::{Environment, Targeting};
 use aside::{LOOK, aside};
-use control::Core;
-pub use control::{Environment, Targeting};
 pub use takeover::{InheritedSockets, Predecessor};
 pub use warnings::obstacles;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 
-use super::control::Core;
+use super::core::Core;
 use crate::admin::{self, Admin};
 use crate::budget::Budget;
 use crate::config::{Address, AddressHost, Change, Config, Refusal, ServiceConfig};

@@ -7,26 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 
-use super::control::Core;
+use super::core::{Core, Pending};
 use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, Refused};
 use crate::system::limits::Limits;
 use crate::system::logging::value;
 use crate::system::thread;
-
-/// A reload that waits to be confirmed. Dropping it tells its thread that nobody waits any more.
-pub(super) struct Pending(Sender<()>);
-
-impl Pending {
-    /// The reload is done: from now on its time runs.
-    fn begin(&self) {
-        // there is room for the one message
-        let _ = self.0.try_send(());
-    }
-}
 
 /// What there was before a reload: the configuration, and the hosts that were not enabled, which no
 /// configuration tells.
@@ -178,7 +167,7 @@ impl Core {
         };
         let spawned = thread::start("confirm", thread::LARGE, wait);
         spawned.map_err(|e| Refusal::Conflict(format!("cannot wait for a confirmation: {e}")))?;
-        Ok(Pending(pending))
+        Ok(Pending::new(pending))
     }
 
     fn roll_back(&self, before: &Before, over: &Receiver<()>) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::control::Core;
+use super::core::Core;
 use crate::admin;
 use crate::budget;
 use crate::config::Config;

@@ -1,7 +1,5 @@
 //! All services, users and events: the root of the running state.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,14 +8,12 @@ use parking_lot::RwLock;
 
 use super::events::Events;
 use super::group::Group;
+use super::host::Names;
 use super::reloads::Reloads;
 use super::service::Service;
 use super::sessions::Sessions;
 use super::waiting::Waiting;
 use crate::config::{Config, ServiceConfig, UserConfig};
-
-/// Addresses of host names, with port 0.
-pub type Names = HashMap<String, Vec<SocketAddr>>;
 
 /// The root of the running state.
 pub struct Director {

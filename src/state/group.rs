@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Names;
-use super::host::{Host, Lease};
+use super::host::{Host, Lease, Names};
 use crate::config::{GroupConfig, HostConfig};
 use crate::scheduler::{Load, Rule, Scheduler};
 

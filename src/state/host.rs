@@ -1,5 +1,6 @@
 //! One backend server: where it is, whether it is up, and what it carries.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -8,9 +9,12 @@ use std::time::{Duration, Instant};
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
-use super::{Health, Names, Reason};
+use super::{Health, Reason};
 use crate::config::{Address, AddressHost, AdminState, HostConfig};
 use crate::relay::Meter;
+
+/// Addresses of host names, with port 0.
+pub type Names = HashMap<String, Vec<SocketAddr>>;
 
 /// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the
 /// group.

@@ -18,13 +18,13 @@ pub mod snapshot;
 mod waiting;
 
 pub use apply::Preview;
-pub use director::{Director, Names};
+pub use director::Director;
 pub use events::{Event, Events};
 pub use group::{Group, Standing};
 pub use handover_state::HandoverState;
 pub use health::{Health, Reason};
 pub use history::Sample;
-pub use host::{Host, Lease};
+pub use host::{Host, Lease, Names};
 pub use reloads::{Refused, Reloads};
 pub use service::Service;
 pub use sessions::{Entry, Line, Link, Sessions};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
-use super::Names;
 use super::group::Group;
 use super::history::History;
+use super::host::Names;
 use crate::config::{Address, GroupConfig, ServiceConfig};
 use crate::relay::{CloseReason, Timeouts};
 use crate::scheduler::Rule;
