@@ -170,7 +170,7 @@ fn what_a_name_stands_for_keeps_its_interface() {
     );
     // the same address on another network is another one
     assert!(host.set_found(&["[fe80::1%8]:0".parse().unwrap(), "10.0.0.1:0".parse().unwrap()]));
-    assert_eq!(host.lacks(), Reason::NoAddress);
+    assert_eq!(host.why_no_address(), Reason::NoAddress);
 }
 
 #[test]

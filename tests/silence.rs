@@ -17,7 +17,7 @@ use crate::common::{
 
 /// The relay of the only session.
 fn relay(daemon: &TestDaemon) -> Option<std::sync::Arc<Relay>> {
-    daemon.daemon.director().sessions.lines().first()?.link.as_ref()?.relay()
+    daemon.daemon.director().sessions.list().first()?.link.as_ref()?.relay()
 }
 
 #[test]

@@ -229,7 +229,7 @@ fn a_client_that_asks_for_much_and_reads_nothing_is_given_little_of_it() {
     let daemon = with_pipes(8, &backend, "");
     let client = daemon.connect();
     let given = || {
-        let relay = daemon.daemon.director().sessions.lines().first()?.link.as_ref()?.relay();
+        let relay = daemon.daemon.director().sessions.list().first()?.link.as_ref()?.relay();
         Some(relay?.moved().to_client())
     };
     let (mut last, mut looks) = (0, 0);

@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use super::core::{Core, Pending};
 use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
-use crate::state::{Director, Host, Refused};
+use crate::state::{Director, Host, RefusedReload};
 use crate::system::limits::Limits;
 use crate::system::logging::value;
 use crate::system::thread;
@@ -104,7 +104,7 @@ impl Core {
             log::error!("reload by={} state=refused reason={}", value(by), value(reason));
         }
         self.director.reloads.note_refused(by, reasons);
-        if let Some(Refused { reasons, .. }) = self.director.reloads.refused() {
+        if let Some(RefusedReload { reasons, .. }) = self.director.reloads.refused() {
             let reasons = reasons.join("; ");
             self.director
                 .events
@@ -118,7 +118,7 @@ impl Core {
             self.director.services().iter().map(|service| service.name().to_owned()).collect();
         let serving = format!("serving {}", names.join(", "));
         match self.director.reloads.refused() {
-            Some(Refused { by, reasons, .. }) => {
+            Some(RefusedReload { by, reasons, .. }) => {
                 let reason = reasons.first().map_or("", String::as_str);
                 format!("the last reload, by {by}, was refused: {reason}; {serving}")
             }

@@ -33,9 +33,9 @@ impl Director {
         }
     }
 
-    /// Carries the changes out; tells in words what each one did. What they leave as it is goes on
-    /// undisturbed. Nothing else may have been changed since the preview: the caller has a lock for
-    /// that. `names` are addresses of host names that were looked up for new hosts. Listen
+    /// Carries the changes out; returns in words what each one did. What they leave as it is goes
+    /// on undisturbed. Nothing else may have been changed since the preview: the caller has a lock
+    /// for that. `names` are addresses of host names that were looked up for new hosts. Listen
     /// addresses and the log are not opened or closed here: `daemon` does that around this call.
     pub fn apply(&self, preview: Preview<'_>, names: &Names) -> Vec<String> {
         self.follow(&preview.config, names);

@@ -25,7 +25,7 @@ pub struct Director {
     /// What was there when the last edit by hand began: after a start, a reload, a roll-back or
     /// saving.
     unedited: RwLock<Config>,
-    /// What happened.
+    /// The last events.
     pub events: Events,
     /// How reading the configuration file went.
     pub reloads: Reloads,

@@ -1,15 +1,15 @@
-//! The last things that happened: hosts that went and came, and who changed what. A ring of fixed
-//! size.
+//! The last events: hosts that went down and came up, and who changed what. A ring buffer of fixed
+//! size, behind one lock.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-/// How many are kept.
+/// How many events are kept.
 pub const KEPT: usize = 1000;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// When, for people: the wall clock.
@@ -20,7 +20,7 @@ pub struct Event {
     pub what: String,
 }
 
-/// The ring.
+/// The events that are kept.
 #[derive(Debug, Default)]
 pub struct Events(Mutex<VecDeque<Event>>);
 

@@ -22,12 +22,12 @@ struct Members {
     scheduler: Scheduler,
     /// Picks so far: the clock of [`Load::last_pick`].
     picks: u64,
-    standing: Standing,
+    health: GroupHealth,
 }
 
-/// How a group stands, all of its hosts together.
+/// How a group is, all of its hosts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum GroupHealth {
     /// It has a host, or is not enabled and has none that could be up.
     Up,
     /// It is not enabled, and all of its hosts are down.
@@ -70,7 +70,7 @@ impl Group {
                 hosts,
                 scheduler: Scheduler::new(config.rule),
                 picks: 0,
-                standing: Standing::Up,
+                health: GroupHealth::Up,
             }),
         }
     }
@@ -107,18 +107,18 @@ impl Group {
         Some(Lease::new(member.host.clone()))
     }
 
-    /// How it stands, if that is news since this was asked last: not when it is better only because
-    /// it is not enabled any more.
-    pub fn turn(&self, is_enabled: bool) -> Option<Standing> {
+    /// How it is, if that has changed since the last call: not when it is better only because it is
+    /// not enabled any more.
+    pub fn health_change(&self, is_enabled: bool) -> Option<GroupHealth> {
         let mut members = self.members.lock();
         let mut hosts = members.hosts.iter().map(|member| &member.host);
         let now = match is_enabled {
-            true if !hosts.any(|host| host.is_available()) => Standing::NoHost,
-            false if hosts.len() > 0 && !hosts.any(|host| host.is_up()) => Standing::Down,
-            _ => Standing::Up,
+            true if !hosts.any(|host| host.is_available()) => GroupHealth::NoHost,
+            false if hosts.len() > 0 && !hosts.any(|host| host.is_up()) => GroupHealth::Down,
+            _ => GroupHealth::Up,
         };
-        let before = std::mem::replace(&mut members.standing, now);
-        (now != before && (before, now) != (Standing::NoHost, Standing::Down)).then_some(now)
+        let before = std::mem::replace(&mut members.health, now);
+        (now != before && (before, now) != (GroupHealth::NoHost, GroupHealth::Down)).then_some(now)
     }
 
     /// The rule that picks its hosts.

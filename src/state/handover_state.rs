@@ -49,7 +49,7 @@ pub struct HandoverHost {
     pub failures: u64,
     pub to_server: u64,
     pub to_client: u64,
-    /// What its name stands for, in case nobody can tell any more.
+    /// The addresses of its name, in case that cannot be resolved any more.
     pub resolved: Vec<SocketAddr>,
 }
 

@@ -1,5 +1,5 @@
-//! What a service did in the last five minutes, for the plot on the admin page. A ring of fixed
-//! size; the manager writes it.
+//! What a service did in the last five minutes, for the plot on the admin page. A ring buffer of
+//! fixed size, behind one lock; the manager writes it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Sample {
     pub const KEPT: usize = 60;
 }
 
-/// The ring.
+/// The samples that are kept.
 #[derive(Debug, Default)]
 pub struct History(Mutex<Ring>);
 

@@ -98,7 +98,7 @@ impl Host {
     }
 
     /// Why there is no address to try, when there is none.
-    pub fn lacks(&self) -> Reason {
+    pub fn why_no_address(&self) -> Reason {
         if self.address.is_link_local() { Reason::NoInterface } else { Reason::NoAddress }
     }
 
@@ -111,7 +111,7 @@ impl Host {
 
     /// Sets what the name stands for; an empty list changes nothing, so that the last good
     /// addresses stay. The address that is first now stays first while it is among the new ones.
-    /// Tells whether anything changed.
+    /// Returns whether anything changed.
     pub fn set_resolved(&self, mut addresses: Vec<SocketAddr>) -> bool {
         let mut resolved = self.resolved.write();
         if let Some(position) =
@@ -139,7 +139,7 @@ impl Host {
         }
     }
 
-    /// What is known of it.
+    /// What the checks have found.
     pub fn health(&self) -> Health {
         self.record.read().health.clone()
     }
@@ -194,7 +194,7 @@ impl Host {
         is_so
     }
 
-    /// An attempt that began at `began` has failed. Tells whether that took the host down: an
+    /// An attempt that began at `began` has failed. Returns whether that took the host down: an
     /// attempt that is older than the host's return proves nothing, and a host that is down only
     /// has its reason renewed.
     pub fn failed(&self, reason: Reason, began: Instant) -> bool {
@@ -214,7 +214,7 @@ impl Host {
         }
     }
 
-    /// A probe has connected. Tells for how long the host was down, if it was.
+    /// A probe has connected. Returns for how long the host was down, if it was.
     pub fn answered(&self) -> Option<Duration> {
         let now = Instant::now();
         let health = &mut self.record.write().health;

@@ -1,5 +1,5 @@
 //! How reading the configuration file has gone since the start. The log has each reload as it
-//! comes; this is what the pages, the metrics and the service manager tell afterwards. `daemon`
+//! comes; this is what the pages, the metrics and the service manager show afterwards. `daemon`
 //! notes it. Owns one lock.
 
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ const LONGEST_REASON: usize = 400;
 
 /// A reload that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedReload {
     /// When, for people: the wall clock.
     pub at: SystemTime,
     /// Who had asked: `HUP`, or `user@address`.
@@ -25,7 +25,7 @@ pub struct Refused {
     pub more: usize,
 }
 
-/// What came of the reloads.
+/// How the reloads went.
 #[derive(Debug)]
 pub struct Reloads(Mutex<Record>);
 
@@ -33,7 +33,7 @@ pub struct Reloads(Mutex<Record>);
 struct Record {
     loaded: SystemTime,
     refusals: u64,
-    refused: Option<Refused>,
+    refused: Option<RefusedReload>,
 }
 
 impl Reloads {
@@ -56,8 +56,12 @@ impl Reloads {
             .take(MOST_REASONS)
             .map(|reason| reason.chars().take(LONGEST_REASON).collect());
         let more = reasons.lines().count().saturating_sub(MOST_REASONS);
-        let refused =
-            Refused { at: SystemTime::now(), by: by.to_owned(), reasons: kept.collect(), more };
+        let refused = RefusedReload {
+            at: SystemTime::now(),
+            by: by.to_owned(),
+            reasons: kept.collect(),
+            more,
+        };
         let mut record = self.0.lock();
         record.refusals += 1;
         record.refused = Some(refused);
@@ -74,7 +78,7 @@ impl Reloads {
     }
 
     /// The last one, if it was refused.
-    pub fn refused(&self) -> Option<Refused> {
+    pub fn refused(&self) -> Option<RefusedReload> {
         self.0.lock().refused.clone()
     }
 }

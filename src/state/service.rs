@@ -19,7 +19,7 @@ use crate::scheduler::Rule;
 pub struct Service {
     name: String,
     config: RwLock<ServiceConfig>,
-    /// What follows from it for a session.
+    /// What follows from that for a session.
     timeouts: RwLock<Arc<Timeouts>>,
     groups: RwLock<Groups>,
     served: AtomicCell<u64>,

@@ -1,5 +1,5 @@
 //! Who is connected: every session from accept to its log line. A stop waits for them or ends them,
-//! a drain ends some, and the admin pages show them. Owns one lock, around the book; nothing is
+//! a drain ends some, and the admin pages show them. Owns one lock, around the table; nothing is
 //! ended while it is held.
 
 use std::net::SocketAddr;
@@ -16,22 +16,22 @@ use crate::relay::{CloseReason, Relay};
 /// The open sessions.
 #[derive(Default)]
 pub struct Sessions {
-    book: Mutex<Book>,
+    table: Mutex<Table>,
     stopping: AtomicBool,
 }
 
 #[derive(Default)]
-struct Book {
+struct Table {
     last_id: u64,
-    open: Slab<Line>,
+    open: Slab<OpenSession>,
 }
 
-/// What the sessions knows of a session.
+/// A session that has not ended.
 #[derive(Clone)]
-pub struct Line {
+pub struct OpenSession {
     /// The session's number, unique in this run of the program.
     pub id: u64,
-    /// What it came to.
+    /// What the client has connected to.
     pub service: Arc<Service>,
     /// Where the client is.
     pub client: SocketAddr,
@@ -65,52 +65,56 @@ impl Link {
     }
 }
 
-/// A session's place in the sessions; dropping it strikes the session out.
+/// A session's entry in the table; dropping it takes the session out.
 pub struct Entry {
     id: u64,
-    /// Where its line is in the book.
-    place: usize,
+    key: usize,
     sessions: Arc<Sessions>,
 }
 
 impl Sessions {
-    /// Writes a new session in.
-    pub fn enter(self: &Arc<Self>, service: Arc<Service>, client: SocketAddr) -> Entry {
-        let mut book = self.book.lock();
-        book.last_id += 1;
-        let id = book.last_id;
-        let place =
-            book.open.insert(Line { id, service, client, accepted: Instant::now(), link: None });
-        Entry { id, place, sessions: self.clone() }
+    /// Adds a session that was accepted now.
+    pub fn insert(self: &Arc<Self>, service: Arc<Service>, client: SocketAddr) -> Entry {
+        let mut table = self.table.lock();
+        table.last_id += 1;
+        let id = table.last_id;
+        let key = table.open.insert(OpenSession {
+            id,
+            service,
+            client,
+            accepted: Instant::now(),
+            link: None,
+        });
+        Entry { id, key, sessions: self.clone() }
     }
 
     /// How many sessions are open, waiting ones included.
     pub fn open(&self) -> usize {
-        self.book.lock().open.len()
+        self.table.lock().open.len()
     }
 
     /// Sessions that were ever accepted.
     pub fn accepted(&self) -> u64 {
-        self.book.lock().last_id
+        self.table.lock().last_id
     }
 
     /// Numbers go on after this one, which a predecessor has given last.
     pub fn go_on_after(&self, id: u64) {
-        let mut book = self.book.lock();
-        book.last_id = book.last_id.max(id);
+        let mut table = self.table.lock();
+        table.last_id = table.last_id.max(id);
     }
 
     /// The open sessions, in the order of their arrival.
-    pub fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> =
-            self.book.lock().open.iter().map(|(_, line)| line.clone()).collect();
-        lines.sort_unstable_by_key(|line| line.id);
-        lines
+    pub fn list(&self) -> Vec<OpenSession> {
+        let mut list: Vec<OpenSession> =
+            self.table.lock().open.iter().map(|(_, session)| session.clone()).collect();
+        list.sort_unstable_by_key(|session| session.id);
+        list
     }
 
-    /// Ends those of the connected sessions that are meant; tells how many.
+    /// Ends those of the connected sessions that are meant; returns how many.
     pub fn cut(&self, reason: CloseReason, is_meant: impl Fn(&Link, &Relay) -> bool) -> usize {
-        let links = self.lines().into_iter().filter_map(|line| line.link);
+        let links = self.list().into_iter().filter_map(|session| session.link);
         links
             .filter(|link| {
                 link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(reason))
@@ -118,7 +122,8 @@ impl Sessions {
             .count()
     }
 
-    /// Ends all connected sessions, and those that connect from now on; tells how many there were.
+    /// Ends all connected sessions, and those that connect from now on; returns how many there
+    /// were.
     pub fn cut_all(&self) -> usize {
         self.stopping.store(true, SeqCst);
         self.cut(CloseReason::Stopped, |_, _| true)
@@ -139,10 +144,10 @@ impl Entry {
     /// The session is connected: it can be seen and ended from outside now.
     pub fn connected(&self, link: Link) {
         let relay = link.relay();
-        if let Some(line) = self.sessions.book.lock().open.get_mut(self.place) {
-            line.link = Some(link);
+        if let Some(session) = self.sessions.table.lock().open.get_mut(self.key) {
+            session.link = Some(link);
         }
-        // after the entry: a stop either finds the session in the book or is seen here
+        // after the entry: a stop either finds the session in the table or is seen here
         if self.is_stopping() {
             relay.inspect(|relay| {
                 relay.cut(CloseReason::Stopped);
@@ -153,14 +158,19 @@ impl Entry {
     /// The session looks for another host.
     pub fn disconnected(&self) {
         // dropped without the lock
-        let _link =
-            self.sessions.book.lock().open.get_mut(self.place).and_then(|line| line.link.take());
+        let _link = self
+            .sessions
+            .table
+            .lock()
+            .open
+            .get_mut(self.key)
+            .and_then(|session| session.link.take());
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         // dropped without the lock
-        let _line = self.sessions.book.lock().open.try_remove(self.place);
+        let _session = self.sessions.table.lock().open.try_remove(self.key);
     }
 }

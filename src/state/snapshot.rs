@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use super::{Director, Group, Health, Host, Refused, Sample, Service};
+use super::{Director, Group, Health, Host, RefusedReload, Sample, Service};
 use crate::config::AdminState;
 use crate::system::date::Date;
 
@@ -160,8 +160,8 @@ impl ServiceView {
     }
 }
 
-fn refused_view(refused: Refused) -> RefusedView {
-    let Refused { at, by, reasons, more } = refused;
+fn refused_view(refused: RefusedReload) -> RefusedView {
+    let RefusedReload { at, by, reasons, more } = refused;
     RefusedView { at: local(at), by, reasons, more }
 }
 
@@ -213,25 +213,25 @@ fn host_view(host: &Host) -> HostView {
 
 /// Who is connected, in the order of arrival.
 pub fn sessions(director: &Director) -> Vec<SessionView> {
-    let view = |line: super::Line| {
-        let relay = line.link.as_ref().and_then(|link| link.relay());
+    let view = |session: super::OpenSession| {
+        let relay = session.link.as_ref().and_then(|link| link.relay());
         SessionView {
-            id: line.id,
-            service: line.service.name().to_owned(),
-            client: line.client.to_string(),
-            age: line.accepted.elapsed().as_secs(),
-            group: line.link.as_ref().map(|link| link.group.name().to_owned()),
-            host: line.link.as_ref().map(|link| link.host.name().to_owned()),
-            server: line.link.as_ref().map(|link| link.server.to_string()),
+            id: session.id,
+            service: session.service.name().to_owned(),
+            client: session.client.to_string(),
+            age: session.accepted.elapsed().as_secs(),
+            group: session.link.as_ref().map(|link| link.group.name().to_owned()),
+            host: session.link.as_ref().map(|link| link.host.name().to_owned()),
+            server: session.link.as_ref().map(|link| link.server.to_string()),
             idle: relay.as_ref().map(|relay| relay.silent_for().as_secs()),
             to_server: relay.as_ref().map_or(0, |relay| relay.moved().to_server()),
             to_client: relay.as_ref().map_or(0, |relay| relay.moved().to_client()),
         }
     };
-    director.sessions.lines().into_iter().map(view).collect()
+    director.sessions.list().into_iter().map(view).collect()
 }
 
-/// What happened, the latest first.
+/// The events, the latest first.
 pub fn events(director: &Director) -> Vec<EventView> {
     let view =
         |event: super::Event| EventView { at: local(event.at), by: event.by, what: event.what };

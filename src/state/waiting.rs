@@ -13,17 +13,17 @@ use crate::relay::task::Task;
 #[derive(Default)]
 pub struct Waiting(Mutex<Slab<(Arc<Host>, Arc<Task>)>>);
 
-/// A session's place among them; dropping it takes the session out.
+/// A session's entry among them; dropping it takes the session out.
 pub struct Wait {
-    place: usize,
+    key: usize,
     waiting: Arc<Waiting>,
 }
 
 impl Waiting {
     /// From now on this session is woken when the host goes down.
-    pub fn enter(self: &Arc<Self>, host: &Arc<Host>, task: &Arc<Task>) -> Wait {
-        let place = self.0.lock().insert((host.clone(), task.clone()));
-        Wait { place, waiting: self.clone() }
+    pub fn insert(self: &Arc<Self>, host: &Arc<Host>, task: &Arc<Task>) -> Wait {
+        let key = self.0.lock().insert((host.clone(), task.clone()));
+        Wait { key, waiting: self.clone() }
     }
 
     /// Wakes the sessions that wait for this host.
@@ -39,6 +39,6 @@ impl Waiting {
 impl Drop for Wait {
     fn drop(&mut self) {
         // dropped without the lock
-        let _gone = self.waiting.0.lock().try_remove(self.place);
+        let _gone = self.waiting.0.lock().try_remove(self.key);
     }
 }

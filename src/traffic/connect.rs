@@ -231,7 +231,7 @@ impl Attempt {
         match (self.theirs, self.ours.take()) {
             (None, Some(e)) => AttemptState::Ours(e),
             (reason, _) => {
-                AttemptState::Theirs(reason.unwrap_or_else(|| self.lease.host().lacks()))
+                AttemptState::Theirs(reason.unwrap_or_else(|| self.lease.host().why_no_address()))
             }
         }
     }

@@ -148,7 +148,7 @@ impl Manager {
         let addresses: Vec<SocketAddr> = host.resolved();
         let began = Instant::now();
         if addresses.is_empty() {
-            host.failed(host.lacks(), began);
+            host.failed(host.why_no_address(), began);
         }
         for address in addresses {
             match Connecting::probe(address) {

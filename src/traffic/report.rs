@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::state::{Director, Group, Host, Reason, Service, Standing};
+use crate::state::{Director, Group, GroupHealth, Host, Reason, Service};
 use crate::system::logging::{Tenths, value};
 
 /// A host with the place it has in the configuration, as the log names it.
@@ -30,18 +30,17 @@ pub enum By {
     Resolver,
 }
 
-/// Tells of every group that has no host any more or has one again, whatever has brought that
-/// about.
+/// Logs every group that has no host any more or has one again, for whatever reason.
 pub fn groups(director: &Director) {
     director.groups().iter().for_each(|(service, group)| self::group(service, group));
 }
 
 fn group(service: &Service, group: &Arc<Group>) {
-    let Some(standing) = group.turn(service.is_enabled(group)) else { return };
-    let (level, state) = match standing {
-        Standing::Up => (Level::Info, "up"),
-        Standing::Down => (Level::Warn, "down"),
-        Standing::NoHost => (Level::Error, "down"),
+    let Some(health) = group.health_change(service.is_enabled(group)) else { return };
+    let (level, state) = match health {
+        GroupHealth::Up => (Level::Info, "up"),
+        GroupHealth::Down => (Level::Warn, "down"),
+        GroupHealth::NoHost => (Level::Error, "down"),
     };
     log::log!(
         level,

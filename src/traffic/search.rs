@@ -158,7 +158,7 @@ impl Search {
     fn asked(&self, connected: Connected, task: &Arc<Task>) -> Asked {
         // what is kept may go out in pieces
         let _ = connected.server.set_nodelay(true);
-        let wait = self.traffic.director.waiting.enter(connected.lease.host(), task);
+        let wait = self.traffic.director.waiting.insert(connected.lease.host(), task);
         Asked { connected, since: Instant::now(), liveness: Default::default(), _wait: wait }
     }
 

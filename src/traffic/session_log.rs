@@ -74,7 +74,7 @@ impl SessionLog {
         listen: SocketAddr,
     ) -> SessionLog {
         SessionLog {
-            entry: sessions.enter(service.clone(), client),
+            entry: sessions.insert(service.clone(), client),
             service,
             client,
             listen,
@@ -95,7 +95,7 @@ impl SessionLog {
         self.accepted.elapsed()
     }
 
-    /// The session's line in the sessions.
+    /// The session's entry among the open sessions.
     pub(super) fn entry(&self) -> &Entry {
         &self.entry
     }

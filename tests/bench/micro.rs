@@ -66,8 +66,8 @@ fn enter_and_leave_beside(bencher: Bencher, open: usize) {
     let sessions = Arc::new(Sessions::default());
     let service = Arc::new(Service::new(&config("").services[0], &Names::new()));
     let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let _open: Vec<_> = (0..open).map(|_| sessions.enter(service.clone(), client)).collect();
-    bencher.bench(|| sessions.enter(service.clone(), client));
+    let _open: Vec<_> = (0..open).map(|_| sessions.insert(service.clone(), client)).collect();
+    bencher.bench(|| sessions.insert(service.clone(), client));
 }
 
 /// A session that tells that it was run.
