@@ -22,9 +22,9 @@ pub struct Connected {
     pub server: TcpStream,
     pub address: SocketAddr,
     pub lease: Lease,
-    /// How much of what the client has said was sent.
+    /// How much of what had come from the client was sent.
     pub sent: usize,
-    /// The connection is lost already, though something that the host said can still be read.
+    /// The connection is lost already, though something that the host sent can still be read.
     pub lost: Option<CloseReason>,
 }
 
@@ -56,10 +56,11 @@ impl HostSearch {
 
     /// Goes on with the connection to a host; `None` while that is open. A host that fails is
     /// marked down, and the next one is tried. What is our own shortage is not held against it, nor
-    /// that it took the connection and reset it. `said` is what the client has said already.
+    /// that it took the connection and reset it. `from_client` is what has come from the client
+    /// already.
     pub fn step(
         &mut self,
-        said: &[u8],
+        from_client: &[u8],
         traffic: &Traffic,
         task: &Task,
         session_log: &mut SessionLog,
@@ -69,7 +70,7 @@ impl HostSearch {
                 Some(attempt) => attempt,
                 None => self.begin(session_log)?,
             };
-            match attempt.step(said, task) {
+            match attempt.step(from_client, task) {
                 AttemptState::Open => {
                     self.attempt = Some(attempt);
                     return Ok(None);
@@ -96,13 +97,13 @@ impl HostSearch {
                         0,
                     );
                 }
-                AttemptState::Ours(e) => {
+                AttemptState::OurShortage(e) => {
                     let service = value(session_log.service.name());
                     log::debug!("shortage service={service} reason={}", value(&e.to_string()));
                     self.is_short = true;
                     session_log.note_failed(attempt.lease.host(), Failure::Shortage);
                 }
-                AttemptState::Theirs(reason) => {
+                AttemptState::HostFault(reason) => {
                     let host = attempt.lease.host();
                     session_log.note_failed(host, Failure::Down(reason));
                     if host.failed(reason, attempt.began) {
@@ -137,8 +138,8 @@ struct Attempt {
     addresses: std::vec::IntoIter<SocketAddr>,
     /// One that is being tried, and until when.
     open: Option<(Connecting, Instant)>,
-    theirs: Option<Reason>,
-    ours: Option<io::Error>,
+    host_fault: Option<Reason>,
+    our_shortage: Option<io::Error>,
 }
 
 /// How an attempt stands, and whose fault it is that there is no connection.
@@ -150,10 +151,10 @@ enum AttemptState {
         sent: usize,
         lost: Option<CloseReason>,
     },
-    /// The connection was made, and reset before anything was said.
+    /// The connection was made, and reset before anything was sent.
     Reset(SocketAddr),
-    Ours(io::Error),
-    Theirs(Reason),
+    OurShortage(io::Error),
+    HostFault(Reason),
 }
 
 impl Attempt {
@@ -166,15 +167,15 @@ impl Attempt {
             deadline: began + limit,
             addresses,
             open: None,
-            theirs: None,
-            ours: None,
+            host_fault: None,
+            our_shortage: None,
         }
     }
 
-    fn step(&mut self, said: &[u8], task: &Task) -> AttemptState {
+    fn step(&mut self, from_client: &[u8], task: &Task) -> AttemptState {
         loop {
             if let Some((connecting, until)) = self.open.take() {
-                let outcome = connecting.outcome(said);
+                let outcome = connecting.outcome(from_client);
                 let address = connecting.address();
                 let is_reset = matches!(outcome, Some(connecting::ConnectOutcome::Reset));
                 match outcome {
@@ -189,13 +190,13 @@ impl Attempt {
                     }
                     Some(connecting::ConnectOutcome::Failed(e)) => self.note(e),
                     Some(connecting::ConnectOutcome::Reset) => {}
-                    None if Instant::now() >= until => self.theirs = Some(Reason::TimedOut),
+                    None if Instant::now() >= until => self.host_fault = Some(Reason::TimedOut),
                     None => match task.watch_room(Side::Server, &connecting) {
                         Ok(()) => {
                             self.open = Some((connecting, until));
                             return AttemptState::Open;
                         }
-                        Err(e) => self.ours = Some(e),
+                        Err(e) => self.our_shortage = Some(e),
                     },
                 }
                 // closed first: its last news are not the next one's
@@ -209,7 +210,7 @@ impl Attempt {
             let Some(address) = self.addresses.next() else { return self.failed() };
             let now = Instant::now();
             let share = self.deadline.saturating_duration_since(now) / remaining;
-            match Connecting::start(address, !said.is_empty()) {
+            match Connecting::start(address, !from_client.is_empty()) {
                 Ok(connecting) => {
                     self.open = Some((connecting, now + share.max(Duration::from_millis(1))))
                 }
@@ -220,19 +221,19 @@ impl Attempt {
 
     fn note(&mut self, error: io::Error) {
         match socket::is_our_shortage(&error) {
-            true => self.ours = Some(error),
-            false => self.theirs = Some(Reason::from(&error)),
+            true => self.our_shortage = Some(error),
+            false => self.host_fault = Some(Reason::from(&error)),
         }
     }
 
     /// An address that failed by the host's fault decides whose fault it is: without IPv6, for
-    /// example, an IPv6 address always looks like a shortage of ours.
+    /// example, an IPv6 address always looks like a shortage of our_shortage.
     fn failed(&mut self) -> AttemptState {
-        match (self.theirs, self.ours.take()) {
-            (None, Some(e)) => AttemptState::Ours(e),
-            (reason, _) => {
-                AttemptState::Theirs(reason.unwrap_or_else(|| self.lease.host().why_no_address()))
-            }
+        match (self.host_fault, self.our_shortage.take()) {
+            (None, Some(e)) => AttemptState::OurShortage(e),
+            (reason, _) => AttemptState::HostFault(
+                reason.unwrap_or_else(|| self.lease.host().why_no_address()),
+            ),
         }
     }
 }

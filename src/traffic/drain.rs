@@ -17,11 +17,11 @@ pub const IDLE: Duration = Duration::from_secs(10);
 pub struct Drains(Vec<(Arc<Host>, usize)>);
 
 impl Drains {
-    /// Looks at every draining host once; tells whether any is left. A drain is over when no
+    /// Looks at every draining host once; returns whether any is left. A drain is over when no
     /// session holds the host: one that was still connecting at the deadline is ended as soon as it
     /// is there.
     pub fn step(&mut self, director: &Director) -> bool {
-        let before = std::mem::take(&mut self.0);
+        let last = std::mem::take(&mut self.0);
         for (service, group) in &director.groups() {
             for host in group.hosts() {
                 let Some(since) = host.draining_since() else { continue };
@@ -29,7 +29,7 @@ impl Drains {
                 let is_meant = |link: &Link, relay: &Relay| {
                     Arc::ptr_eq(&link.host, &host) && (is_over || relay.is_at_rest(IDLE))
                 };
-                let known = before
+                let known = last
                     .iter()
                     .find(|(other, _)| Arc::ptr_eq(other, &host))
                     .map_or(0, |(_, cut)| *cut);

@@ -2,7 +2,7 @@
 //! when it is told to.
 //!
 //! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts
-//! without blocking in `accept`, and says that it is done before it hands the client on, which may
+//! without blocking in `accept`, and gives it back before it hands the client on, which may
 //! take long. So a pause or a stop waits for no more than a system call, and nothing but closing is
 //! ever done to the socket: its open file description may be shared with a successor. The mutex
 //! around the turn is never held across a system call. A log that is stuck holds this thread up,
@@ -57,10 +57,11 @@ pub fn bind_beside(
 
 /// A listening socket whose thread accepts clients for a service. Dropping it stops it.
 pub struct Listener {
-    inner: Arc<Inner>,
+    acceptor: Arc<Acceptor>,
 }
 
-struct Inner {
+/// What the thread and the handle share.
+struct Acceptor {
     listen: Address,
     address: SocketAddr,
     service: RwLock<Arc<Service>>,
@@ -69,7 +70,7 @@ struct Inner {
     /// The turn has changed hands, or may be taken again.
     turned: Condvar,
     waker: Waker,
-    /// The log knows of it, and is to hear of its end.
+    /// That it is open is in the log, and so its end is to be.
     is_announced: AtomicBool,
 }
 
@@ -116,7 +117,7 @@ impl Listener {
         let turn =
             Mutex::new(Turn { socket: Some(Arc::new(socket)), is_paused: true, is_taken: false });
         let service = RwLock::new(service);
-        let inner = Arc::new(Inner {
+        let acceptor = Arc::new(Acceptor {
             listen,
             address,
             service,
@@ -126,57 +127,57 @@ impl Listener {
             waker: Waker::new()?,
             is_announced: AtomicBool::default(),
         });
-        let runner = inner.clone();
+        let runner = acceptor.clone();
         // made before the thread: when that cannot be had, the socket is closed
-        let listener = Listener { inner };
-        thread::start(format!("listen {address}"), thread::SMALL, move || runner.live())?;
+        let listener = Listener { acceptor };
+        thread::start(format!("listen {address}"), thread::SMALL, move || runner.run())?;
         Ok(listener)
     }
 
     /// The address as the configuration writes it.
     pub fn listen(&self) -> &Address {
-        &self.inner.listen
+        &self.acceptor.listen
     }
 
-    /// Where it listens; tells the port that the system chose when the configuration left that
+    /// Where it listens, with the port that the system chose when the configuration left that
     /// open.
     pub fn address(&self) -> SocketAddr {
-        self.inner.address
+        self.acceptor.address
     }
 
     /// The service that it accepts clients for.
     pub fn service(&self) -> Arc<Service> {
-        self.inner.service()
+        self.acceptor.service()
     }
 
     /// From now on its clients belong to this service.
     pub fn serve(&self, service: Arc<Service>) {
-        *self.inner.service.write() = service;
+        *self.acceptor.service.write() = service;
     }
 
     /// The socket, to hand it over; `None` when it is stopped. Whoever holds it keeps the address
     /// open.
     pub fn socket(&self) -> Option<Arc<TcpListener>> {
-        self.inner.turn.lock().socket.clone()
+        self.acceptor.turn.lock().socket.clone()
     }
 
     /// Stops accepting without touching the socket: clients wait in the kernel's queue. No client
     /// is accepted any more when this returns.
     pub fn pause(&self) {
-        self.inner.turn.lock().is_paused = true;
-        self.inner.call_away();
+        self.acceptor.turn.lock().is_paused = true;
+        self.acceptor.interrupt();
     }
 
     /// Accepts clients, again or for the first time; those first that have been waiting. Does
     /// nothing to one that is stopped.
     pub fn resume(&self) {
-        self.inner.turn.lock().is_paused = false;
-        self.inner.turned.notify_all();
+        self.acceptor.turn.lock().is_paused = false;
+        self.acceptor.turned.notify_all();
     }
 
-    /// Tells the log that it is open, if that does not know yet.
+    /// Logs that it is open, once.
     pub fn announce(&self) {
-        if self.inner.is_announced.swap(true, Relaxed) {
+        if self.acceptor.is_announced.swap(true, Relaxed) {
             return;
         }
         log::info!(
@@ -191,16 +192,16 @@ impl Listener {
     /// the socket. Waits for nothing but a system call.
     pub fn stop(&self) {
         let (socket, is_paused) = {
-            let mut turn = self.inner.turn.lock();
+            let mut turn = self.acceptor.turn.lock();
             (turn.socket.take(), turn.is_paused)
         };
         let Some(socket) = socket else { return };
-        self.inner.call_away();
+        self.acceptor.interrupt();
         if !is_paused {
-            self.inner.take_rest(&socket);
+            self.acceptor.accept_backlog(&socket);
         }
         drop(socket);
-        if !self.inner.is_announced.load(Relaxed) {
+        if !self.acceptor.is_announced.load(Relaxed) {
             return;
         }
         let state = if is_paused { "handed-over" } else { "closed" };
@@ -218,8 +219,8 @@ impl Drop for Listener {
     }
 }
 
-impl Inner {
-    fn live(&self) {
+impl Acceptor {
+    fn run(&self) {
         let (pool, mut hand) = (&self.traffic.pool, self.traffic.pool.hand());
         let mut shortage = Shortage::default();
         while let Some(accepted) = self.accept() {
@@ -282,7 +283,7 @@ impl Inner {
 
     /// Waits until the thread is not at the socket. What keeps it from coming back has been set
     /// already.
-    fn call_away(&self) {
+    fn interrupt(&self) {
         self.waker.wake();
         let mut turn = self.turn.lock();
         while turn.is_taken && !turn.is_open() {
@@ -294,7 +295,7 @@ impl Inner {
     }
 
     /// Takes in what the kernel holds, as far as the pool's queue has room.
-    fn take_rest(&self, socket: &TcpListener) {
+    fn accept_backlog(&self, socket: &TcpListener) {
         while let Ok((client, peer)) = socket.accept() {
             if self.traffic.pool.try_submit(self.session(client, peer)).is_err() {
                 return;

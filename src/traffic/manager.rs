@@ -27,17 +27,17 @@ use crate::system::thread;
 pub const PROBES_AT_ONCE: usize = 64;
 
 /// How often the hosts of a group are tried while all of them are down.
-const EAGER: Duration = Duration::from_secs(1);
+const ALL_DOWN_RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the thread. It ends when all senders of `woken` are gone.
-pub fn start(director: Arc<Director>, woken: Receiver<()>) -> io::Result<()> {
+/// Starts the thread. It ends when all senders of `wake` are gone.
+pub fn start(director: Arc<Director>, wake: Receiver<()>) -> io::Result<()> {
     let mut manager = Manager {
         director,
         probes: Vec::new(),
         drains: Drains::default(),
         sampled: Instant::now(),
     };
-    thread::start("manager", thread::LARGE, move || manager.live(&woken)).map(drop)
+    thread::start("manager", thread::LARGE, move || manager.run(&wake)).map(drop)
 }
 
 struct Manager {
@@ -58,12 +58,12 @@ struct Probe {
 }
 
 impl Manager {
-    fn live(&mut self, woken: &Receiver<()>) {
+    fn run(&mut self, wake: &Receiver<()>) {
         loop {
             let round = catch_unwind(AssertUnwindSafe(|| self.round()));
             let pause = round.unwrap_or_else(|_| {
                 self.probes.clear();
-                EAGER
+                ALL_DOWN_RETRY
             });
             let pause = if self.probes.is_empty() {
                 pause
@@ -71,25 +71,25 @@ impl Manager {
                 // a host that goes down meanwhile is not due before a second has gone by
                 Connecting::wait_for_any(
                     self.probes.iter().map(|p| &p.connecting),
-                    pause.min(EAGER),
+                    pause.min(ALL_DOWN_RETRY),
                 );
                 Duration::ZERO
             };
-            if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            if wake.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
     }
 
-    /// Gathers what the probes have found, starts those that are due, and tells how long nothing
+    /// Collects what the probes have found, starts those that are due, and returns how long nothing
     /// new is due.
     fn round(&mut self) -> Duration {
-        self.gather();
+        self.collect();
         let now = Instant::now();
         let mut next = now + Duration::from_secs(3600);
         let director = self.director.clone();
         if self.drains.step(&director) {
-            next = now + EAGER;
+            next = now + ALL_DOWN_RETRY;
         }
         if let Some(due) = self.sample(now) {
             next = next.min(due);
@@ -102,8 +102,11 @@ impl Manager {
         let mut waiting = Vec::new();
         for (service, group) in director.groups() {
             let hosts = group.hosts();
-            let pause =
-                if hosts.iter().any(|host| host.is_up()) { director.checktime() } else { EAGER };
+            let pause = if hosts.iter().any(|host| host.is_up()) {
+                director.checktime()
+            } else {
+                ALL_DOWN_RETRY
+            };
             for host in hosts {
                 if let Some(due) = due(&host, pause).filter(|_| !self.is_being_tried(&host)) {
                     waiting.push((due, service.clone(), group.clone(), host));
@@ -117,9 +120,9 @@ impl Manager {
                 next = next.min(due);
                 break;
             }
-            next = next.min(now + EAGER);
+            next = next.min(now + ALL_DOWN_RETRY);
             if self.probes.len() < PROBES_AT_ONCE {
-                self.try_again(&service, &group, &host);
+                self.start_probes(&service, &group, &host);
             }
         }
         let deadlines = self.probes.iter().map(|probe| probe.began + probe.service.connect_limit());
@@ -130,8 +133,8 @@ impl Manager {
         self.probes.iter().any(|probe| Arc::ptr_eq(&probe.host, host))
     }
 
-    /// Writes the history that the admin pages plot, when it is time; tells when the next time is,
-    /// if there are pages.
+    /// Writes the history that the admin pages plot, when it is time; returns when the next time
+    /// is, if there are pages.
     fn sample(&mut self, now: Instant) -> Option<Instant> {
         self.director.has_admin().then_some(())?;
         if now >= self.sampled + Sample::EVERY {
@@ -144,7 +147,7 @@ impl Manager {
         Some(self.sampled + Sample::EVERY)
     }
 
-    fn try_again(&mut self, service: &Arc<Service>, group: &Arc<Group>, host: &Arc<Host>) {
+    fn start_probes(&mut self, service: &Arc<Service>, group: &Arc<Group>, host: &Arc<Host>) {
         let addresses: Vec<SocketAddr> = host.resolved();
         let began = Instant::now();
         if addresses.is_empty() {
@@ -167,7 +170,7 @@ impl Manager {
         }
     }
 
-    fn gather(&mut self) {
+    fn collect(&mut self) {
         let mut answered = Vec::new();
         self.probes.retain(|probe| match probe.connecting.outcome(&[]) {
             // one that takes connections and resets some of them is there

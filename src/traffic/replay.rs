@@ -18,11 +18,11 @@ pub struct ReplayBuffer {
     bytes: Vec<u8>,
     limit: usize,
     /// The client has ended its stream.
-    is_all: bool,
+    is_complete: bool,
     sent: usize,
     /// The end of the stream was passed on.
-    is_told: bool,
-    /// The connection to the host of the moment is lost in the middle of what it says.
+    is_end_sent: bool,
+    /// The connection to the host of the moment is lost, perhaps in the middle of its answer.
     lost: Option<CloseReason>,
     last_byte: Instant,
 }
@@ -45,9 +45,9 @@ impl ReplayBuffer {
         ReplayBuffer {
             bytes: Vec::new(),
             limit: limit.get(),
-            is_all: false,
+            is_complete: false,
             sent: 0,
-            is_told: false,
+            is_end_sent: false,
             lost: None,
             last_byte: Instant::now(),
         }
@@ -63,12 +63,12 @@ impl ReplayBuffer {
         self.sent
     }
 
-    /// Whether the client has ended its stream, and the host was told.
-    pub fn is_told(&self) -> bool {
-        self.is_told
+    /// Whether the client has ended its stream, and that was passed on.
+    pub fn is_end_sent(&self) -> bool {
+        self.is_end_sent
     }
 
-    /// How the connection to the host was lost, if it was, though something that it said before can
+    /// How the connection to the host was lost, if it was, though something that it sent before can
     /// still be read.
     pub fn lost(&self) -> Option<CloseReason> {
         self.lost
@@ -86,11 +86,11 @@ impl ReplayBuffer {
 
     /// Begins, perhaps anew, with a host that has got so much, and whose connection may be lost.
     pub fn begin(&mut self, sent: usize, lost: Option<CloseReason>) {
-        (self.sent, self.is_told, self.lost) = (sent, false, lost);
+        (self.sent, self.is_end_sent, self.lost) = (sent, false, lost);
         self.last_byte = Instant::now();
     }
 
-    /// Sends what there is to this host, and passes on what comes, until the host says something or
+    /// Sends what there is to this host, and passes on what comes, until the host answers or
     /// ends; `None` while nothing more can be done at once. The host may answer before it has read
     /// all, the client may go, and `is_over` may say that it is time to end.
     pub fn step(
@@ -102,9 +102,9 @@ impl ReplayBuffer {
         space: &mut Space,
     ) -> Result<Option<ReplayOutcome>, CloseReason> {
         loop {
-            // before the host is judged by its end: a client that has just come may have spoken
-            // meanwhile
-            if self.has_heard_nothing() && self.receive(client, space)? {
+            // before the host is judged by its end: a client that has just come may have sent
+            // something meanwhile
+            if self.is_empty() && self.receive(client, space)? {
                 self.last_byte = Instant::now();
             }
             match self.send(server) {
@@ -117,9 +117,9 @@ impl ReplayBuffer {
             if self.sent >= self.limit {
                 return Ok(Some(ReplayOutcome::Answer(Vec::new())));
             }
-            // also if nothing can be sent any more: what it said before stands
-            match self.hear(server, space)? {
-                Some(ReplayOutcome::Left(reason)) if self.is_told && self.bytes.is_empty() => {
+            // also if nothing can be sent any more: what it sent before stands
+            match self.receive_answer(server, space)? {
+                Some(ReplayOutcome::Left(reason)) if self.is_end_sent && self.bytes.is_empty() => {
                     return Err(reason);
                 }
                 Some(outcome) => return Ok(Some(outcome)),
@@ -131,8 +131,8 @@ impl ReplayBuffer {
                     continue;
                 }
                 Ok(false) => {}
-                // what it said is for the host, be it the end alone
-                Err(CloseReason::ClientGone) if !self.has_heard_nothing() => {
+                // what it sent is for the host, be it the end alone
+                Err(CloseReason::ClientGone) if !self.is_empty() => {
                     return Ok(Some(ReplayOutcome::ClientLost));
                 }
                 Err(reason) => return Err(reason),
@@ -146,42 +146,47 @@ impl ReplayBuffer {
         }
     }
 
-    /// What the host says; `None` while that is nothing. The kernel tells the error of a lost
+    /// What the host answers; `None` while that is nothing. The kernel reports the error of a lost
     /// connection once, which may have been when something was to be sent.
-    fn hear(
+    fn receive_answer(
         &self,
         server: &TcpStream,
         space: &mut Space,
     ) -> Result<Option<ReplayOutcome>, CloseReason> {
-        Ok(match again(|| memory::copy(socket::receive(server, space.spare_capacity_mut())?)) {
+        let receive = || memory::copy(socket::receive(server, space.spare_capacity_mut())?);
+        Ok(match uninterrupted(receive) {
             Ok(answer) if !answer.is_empty() => Some(ReplayOutcome::Answer(answer)),
-            // what it said is lost
+            // the answer is lost
             Err(e) if e.kind() == ErrorKind::OutOfMemory => return Err(CloseReason::Shortage),
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(ReplayOutcome::Left),
             Err(e) => Some(ReplayOutcome::Left(CloseReason::by(Side::Server, &e))),
             Ok(_) if self.lost.is_some() => self.lost.map(ReplayOutcome::Left),
-            // an end in good order, of one that has heard the client out or has nothing to hear, is
-            // an answer
-            Ok(_) if self.is_told || self.bytes.is_empty() => {
+            // an end in good order, of one that has had all from the client or has nothing to get,
+            // is an answer
+            Ok(_) if self.is_end_sent || self.bytes.is_empty() => {
                 Some(ReplayOutcome::Answer(Vec::new()))
             }
             Ok(_) => Some(ReplayOutcome::Left(CloseReason::Closed)),
         })
     }
 
-    /// Reads from the client if it has said nothing yet.
-    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), CloseReason> {
-        if self.has_heard_nothing() { self.receive(client, space).map(drop) } else { Ok(()) }
+    /// Reads from the client if nothing has come from it yet.
+    pub fn receive_first(
+        &mut self,
+        client: &TcpStream,
+        space: &mut Space,
+    ) -> Result<(), CloseReason> {
+        if self.is_empty() { self.receive(client, space).map(drop) } else { Ok(()) }
     }
 
-    fn has_heard_nothing(&self) -> bool {
-        self.bytes.is_empty() && !self.is_all
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.is_complete
     }
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is
     /// an error. Returns whether anything came, be it the end.
     fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, CloseReason> {
-        let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
+        let length = if self.is_complete { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
         if length == 0 {
             return if socket::is_gone(client) { Err(CloseReason::ClientGone) } else { Ok(false) };
         }
@@ -189,9 +194,9 @@ impl ReplayBuffer {
         let length = room.len().min(length);
         let room = room.get_mut(..length).unwrap_or_default();
         let before = self.bytes.len();
-        match again(|| memory::append(&mut self.bytes, socket::receive(client, room)?)) {
+        match uninterrupted(|| memory::append(&mut self.bytes, socket::receive(client, room)?)) {
             Ok(()) => {
-                self.is_all = self.bytes.len() == before;
+                self.is_complete = self.bytes.len() == before;
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -205,22 +210,22 @@ impl ReplayBuffer {
     fn send(&mut self, server: &TcpStream) -> io::Result<usize> {
         let count = match self.rest() {
             [] => 0,
-            rest => match again(|| socket::send_now(server, rest)) {
+            rest => match uninterrupted(|| socket::send_now(server, rest)) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
                 result => result?,
             },
         };
         self.sent += count;
-        if self.is_all && !self.is_told && self.rest().is_empty() {
+        if self.is_complete && !self.is_end_sent && self.rest().is_empty() {
             server.shutdown(Shutdown::Write)?;
-            self.is_told = true;
+            self.is_end_sent = true;
         }
         Ok(count)
     }
 }
 
 /// Repeats a call that a signal interrupted.
-fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

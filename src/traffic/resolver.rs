@@ -29,17 +29,17 @@ pub const MOST_ADDRESSES: usize = 8;
 /// How many look-ups run at once.
 const AT_ONCE: usize = 16;
 /// How often new names are looked for when nothing else is due.
-const LOOK: Duration = Duration::from_secs(1);
+const NEW_NAMES: Duration = Duration::from_secs(1);
 
 /// The C library's resolver wants more stack than a session.
 const LOOK_UP_STACK: usize = 256 * 1024;
 
-/// What a look-up found.
-type Found = (String, io::Result<Vec<SocketAddr>>);
+/// A name, and what the look-up found.
+type LookUp = (String, io::Result<Vec<SocketAddr>>);
 
 /// Starts the thread. `wake` wakes the manager; the thread ends within a second after the sender of
-/// `stop` is gone. What it returns tells when there is an answer for every name; `None` when there
-/// is no name.
+/// `stop` is gone. What it returns gets a message when there is an answer for every name; `None`
+/// when there is no name.
 pub fn start(
     director: Arc<Director>,
     wake: Sender<()>,
@@ -47,29 +47,29 @@ pub fn start(
 ) -> io::Result<Option<Receiver<()>>> {
     let has_names = !names(&director).is_empty();
     let (ready, is_ready) = bounded(1);
-    let (tell, told) = unbounded();
+    let (send, found) = unbounded();
     let mut resolver =
-        Resolver { director, wake, looked_up: HashMap::new(), running: 0, tell, told };
-    thread::start("resolver", thread::LARGE, move || resolver.live(&stop, &ready))?;
+        Resolver { director, wake, looked_up: HashMap::new(), running: 0, send, found };
+    thread::start("resolver", thread::LARGE, move || resolver.run(&stop, &ready))?;
     Ok(has_names.then_some(is_ready))
 }
 
-/// Looks several names up at once, and takes what has been found when `patience` is over.
-pub fn look_up_all(wanted: HashSet<String>, patience: Duration) -> Names {
-    let deadline = Instant::now() + patience;
-    let (tell, told) = unbounded();
+/// Looks several names up at once, and returns what has been found when `limit` is over.
+pub fn look_up_all(wanted: HashSet<String>, limit: Duration) -> Names {
+    let deadline = Instant::now() + limit;
+    let (send, found) = unbounded();
     let count = wanted.len().min(AT_ONCE);
     let wanted = Arc::new(Mutex::new(wanted.into_iter()));
     for _ in 0..count {
-        let (wanted, tell) = (wanted.clone(), tell.clone());
+        let (wanted, send) = (wanted.clone(), send.clone());
         let mut names = std::iter::from_fn(move || wanted.lock().next());
         let look_up =
-            move || drop(names.try_for_each(|name| tell.send((name.clone(), look_up(&name)))));
+            move || drop(names.try_for_each(|name| send.send((name.clone(), look_up(&name)))));
         let _ = thread::start("look-up", LOOK_UP_STACK, look_up);
     }
-    drop(tell);
-    let found = std::iter::from_fn(|| told.recv_deadline(deadline).ok());
-    found.filter_map(|(name, result)| Some((name, result.ok()?))).collect()
+    drop(send);
+    let results = std::iter::from_fn(|| found.recv_deadline(deadline).ok());
+    results.filter_map(|(name, result)| Some((name, result.ok()?))).collect()
 }
 
 fn name_of(address: &Address) -> Option<&str> {
@@ -96,18 +96,18 @@ struct Resolver {
     /// When each name was last looked up; `None` while it is being looked up.
     looked_up: HashMap<String, Option<Instant>>,
     running: usize,
-    tell: Sender<Found>,
-    told: Receiver<Found>,
+    send: Sender<LookUp>,
+    found: Receiver<LookUp>,
 }
 
 impl Resolver {
-    fn live(&mut self, stop: &Receiver<()>, ready: &Sender<()>) {
+    fn run(&mut self, stop: &Receiver<()>, ready: &Sender<()>) {
         while stop.try_recv() != Err(TryRecvError::Disconnected) {
             self.start_due();
             if self.running == 0 {
                 let _ = ready.try_send(());
             }
-            if let Ok((name, result)) = self.told.recv_timeout(LOOK) {
+            if let Ok((name, result)) = self.found.recv_timeout(NEW_NAMES) {
                 self.running -= 1;
                 self.note(&name, result);
                 self.looked_up.insert(name, Some(Instant::now()));
@@ -131,8 +131,8 @@ impl Resolver {
             if !is_due || self.running >= AT_ONCE {
                 continue;
             }
-            let (tell, wanted) = (self.tell.clone(), name.clone());
-            let look_up = move || drop(tell.send((wanted.clone(), look_up(&wanted))));
+            let (send, wanted) = (self.send.clone(), name.clone());
+            let look_up = move || drop(send.send((wanted.clone(), look_up(&wanted))));
             if thread::start("look-up", LOOK_UP_STACK, look_up).is_ok() {
                 self.running += 1;
                 self.looked_up.insert(name, None);

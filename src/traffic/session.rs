@@ -1,4 +1,4 @@
-//! One client connection, from accept to its log line. Made by a listener, carried by the pool.
+//! One client connection, from accept to its log line. Made by a listener, run by the pool.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +17,8 @@ use crate::relay::{CloseReason, Direction, Relay, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
-/// How often a session without a server looks up whether the program is stopping.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a session without a server checks whether the program is stopping.
+const STOP_CHECK: Duration = Duration::from_millis(500);
 
 /// A session: it searches for a server, then it is relayed.
 pub struct Session {
@@ -40,7 +40,7 @@ struct Running {
 struct Held {
     /// Given back when the server has left: then it has no work with the session any more.
     lease: Option<Lease>,
-    /// Taken out when the session begins anew.
+    /// Taken out when the session tries another host.
     session_log: Option<Box<SessionLog>>,
 }
 
@@ -54,23 +54,23 @@ impl Session {
         service: Arc<Service>,
         traffic: Arc<Traffic>,
     ) -> Session {
-        let kept = service.replay_limit().map(ReplayBuffer::new);
+        let replay = service.replay_limit().map(ReplayBuffer::new);
         let session_log =
             Box::new(SessionLog::new(&traffic.director.sessions, service, peer, listen));
-        Session::search(Search::new(client, traffic, session_log, Unsent::default(), kept))
+        Session::search(Search::new(client, traffic, session_log, Unsent::default(), replay))
     }
 
     fn search(search: Search) -> Session {
         let service = &search.session_log.service;
         // a connect is looked at by the share that each of several addresses has of its time
-        let look = LOOK
+        let look = STOP_CHECK
             .min(service.connect_limit() / MOST_ADDRESSES as u32)
             .min(service.timeouts().half / 4)
             .max(Duration::from_millis(1));
         Session { search: Mutex::new(Some(Box::new(search))), running: OnceLock::new(), look }
     }
 
-    /// Goes on with the search. Without a relay afterwards, says what to do instead.
+    /// Goes on with the search. Without a relay afterwards, returns what to do instead.
     fn find(&self, task: &Arc<Task>, space: &mut Space) -> Result<&Running, Next> {
         let mut search = self.search.lock().take().ok_or(Next::Over)?;
         match search.step(task, space) {
@@ -105,7 +105,7 @@ impl Carried for Session {
             let _lease = running.held.lock().lease.take();
         }
         if next == Next::Over && running.relay.is_over() {
-            running.begin_anew(task);
+            running.retry(task);
         }
         next
     }
@@ -118,7 +118,7 @@ impl Carried for Session {
 impl Running {
     /// Makes the relay.
     fn new(search: Search, found: Found, task: &Task) -> Running {
-        let Search { client, traffic, mut session_log, mut unsent, kept, .. } = search;
+        let Search { client, traffic, mut session_log, mut unsent, replay, .. } = search;
         let Found {
             connected: Connected { group, server, address, lease, sent, .. },
             answer,
@@ -128,11 +128,16 @@ impl Running {
         let host = lease.host().clone();
         let relay =
             Relay::new(client, server, session_log.service.timeouts(), host.meter().clone());
-        let server_lost = server_lost.or(kept.as_ref().and_then(ReplayBuffer::lost));
-        match kept {
-            Some(kept) => {
-                let (sent, is_told) = (kept.sent(), kept.is_told());
-                relay.take_over(sent, is_told, task.keep(kept.into_rest()), task.keep(answer));
+        let server_lost = server_lost.or(replay.as_ref().and_then(ReplayBuffer::lost));
+        match replay {
+            Some(replay) => {
+                let (sent, is_end_sent) = (replay.sent(), replay.is_end_sent());
+                relay.take_over(
+                    sent,
+                    is_end_sent,
+                    task.keep(replay.into_rest()),
+                    task.keep(answer),
+                );
             }
             None if unsent.bytes.is_empty() => {}
             None => {
@@ -156,10 +161,10 @@ impl Running {
         }
     }
 
-    /// A session whose server went before a byte moved begins anew with another one, and the client
-    /// does not notice. It has to queue like any other; if it cannot, it ends as the server has
+    /// A session whose server went before a byte moved tries another one, and the client does not
+    /// notice. It has to queue like any other; if it cannot, it ends as the server has
     /// ended it.
-    fn begin_anew(&self, task: &Task) {
+    fn retry(&self, task: &Task) {
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
         let Some(mut session_log) = self.held.lock().session_log.take() else { return };
         task.unwatch(Side::Client, self.relay.client());

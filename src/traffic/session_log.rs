@@ -1,5 +1,5 @@
-//! The log line of a session. A session_log goes with the session from accept to the end; dropping
-//! it writes the line, whichever way the session ended. The wording is an interface: man page
+//! The log line of a session. It goes with the session from accept to the end; dropping it writes
+//! the line, whichever way the session ended. The wording is an interface: man page
 //! tcpdirector(8), section LOG.
 
 use std::fmt;
@@ -66,7 +66,7 @@ pub struct SessionLog {
 }
 
 impl SessionLog {
-    /// The session_log of a session that was accepted now.
+    /// The log line of a session that was accepted now.
     pub fn new(
         sessions: &Arc<Sessions>,
         service: Arc<Service>,
