@@ -20,7 +20,7 @@ use super::diff;
 use super::report::{CANNOT_START, CONFIG, ExitError, NO_ANSWER, USAGE, cannot, complain, say};
 
 /// How long `--replace` waits: longer than the program that it asks waits for the new one.
-const REPLACE_PATIENCE: Duration = Duration::from_secs(40);
+const REPLACE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The exit status of what ends without balancing anything; `None` when that is not what is asked
 /// for.
@@ -41,7 +41,7 @@ fn replace(cli: &Cli) -> Result<(), ExitError> {
     let missing =
         || ExitError(USAGE, "--replace needs -p: it finds the program by its pid file".to_owned());
     let pidfile = cli.pidfile.as_ref().ok_or_else(missing)?;
-    let pid = successor::ask(pidfile, REPLACE_PATIENCE)
+    let pid = successor::ask(pidfile, REPLACE_TIMEOUT)
         .map_err(|e| ExitError(CANNOT_START, e.to_string()))?;
     // a failure would mean that the old program goes on
     let _ = say(pid);

@@ -15,7 +15,7 @@ const PORT: u16 = 8080;
 /// Where its admin page is when it can be there.
 const ADMIN_PORT: u16 = 7001;
 /// A client of the little servers that says nothing for this long is let go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The servers run; what is left is to balance them.
 pub struct Demo {
@@ -104,7 +104,7 @@ fn answer_all(server: &TcpListener, name: &'static str) {
 
 /// Reads a request to its blank line and says who answers.
 fn answer(client: TcpStream, name: &str) -> io::Result<()> {
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(TIMEOUT))?;
     let mut lines = BufReader::new(&client).lines();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let body = format!("hello from {name}\n");

@@ -15,7 +15,7 @@ use tcpdirector::config::{Address, Config, read};
 use tcpdirector::system::terminal;
 
 /// The program may be busy, or not be one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// More than any configuration that loads.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -86,14 +86,14 @@ impl AdminUrl<'_> {
     fn get(&self, path: &str) -> io::Result<(String, Vec<u8>)> {
         if self.is_unix {
             let stream = UnixStream::connect(self.at)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             return self.exchange(stream, path);
         }
         let mut failure = io::Error::new(ErrorKind::NotFound, "it has no address here");
         for address in addresses(self.at)? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_read_timeout(Some(TIMEOUT))?;
                     return self.exchange(stream, path);
                 }
                 Err(e) => failure = e,

@@ -17,7 +17,7 @@ use tcpdirector::system::logging::value;
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::process;
-use tcpdirector::system::successor::{Origin, Successor};
+use tcpdirector::system::successor::{Invocation, Successor};
 use tcpdirector::system::thread;
 
 /// The exit status after a stop that had to cut sessions.
@@ -26,12 +26,12 @@ const HAS_CUT: u8 = 2;
 /// How long ended sessions get to write their log lines; a blocked write looks up once a second.
 const LAST_LINES: Duration = Duration::from_secs(3);
 /// How often a stopping program says so, and ends the sessions that are silent.
-const STOP_LOOK: Duration = Duration::from_secs(1);
+const STOP_CHECK: Duration = Duration::from_secs(1);
 /// How soon the service manager may expect to hear of it again: more than it takes to write the
 /// last lines.
 const STOP_NEWS: Duration = Duration::from_secs(10);
 /// How often a draining program looks whether it is done.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
 /// What this program listens to; process 1 of a container also to the end of its children, who are
 /// everybody's orphans.
@@ -111,7 +111,7 @@ impl Signals {
     }
 
     /// What has arrived before a successor served was meant for the service, so for both. systemd
-    /// tells all processes of a service to stop, and to be told twice would mean to hurry.
+    /// signals all processes of a service to stop, and a second signal would mean to hurry.
     fn pass_on(&mut self, successor: &Successor) {
         self.waiting.retain(|signal| *signal != SIGUSR2);
         for signal in &self.waiting {
@@ -132,7 +132,7 @@ pub struct Server {
     pub output: Arc<LogOutput>,
     /// Where a successor is to be found; the demo has none, because its addresses are new each
     /// time.
-    pub origin: Option<Origin>,
+    pub invocation: Option<Invocation>,
     /// The pid file.
     pub pidfile: Option<PidFile>,
     /// Another program is the service.
@@ -141,7 +141,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until a signal ends it, or until a successor serves and the last session has ended;
-    /// tells the exit status.
+    /// returns the exit status.
     pub fn run(mut self) -> u8 {
         loop {
             match self.signals.next() {
@@ -179,14 +179,14 @@ impl Server {
         self.end(reason, sessions, signal)
     }
 
-    /// Lets running sessions finish if the signal says so, ends the rest, and tells the exit
+    /// Lets running sessions finish if the signal says so, ends the rest, and returns the exit
     /// status.
     fn end(&mut self, reason: &str, sessions: usize, signal: i32) -> u8 {
         let silent = if signal == SIGTERM { self.drain() } else { 0 };
         let cut = self.daemon.cut();
         let deadline = Instant::now() + LAST_LINES;
         while self.daemon.open_sessions() > 0 && Instant::now() < deadline {
-            std::thread::sleep(DRAIN_LOOK);
+            std::thread::sleep(DRAIN_CHECK);
         }
         log::info!("stop state=done reason={reason} sessions={sessions} silent={silent} cut={cut}");
         if signal == SIGTERM && cut > 0 { HAS_CUT } else { 0 }
@@ -203,20 +203,20 @@ impl Server {
     }
 
     /// Waits until the last session has ended, the grace is over, or another signal asks for the
-    /// end. Silent sessions are not waited for; tells how many were ended.
+    /// end. Silent sessions are not waited for; returns how many were ended.
     fn drain(&mut self) -> usize {
         let grace = self.daemon.director().grace();
         let began = Instant::now();
-        let mut next_look = began;
+        let mut next_check = began;
         let mut silent = 0;
         while self.daemon.open_sessions() > 0 && began.elapsed() < grace {
-            if Instant::now() >= next_look {
+            if Instant::now() >= next_check {
                 silent += self.daemon.cut_silent();
-                next_look = Instant::now() + STOP_LOOK;
+                next_check = Instant::now() + STOP_CHECK;
                 self.tell_manager();
             }
-            match self.signals.next_within(DRAIN_LOOK) {
-                // systemd tells those once more that are left when the main process has ended
+            match self.signals.next_within(DRAIN_CHECK) {
+                // systemd signals those once more that are left when the main process has ended
                 Some(SIGTERM) if self.is_replaced && notify::is_wanted() => {}
                 Some(SIGTERM | SIGINT) => return silent,
                 Some(_) => self.reopen(),
@@ -226,7 +226,7 @@ impl Server {
         silent
     }
 
-    /// Lets a new program take over; tells whether it does, or this one goes on.
+    /// Lets a new program take over; returns whether it does, or this one goes on.
     fn replace(&mut self) -> bool {
         log::info!("replace state=begun pid={}", std::process::id());
         if self.daemon.director().differs_from_file() {
@@ -234,12 +234,12 @@ impl Server {
                 "replace state=begun reason=\"edits since the last load are not in the file\""
             );
         }
-        let Server { daemon, signals, origin, pidfile, .. } = self;
-        let Some(origin) = origin else {
+        let Server { daemon, signals, invocation, pidfile, .. } = self;
+        let Some(invocation) = invocation else {
             log::error!("replace state=refused reason=\"the demo cannot be replaced\"");
             return false;
         };
-        match daemon.replace(origin, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
+        match daemon.replace(invocation, pidfile.as_mut(), &mut || signals.ask_to_stop()) {
             Ok(successor) => {
                 log::info!(
                     "replace state=done pid={} sessions={}",
@@ -263,13 +263,13 @@ impl Server {
         }
     }
 
-    /// Stays until the last session has ended by itself, or a signal asks for the end; tells the
+    /// Stays until the last session has ended by itself, or a signal asks for the end; returns the
     /// exit status.
     fn leave(&mut self) -> u8 {
         self.is_replaced = true;
         let sessions = self.daemon.open_sessions();
         while self.daemon.open_sessions() > 0 {
-            match self.signals.next_within(DRAIN_LOOK) {
+            match self.signals.next_within(DRAIN_CHECK) {
                 Some(signal @ (SIGTERM | SIGINT)) => return self.end("replaced", sessions, signal),
                 Some(SIGUSR2) => {
                     log::warn!("replace state=refused reason=\"this program was replaced already\"")

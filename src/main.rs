@@ -24,7 +24,7 @@ use tcpdirector::system::logging::{self, value};
 use tcpdirector::system::notify;
 use tcpdirector::system::pidfile::PidFile;
 use tcpdirector::system::process::{self, Code, Identity, Parent};
-use tcpdirector::system::successor::Origin;
+use tcpdirector::system::successor::Invocation;
 
 use commands::{answer, budget, check};
 use lifecycle::{Server, Signals};
@@ -45,11 +45,13 @@ fn main() -> ExitCode {
         return fail(CANNOT_START, format_args!("signals cannot wait: {e}"));
     }
     // before anything opens a descriptor or changes the folder
-    let (code, inherited, origin) = (Code::mapped(), Inherited::from_systemd(), Origin::remember());
+    let (code, inherited, invocation) =
+        (Code::mapped(), Inherited::from_systemd(), Invocation::remember());
     match (inherited, Predecessor::find().transpose()) {
         (Ok(inherited), Ok(predecessor)) => {
-            let birth = Birth { code, origin, inherited, predecessor: predecessor.as_ref() };
-            match run(&cli, birth) {
+            let startup =
+                Startup { code, invocation, inherited, predecessor: predecessor.as_ref() };
+            match run(&cli, startup) {
                 Ok(server) => {
                     // nothing more is to be said between the two
                     drop(predecessor);
@@ -69,38 +71,38 @@ fn main() -> ExitCode {
 }
 
 /// Starts what is asked for; nothing is left to stay for after `-t`, or an early end.
-fn run(cli: &Cli, birth: Birth) -> Result<Option<Server>, ExitError> {
+fn run(cli: &Cli, startup: Startup) -> Result<Option<Server>, ExitError> {
     if cli.demo {
         let demo = demo::Demo::start().map_err(|e| cannot("the demo cannot start")(&e))?;
         say(demo.introduction())?;
-        return serve(cli, &demo.config(), Vec::new(), birth);
+        return serve(cli, &demo.config(), Vec::new(), startup);
     }
     let loaded = config::read::load_with_source(&cli.file());
     let (config, source) = loaded.map_err(|mistakes| ExitError(CONFIG, mistakes.to_string()))?;
     if cli.test {
         return check(cli, &config).map(|()| None);
     }
-    serve(cli, &config, source, birth)
+    serve(cli, &config, source, startup)
 }
 
-/// What this process was born with: its code, the way to be started again, and what others have
+/// What this process has from its start: its code, how to start it again, and what others have
 /// opened for it.
-struct Birth<'a> {
+struct Startup<'a> {
     code: Code,
-    origin: Origin,
+    invocation: Invocation,
     inherited: Inherited,
     predecessor: Option<&'a Predecessor>,
 }
 
 /// Starts the balancer, in the place of a predecessor if there is one. `source` is the file that
-/// says `config`. `None` when it was told to end before anything was open.
+/// says `config`. `None` when a signal asked it to end before anything was open.
 fn serve(
     cli: &Cli,
     config: &Config,
     source: Vec<u8>,
-    birth: Birth,
+    startup: Startup,
 ) -> Result<Option<Server>, ExitError> {
-    let Birth { code, origin, inherited, predecessor } = birth;
+    let Startup { code, invocation, inherited, predecessor } = startup;
     // forking is only safe before the first thread; a predecessor in the background has its
     // successor there, too
     let to_background = cli.daemon && predecessor.is_none();
@@ -152,10 +154,10 @@ fn serve(
     } else {
         signals.stop_first();
     }
-    let origin = (!cli.demo).then_some(origin);
+    let invocation = (!cli.demo).then_some(invocation);
     // as a kernel does with its own: a fifth of what is resident was of use to the start alone
     code.give_back();
-    Ok(Some(Server { daemon, signals, output, origin, pidfile, is_replaced: false }))
+    Ok(Some(Server { daemon, signals, output, invocation, pidfile, is_replaced: false }))
 }
 
 /// From here on clients are served, by the predecessor or by this program: when this returns, by
@@ -207,7 +209,7 @@ fn give_up_root(identity: &Identity, output: &LogOutput, bound: &Bound) -> Resul
 /// What the predecessor had in the file system is this program's own now. Nothing here is worth an
 /// interruption.
 fn settle(cli: &Cli, daemon: &Daemon, pidfile: Option<&mut PidFile>) {
-    daemon.own();
+    daemon.take_ownership();
     fault::point("new: owns the admin socket");
     let named = pidfile.map_or(Ok(()), PidFile::name);
     let left = if cli.daemon { process::leave_folder() } else { Ok(()) };

@@ -21,7 +21,7 @@ pub const CONFIG: u8 = 78;
 
 /// The one place that reports why the program ends with a status other than 0.
 pub fn fail(status: u8, message: impl Display) -> ExitCode {
-    // where nobody can be told, the status says it
+    // where nobody reads it, the status says it
     complain(Level::Error, message);
     ExitCode::from(status)
 }

@@ -32,7 +32,7 @@ impl Control for Core {
     fn apply(&self, change: &Change) -> Result<String, Refusal> {
         let _one_at_a_time = self.changing.lock();
         let before = self.director.config();
-        let words = self.carry_out(std::slice::from_ref(change))?.pop();
+        let words = self.reconfigure(std::slice::from_ref(change))?.pop();
         self.warn_of_news(Some(&before));
         Ok(words.unwrap_or_default())
     }

@@ -30,7 +30,7 @@ pub struct Environment {
     pub target: Option<Box<Targeting>>,
 }
 
-/// Tells where a log of that name is; `None` stands for no `<logging>`.
+/// Returns where a log of that name is; `None` stands for no `<logging>`.
 pub type Targeting = dyn Fn(Option<&str>) -> Target + Send + Sync;
 
 /// The core of the running balancer.
@@ -46,7 +46,7 @@ pub(super) struct Core {
     pub is_replaced: AtomicBool,
     pub environment: Environment,
     /// Where systemd goes on listening when this program does not.
-    pub lent: Vec<SocketAddr>,
+    pub activated: Vec<SocketAddr>,
     /// One change at a time, so that what was checked is still so when it is done. Held while
     /// addresses are opened and names looked up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
@@ -54,7 +54,7 @@ pub(super) struct Core {
     pub pending: Mutex<Option<Pending>>,
 }
 
-/// A reload that waits to be confirmed. Dropping it tells its thread that nobody waits any more.
+/// A reload that waits to be confirmed. Dropping it ends the wait of its thread.
 pub(super) struct Pending(Sender<()>);
 
 impl Pending {

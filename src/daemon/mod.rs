@@ -1,7 +1,7 @@
 //! The running balancer: bind everything, then start everything; stop it again, or leave it to a
 //! successor. Called by `main`, the demo and the tests.
 
-mod aside;
+mod cancellable;
 mod control;
 mod core;
 mod handover;
@@ -32,12 +32,12 @@ use crate::traffic::{self, Listener, Traffic};
 
 use self::core::Core;
 pub use self::core::{Environment, Targeting};
-use aside::{LOOK, aside};
+use cancellable::{CANCEL_CHECK, cancellable};
 pub use takeover::{InheritedSockets, Predecessor};
 pub use warnings::obstacles;
 
 /// How long a start waits for the first addresses of host names.
-const NAME_PATIENCE: Duration = Duration::from_secs(5);
+const NAME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the balancer could not start. Nothing of it is left running.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub struct Bound {
     director: Arc<Director>,
     sockets: Vec<(Arc<Service>, Address, TcpListener)>,
     admin: Vec<admin::AdminSocket>,
-    lent: Vec<SocketAddr>,
+    activated: Vec<SocketAddr>,
 }
 
 impl Bound {
@@ -89,7 +89,7 @@ impl Bound {
     /// and the log warns of it.
     pub fn bind(config: &Config, inherited: &mut Inherited) -> Result<Bound, StartError> {
         let director = Arc::new(Director::new(config));
-        let lent = inherited.lent().to_vec();
+        let activated = inherited.activated().to_vec();
         let mut sockets = Vec::new();
         for service in director.services() {
             for address in &service.listens() {
@@ -115,20 +115,20 @@ impl Bound {
                 error,
             })?;
         }
-        inherited.close_unwanted().into_iter().for_each(reconfigure::warn_of_lent);
-        Ok(Bound { director, sockets, admin, lent })
+        inherited.close_unwanted().into_iter().for_each(reconfigure::warn_of_unwanted);
+        Ok(Bound { director, sockets, admin, activated })
     }
 
     /// The same where the start may be told to end meanwhile: the name of an address may take long
-    /// to be looked up. `is_called_off` is asked now and then, and `None` tells that it said so.
+    /// to be looked up. `is_cancelled` is asked now and then; `None` when it said so.
     pub fn bind_unless(
         config: &Config,
         inherited: &mut Inherited,
-        is_called_off: &mut dyn FnMut() -> bool,
+        is_cancelled: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Bound>, StartError> {
         let (config, mut theirs) = (config.clone(), std::mem::take(inherited));
         let bind = move || (Bound::bind(&config, &mut theirs), theirs);
-        let done = aside("bind", bind, is_called_off)
+        let done = cancellable("bind", bind, is_cancelled)
             .map_err(|error| StartError::Thread { name: "bind", error })?;
         let Some((bound, left)) = done else { return Ok(None) };
         *inherited = left;
@@ -149,7 +149,7 @@ impl Bound {
         environment: Environment,
     ) -> Result<Daemon, StartError> {
         let thread = |name| move |error| StartError::Thread { name, error };
-        let Bound { director, sockets, admin: admin_sockets, lent } = self;
+        let Bound { director, sockets, admin: admin_sockets, activated } = self;
         let pool = Pool::new(limits).map_err(thread("pool"))?;
         let (traffic, woken) = Traffic::new(pool, director.clone());
         let (stop_resolver, stopped) = bounded(0);
@@ -167,7 +167,7 @@ impl Bound {
             is_closed: AtomicBool::default(),
             is_replaced: AtomicBool::default(),
             environment,
-            lent,
+            activated,
             changing: Mutex::default(),
             pending: Mutex::default(),
         });
@@ -198,7 +198,8 @@ pub struct Daemon {
     core: Arc<Core>,
     /// The sockets of the admin side while that waits to be opened.
     admin_sockets: Vec<admin::AdminSocket>,
-    /// Tells when the names of hosts have been looked up for the first time, if there are any.
+    /// Gets a message when the names of hosts have been looked up for the first time, if there are
+    /// any.
     named: Option<Receiver<()>>,
     /// Dropping it ends the resolver.
     stop_resolver: Option<Sender<()>>,
@@ -211,15 +212,15 @@ impl Daemon {
     }
 
     /// Waits until the names of hosts have been looked up, for 5 seconds at most; what is found
-    /// later is taken in then. `is_called_off` is asked now and then: if it says so, nobody waits
-    /// any more. Tells whether it has not.
-    pub fn await_names(&self, is_called_off: &mut dyn FnMut() -> bool) -> bool {
+    /// later is taken in then. `is_cancelled` is asked now and then: if it says so, nobody waits
+    /// any more. Returns whether it has not.
+    pub fn await_names(&self, is_cancelled: &mut dyn FnMut() -> bool) -> bool {
         let Some(named) = &self.named else { return true };
-        let deadline = Instant::now() + NAME_PATIENCE;
+        let deadline = Instant::now() + NAME_TIMEOUT;
         while Instant::now() < deadline
-            && named.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout)
+            && named.recv_timeout(CANCEL_CHECK) == Err(RecvTimeoutError::Timeout)
         {
-            if is_called_off() {
+            if is_cancelled() {
                 return false;
             }
         }
@@ -243,13 +244,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Tells the log what is right in the configuration but should not pass in silence.
+    /// Logs what is right in the configuration but should not pass in silence.
     pub fn warn(&self) {
         self.core.warn();
     }
 
     /// This process is the service: what a predecessor has made in the file system is its own.
-    pub fn own(&self) {
+    pub fn take_ownership(&self) {
         self.core
             .admin
             .lock()
@@ -289,14 +290,14 @@ impl Daemon {
     }
 
     /// Makes the running state what the configuration file says, or refuses and changes nothing;
-    /// the log tells. A thread of its own does it, because files and host names may take their
-    /// time. `is_called_off` is asked now and then: if it says so, nobody waits any more, and the
-    /// reload opens no new address. Tells whether it is over.
-    pub fn reload(&self, by: &'static str, is_called_off: &mut dyn FnMut() -> bool) -> bool {
+    /// the log says which. A thread of its own does it, because files and host names may take their
+    /// time. `is_cancelled` is asked now and then: if it says so, nobody waits any more, and the
+    /// reload opens no new address. Returns whether it is over.
+    pub fn reload(&self, by: &'static str, is_cancelled: &mut dyn FnMut() -> bool) -> bool {
         let core = self.core.clone();
         // the log has the outcome already
         let reload = move || drop(core.reload_file(by, None));
-        let done = aside("reload", reload, is_called_off);
+        let done = cancellable("reload", reload, is_cancelled);
         if let Err(e) = &done {
             self.core.note_refused(by, &format!("the thread `reload`: {e}"));
         }
@@ -314,7 +315,7 @@ impl Daemon {
         self.core.listeners.lock().iter().for_each(Listener::stop);
     }
 
-    /// Ends the sessions in which nothing has moved for a while; tells how many.
+    /// Ends the sessions in which nothing has moved for a while; returns how many.
     pub fn cut_silent(&self) -> usize {
         self.core
             .director
@@ -322,7 +323,7 @@ impl Daemon {
             .cut(CloseReason::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
     }
 
-    /// Ends all sessions, running and waiting ones; tells how many were running.
+    /// Ends all sessions, running and waiting ones; returns how many were running.
     pub fn cut(&self) -> usize {
         let cut = self.core.director.sessions.cut_all();
         self.core.traffic.pool.close();

@@ -1,5 +1,5 @@
-//! Carries changes out with all that goes with them: listen addresses, the log, the admin pages,
-//! the limits of the pool.
+//! Makes changes with all that goes with them: listen addresses, the log, the admin pages, the
+//! limits of the pool.
 //!
 //! Everything new is opened before anything is changed, so that a refusal leaves all as it was. The
 //! caller holds `Core::changing`.
@@ -28,7 +28,7 @@ use crate::system::thread;
 use crate::traffic::{self, Listener};
 
 /// How long a change waits for the addresses of new host names.
-const NAME_PATIENCE: Duration = Duration::from_secs(3);
+const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What was opened for a change and is not used yet. Dropping it closes all of it.
 struct Opened {
@@ -51,13 +51,13 @@ fn cannot<T>(what: impl Display, why: impl Display) -> Result<T, Refusal> {
 }
 
 impl Core {
-    /// Carries changes out, all of them or none; tells in words what each one did.
-    pub(super) fn carry_out(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
+    /// Makes changes, all of them or none; returns in words what each one did.
+    pub(super) fn reconfigure(&self, changes: &[Change]) -> Result<Vec<String>, Refusal> {
         self.refuse_when_replaced()?;
         let preview = self.director.preview(changes)?;
         let opened = self.open(&preview.config)?;
         let words = self.director.apply(preview, &opened.names);
-        self.settle(opened);
+        self.commit(opened);
         traffic::report_groups(&self.director);
         // a host to retry or to drain is the manager's business, now rather than at its next look
         self.traffic.wake_manager();
@@ -136,7 +136,7 @@ impl Core {
             _ => None,
         });
         let new: HashSet<String> = new.collect();
-        names.extend(traffic::look_up_all(new, NAME_PATIENCE));
+        names.extend(traffic::look_up_all(new, NAME_TIMEOUT));
         names
     }
 
@@ -205,9 +205,9 @@ impl Core {
     }
 
     fn open_admin(&self, config: &Config) -> Result<NewAdmin, Refusal> {
-        let (reaper, dead) = bounded(1);
-        let bury = move || drop(dead.recv());
-        let spawned = thread::start("admin change", thread::SMALL, bury);
+        let (reaper, old) = bounded(1);
+        let reap = move || drop(old.recv());
+        let spawned = thread::start("admin change", thread::SMALL, reap);
         spawned.or_else(|e| cannot("change the admin pages", e))?;
         let Some(admin) = &config.admin else { return Ok(NewAdmin { pages: None, reaper }) };
         let listeners = self
@@ -226,20 +226,20 @@ impl Core {
     }
 
     /// Closes a listen address that is not to be opened again.
-    pub(super) fn close_for_good(&self, listener: &Listener) {
+    pub(super) fn close(&self, listener: &Listener) {
         listener.stop();
-        self.note_lent(Some(listener.address()));
+        self.warn_if_activated(Some(listener.address()));
     }
 
     /// Warns of an address that is closed here, if it is open elsewhere.
-    pub(super) fn note_lent(&self, address: Option<SocketAddr>) {
-        if address.is_some_and(|address| self.lent.contains(&address)) {
-            warn_of_lent(address);
+    pub(super) fn warn_if_activated(&self, address: Option<SocketAddr>) {
+        if address.is_some_and(|address| self.activated.contains(&address)) {
+            warn_of_unwanted(address);
         }
     }
 
-    /// Brings everything in line with the changed state. Nothing can fail any more.
-    fn settle(&self, opened: Opened) {
+    /// Puts what was opened to use, and closes what is left over. Nothing can fail any more.
+    fn commit(&self, opened: Opened) {
         let Opened { limits, listeners, log, admin, .. } = opened;
         if let (Some(output), Some(open)) = (&self.environment.log, log) {
             output.switch(open);
@@ -252,7 +252,7 @@ impl Core {
         kept.iter().for_each(Listener::announce);
         *self.listeners.lock() = kept;
         // what nobody wants any more; its sessions go on
-        all.iter().for_each(|listener| self.close_for_good(listener));
+        all.iter().for_each(|listener| self.close(listener));
         if self.is_closed.load(SeqCst) {
             self.listeners.lock().iter().for_each(Listener::stop);
         }
@@ -261,7 +261,7 @@ impl Core {
             let old = std::mem::replace(&mut *self.admin.lock(), pages);
             old.iter()
                 .flat_map(Admin::listeners)
-                .for_each(|listener| self.note_lent(listener.address()));
+                .for_each(|listener| self.warn_if_activated(listener.address()));
             let _ = reaper.send(old);
         }
     }
@@ -269,7 +269,7 @@ impl Core {
 
 /// Warns of a socket that systemd has opened and that is closed here: clients that come there wait
 /// for nobody. `None` stands for one without a TCP address.
-pub(super) fn warn_of_lent(address: Option<SocketAddr>) {
+pub(super) fn warn_of_unwanted(address: Option<SocketAddr>) {
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let reason = "not in the configuration, but systemd goes on listening there: take it out of the socket unit";
     log::warn!("listen address={address} state=unwanted reason={}", value(reason));

@@ -17,43 +17,43 @@ use crate::system::limits::Limits;
 use crate::system::logging::value;
 use crate::system::thread;
 
-/// What there was before a reload: the configuration, and the hosts that were not enabled, which no
-/// configuration tells.
-struct Before {
+/// What a roll-back leads to, which is what there was before a reload: the configuration, and the
+/// hosts that were not enabled, which are in no configuration.
+struct Rollback {
     config: Config,
-    out: Vec<Out>,
+    out_of_use: Vec<OutOfUse>,
 }
 
 /// A host that the operator has taken out of use.
-struct Out {
+struct OutOfUse {
     service: String,
     group: String,
     host: Arc<Host>,
 }
 
-impl Before {
+impl Rollback {
     /// What takes hosts out again that are to come back and are not there now. One that is there is
     /// as it is wanted now.
-    fn taken_out_again(&self, director: &Director) -> Vec<Change> {
-        let is_there = |out: &&Out| {
+    fn out_of_use_again(&self, director: &Director) -> Vec<Change> {
+        let is_there = |out: &&OutOfUse| {
             let group =
                 director.service(&out.service).and_then(|service| service.group(&out.group));
             group.is_some_and(|group| {
                 group.hosts().iter().any(|host| host.address() == out.host.address())
             })
         };
-        let again = |out: &Out| {
+        let again = |out: &OutOfUse| {
             let (host, state) = (HostKey::Name(out.host.name().to_owned()), out.host.admin_state());
             Change::SetHost { service: out.service.clone(), group: out.group.clone(), host, state }
         };
-        self.out.iter().filter(|out| !is_there(out)).map(again).collect()
+        self.out_of_use.iter().filter(|out| !is_there(out)).map(again).collect()
     }
 }
 
-fn taken_out(director: &Director) -> Vec<Out> {
+fn out_of_use(director: &Director) -> Vec<OutOfUse> {
     let mut all = Vec::new();
     for (service, group) in director.groups() {
-        let out = |host: Arc<Host>| Out {
+        let out = |host: Arc<Host>| OutOfUse {
             service: service.name().to_owned(),
             group: group.name().to_owned(),
             host,
@@ -98,7 +98,8 @@ impl Core {
         done
     }
 
-    /// Tells everybody of a reload that was refused, for reasons of one line each.
+    /// Reports a reload that was refused, for reasons of one line each: in the log, the events and
+    /// the state.
     pub(super) fn note_refused(&self, by: &str, reasons: &str) {
         for reason in reasons.lines() {
             log::error!("reload by={} state=refused reason={}", value(by), value(reason));
@@ -135,9 +136,10 @@ impl Core {
         let (now, (new, source)) = (self.director.config(), self.read_file()?);
         let changes = Change::between(&now, &new);
         let overwritten = overwritten(&self.director.unedited(), &now, &new);
-        let before = Before { config: now, out: taken_out(&self.director) };
-        let pending = confirm.map(|within| self.start_waiting(within, before)).transpose()?;
-        self.carry_out(&changes)?;
+        let before = Rollback { config: now, out_of_use: out_of_use(&self.director) };
+        let pending =
+            confirm.map(|within| self.start_confirmation_timer(within, before)).transpose()?;
+        self.reconfigure(&changes)?;
         *self.environment.source.lock() = source;
         self.director.note_saved(new);
         self.note("reload overwrites", by, &overwritten);
@@ -156,7 +158,11 @@ impl Core {
     }
 
     /// Starts the thread that rolls back to `before`.
-    fn start_waiting(&self, within: Duration, before: Before) -> Result<Pending, Refusal> {
+    fn start_confirmation_timer(
+        &self,
+        within: Duration,
+        before: Rollback,
+    ) -> Result<Pending, Refusal> {
         let (pending, over) = bounded(1);
         let me = self.me.clone();
         let wait = move || {
@@ -170,7 +176,7 @@ impl Core {
         Ok(Pending::new(pending))
     }
 
-    fn roll_back(&self, before: &Before, over: &Receiver<()>) {
+    fn roll_back(&self, before: &Rollback, over: &Receiver<()>) {
         let _one_at_a_time = self.changing.lock();
         // confirmed at the last moment, and what waits now may be a later reload: that one has a
         // thread of its own
@@ -180,8 +186,8 @@ impl Core {
         }
         self.director.await_confirmation(None);
         let mut changes = Change::between(&self.director.config(), &before.config);
-        changes.extend(before.taken_out_again(&self.director));
-        match self.carry_out(&changes) {
+        changes.extend(before.out_of_use_again(&self.director));
+        match self.reconfigure(&changes) {
             Ok(_) => {
                 log::warn!(
                     "reload by=confirm state=rolled-back message=\"nobody has confirmed it\""
@@ -209,7 +215,7 @@ impl Core {
         }
     }
 
-    /// Tells the log and the events about changes that no request tells about.
+    /// Notes in the log and among the events the changes that are part of a reload.
     fn note(&self, what: &str, by: &str, changes: &[Change]) {
         for change in changes {
             let change = change.described();

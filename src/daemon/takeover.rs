@@ -1,12 +1,12 @@
 //! Taking over from a program that runs, or has died after it had started this one: the side of the
-//! new one. `main` calls it, in the order of the journey in [`super::message`]; nothing here starts
-//! a thread.
+//! new one. `main` calls it, in the order of the messages in [`super::message`]; nothing here
+//! starts a thread.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::message::{New, Old, PROTOCOL, hear, say};
+use super::message::{FromNew, FromOld, PROTOCOL, receive, send};
 use crate::state::Director;
 use crate::system::channel::{self, Channel};
 use crate::system::fault;
@@ -15,8 +15,8 @@ use crate::system::successor;
 
 /// After how long the silence of the predecessor is worth a line, or, once this program serves, is
 /// no longer waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The most characters of a reason that the predecessor is told.
+const SILENCE: Duration = Duration::from_secs(10);
+/// The most characters of a reason that is sent to the predecessor.
 const LONGEST_REASON: usize = 4000;
 
 /// The program that this one is to take over from.
@@ -43,16 +43,16 @@ impl Predecessor {
     /// The program that has started this one to take over, if one has.
     pub fn find() -> Option<io::Result<Predecessor>> {
         let channel = successor::predecessor()?;
-        fault::point("new: born");
+        fault::point("new: started");
         Some(channel.map(Predecessor))
     }
 
     /// Takes what it hands over.
     pub fn sockets(&self) -> io::Result<InheritedSockets> {
         let mut sockets = InheritedSockets::default();
-        match self.hear()? {
-            (Old::Hello { protocol: PROTOCOL }, _) => {}
-            (Old::Hello { protocol }, _) => {
+        match self.receive()? {
+            (FromOld::Hello { protocol: PROTOCOL }, _) => {}
+            (FromOld::Hello { protocol }, _) => {
                 let why = format!(
                     "it speaks protocol {protocol} of the handover, and this version {PROTOCOL}"
                 );
@@ -61,17 +61,17 @@ impl Predecessor {
             _ => return Err(io::Error::new(ErrorKind::InvalidData, "it did not say hello")),
         }
         loop {
-            match self.hear()? {
-                (Old::Listen { addresses }, handed) => {
+            match self.receive()? {
+                (FromOld::Listen { addresses }, handed) => {
                     sockets.names.extend_from_slice(&addresses);
                     addresses
                         .into_iter()
                         .zip(handed)
                         .for_each(|(address, socket)| sockets.inherited.add(address, socket));
                 }
-                (Old::Lent { addresses }, _) => sockets.inherited.add_lent(addresses),
-                (Old::PidFile, pidfile) => sockets.pidfile = pidfile.into_iter().next(),
-                (Old::End, _) => break,
+                (FromOld::Activated { addresses }, _) => sockets.inherited.add_activated(addresses),
+                (FromOld::PidFile, pidfile) => sockets.pidfile = pidfile.into_iter().next(),
+                (FromOld::End, _) => break,
                 _ => {}
             }
         }
@@ -97,15 +97,15 @@ impl Predecessor {
     }
 
     fn take_over(&self, takes: Vec<String>, director: &Director) -> io::Result<()> {
-        say(&self.0, &New::Ready { takes }, &[])?;
+        send(&self.0, &FromNew::Ready { takes }, &[])?;
         fault::point("new: has said that it is ready");
         loop {
-            match self.hear()? {
-                (Old::State { state }, _) => {
+            match self.receive()? {
+                (FromOld::State { state }, _) => {
                     director.inherit(state);
                     fault::point("new: has a part of the state");
                 }
-                (Old::Go, _) => break,
+                (FromOld::Go, _) => break,
                 _ => {}
             }
         }
@@ -117,10 +117,10 @@ impl Predecessor {
     /// predecessor is gone or hangs.
     pub fn serving(&self) {
         fault::point("new: accepts");
-        if say(&self.0, &New::Serving, &[]).is_ok() {
+        if send(&self.0, &FromNew::Serving, &[]).is_ok() {
             fault::point("new: has said that it serves");
-            while let Ok(Some((message, _))) = hear::<Old>(&self.0, PATIENCE) {
-                if message == Old::Done {
+            while let Ok(Some((message, _))) = receive::<FromOld>(&self.0, SILENCE) {
+                if message == FromOld::Done {
                     break;
                 }
             }
@@ -132,22 +132,22 @@ impl Predecessor {
     pub fn settled(&self) {
         fault::point("new: settled");
         // one that is gone need not know
-        let _ = say(&self.0, &New::Settled, &[]);
+        let _ = send(&self.0, &FromNew::Settled, &[]);
     }
 
     /// Says why this program cannot take over.
     pub fn fail(&self, reason: &str) {
         let reason = reason.chars().take(LONGEST_REASON).collect();
         // one that is gone need not know
-        let _ = say(&self.0, &New::Failed { reason }, &[]);
+        let _ = send(&self.0, &FromNew::Failed { reason }, &[]);
     }
 
-    /// What the predecessor says next. It has the clock: it ends a successor that takes too long,
-    /// and this one waits while it lives.
-    fn hear(&self) -> io::Result<(Old, Vec<OwnedFd>)> {
+    /// The next message of the predecessor. It has the clock: it ends a successor that takes too
+    /// long, and this one waits while it lives.
+    fn receive(&self) -> io::Result<(FromOld, Vec<OwnedFd>)> {
         loop {
-            match hear(&self.0, PATIENCE)? {
-                Some(heard) => return Ok(heard),
+            match receive(&self.0, SILENCE)? {
+                Some(message) => return Ok(message),
                 None => {
                     log::debug!("replace state=waiting reason=\"the old program says nothing\"")
                 }

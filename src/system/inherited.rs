@@ -18,7 +18,7 @@ use super::{interfaces, raw};
 #[derive(Default)]
 pub struct Inherited {
     sockets: Vec<Socket>,
-    lent: Vec<SocketAddr>,
+    activated: Vec<SocketAddr>,
 }
 
 struct Socket {
@@ -40,8 +40,8 @@ impl Inherited {
         let descriptors = raw::passed_descriptors(count)?;
         let sockets: Vec<Socket> =
             descriptors.into_iter().map(|descriptor| Socket { name: None, descriptor }).collect();
-        let lent = sockets.iter().filter_map(Socket::address).collect();
-        Ok(Inherited { sockets, lent })
+        let activated = sockets.iter().filter_map(Socket::address).collect();
+        Ok(Inherited { sockets, activated })
     }
 
     /// Adds a socket that a predecessor has handed over.
@@ -49,15 +49,15 @@ impl Inherited {
         self.sockets.push(Socket { name: Some(name), descriptor });
     }
 
-    /// Adds addresses of a predecessor that are [`lent`](Inherited::lent).
-    pub fn add_lent(&mut self, addresses: Vec<SocketAddr>) {
-        self.lent.extend(addresses);
+    /// Adds addresses of a predecessor that are [`activated`](Inherited::activated).
+    pub fn add_activated(&mut self, addresses: Vec<SocketAddr>) {
+        self.activated.extend(addresses);
     }
 
     /// The TCP addresses on which systemd goes on listening, whatever is done here: no process can
     /// close them but systemd.
-    pub fn lent(&self) -> &[SocketAddr] {
-        &self.lent
+    pub fn activated(&self) -> &[SocketAddr] {
+        &self.activated
     }
 
     /// Takes the sockets of a TCP address, which the configuration calls `name`; opens them if
@@ -96,8 +96,8 @@ impl Inherited {
         names
     }
 
-    /// Closes the sockets from systemd that nobody has taken; tells their addresses, `None` for one
-    /// that is not a TCP socket.
+    /// Closes the sockets from systemd that nobody has taken; returns their addresses, `None` for
+    /// one that is not a TCP socket.
     pub fn close_unwanted(&mut self) -> Vec<Option<SocketAddr>> {
         let (named, unwanted): (_, Vec<Socket>) =
             std::mem::take(&mut self.sockets).into_iter().partition(|socket| socket.name.is_some());

@@ -24,21 +24,21 @@ use super::pidfile::Held;
 const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
 
 /// How often a process that is about to end is looked at.
-const END_LOOK: Duration = Duration::from_millis(5);
+const END_CHECK: Duration = Duration::from_millis(5);
 /// How long one may take to end that has nothing more to do, or that was killed.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// How this program was started: what is at that path later is its successor. A symbolic link is
 /// followed anew.
 #[derive(Debug)]
-pub struct Origin {
+pub struct Invocation {
     program: PathBuf,
     arguments: Vec<OsString>,
     folder: PathBuf,
 }
 
-/// The path that this program was called by, if the name tells: the system gives the file behind
-/// all links.
+/// The path that this program was called by, as far as its name says it: the system gives the file
+/// behind all links.
 fn own_path(name: &Path) -> PathBuf {
     let Ok(file) = env::current_exe() else { return name.to_owned() };
     let is_searched = name.components().count() < 2;
@@ -49,13 +49,13 @@ fn own_path(name: &Path) -> PathBuf {
     called.find(|path| path.canonicalize().is_ok_and(|real| real == file)).unwrap_or(file)
 }
 
-impl Origin {
+impl Invocation {
     /// To be called at the start: the file may be moved away later, and a daemon leaves the folder.
-    pub fn remember() -> Origin {
+    pub fn remember() -> Invocation {
         let mut arguments = env::args_os();
         let name = arguments.next().unwrap_or_default();
         let folder = env::current_dir().unwrap_or_else(|_| "/".into());
-        Origin { program: own_path(Path::new(&name)), arguments: arguments.collect(), folder }
+        Invocation { program: own_path(Path::new(&name)), arguments: arguments.collect(), folder }
     }
 
     /// Why this process cannot be replaced by another one, if so.
@@ -115,10 +115,10 @@ impl Successor {
         self.channel.speaker().unwrap_or(self.child.id())
     }
 
-    /// Ends it, if it does not end by itself within the time, and tells how it ended. It is gone
+    /// Ends it, if it does not end by itself within the time, and returns how it ended. It is gone
     /// when this returns.
-    pub fn end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        self.await_child(patience);
+    pub fn end(&mut self, limit: Duration) -> io::Result<ExitStatus> {
+        self.await_child(limit);
         // an ended child stays ours until it is waited for, so this never meets another group of
         // the same number
         let _ = killpg(self.child_id(), Signal::SIGKILL);
@@ -159,13 +159,13 @@ impl Successor {
 
     /// Waits until the process that was started has ended, for so long at most, and lets the system
     /// remember it.
-    fn await_child(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    fn await_child(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while Instant::now() < deadline
             && waitid(Id::Pid(self.child_id()), look) == Ok(WaitStatus::StillAlive)
         {
-            thread::sleep(END_LOOK);
+            thread::sleep(END_CHECK);
         }
     }
 }
@@ -190,12 +190,12 @@ pub fn predecessor() -> Option<io::Result<Channel>> {
 }
 
 /// How often the pid file is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK: Duration = Duration::from_millis(50);
 
 /// Asks the process that holds a pid file to leave the service to a new program, and waits until it
-/// has; tells the process id of the new one. A refusal is seen at once: the old process writes its
-/// pid file anew then.
-pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
+/// has; returns the process id of the new one. A refusal is seen at once: the old process writes
+/// its pid file anew then.
+pub fn ask(pidfile: &Path, limit: Duration) -> Result<i32, String> {
     let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
     let mut held = Held::open(pidfile).map_err(cannot)?;
     let (old, written) = held.holder().map_err(cannot)?;
@@ -207,9 +207,9 @@ pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
     }
     kill(Pid::from_raw(old), Signal::SIGUSR2)
         .map_err(|e| format!("process {old} cannot be told: {}", io::Error::from(e)))?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
-        thread::sleep(LOOK);
+        thread::sleep(CHECK);
         match held.holder().map_err(cannot)? {
             (pid, _) if pid != old && kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH) => {
                 return Ok(pid);
@@ -222,5 +222,5 @@ pub fn ask(pidfile: &Path, patience: Duration) -> Result<i32, String> {
             _ => {}
         }
     }
-    Err(format!("process {old} was not replaced within {} s; its log says why", patience.as_secs()))
+    Err(format!("process {old} was not replaced within {} s; its log says why", limit.as_secs()))
 }
