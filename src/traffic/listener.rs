@@ -72,6 +72,9 @@ struct Inner {
     /// The turn has changed hands, or may be taken again.
     turned: Condvar,
     waker: Waker,
+    /// Clients may wait whose connections came before the socket was prepared for them: while this
+    /// program started, or to whoever had opened the socket for it.
+    has_early_clients: AtomicBool,
     /// The log knows of it, and is to hear of its end.
     is_announced: AtomicBool,
 }
@@ -127,6 +130,7 @@ impl Listener {
             turn,
             turned: Condvar::new(),
             waker: Waker::new()?,
+            has_early_clients: AtomicBool::new(true),
             is_announced: AtomicBool::default(),
         });
         let runner = inner.clone();
@@ -260,6 +264,7 @@ impl Inner {
         let socket = self.take_turn()?;
         let accepted = match socket.accept() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.has_early_clients.store(false, Relaxed);
                 self.waker.wait_at(socket.as_fd()).and(Err(e))
             }
             accepted => accepted.map(|(client, peer)| self.session(client, peer)),
@@ -310,6 +315,10 @@ impl Inner {
     }
 
     fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
+        if self.has_early_clients.load(Relaxed) {
+            // it fails only when the connection is gone
+            let _ = socket::prepare_clients(&client);
+        }
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants
         // to read
         let peer = interfaces::canonical(peer);
