@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crossbeam::atomic::AtomicCell;
 
-use super::End;
+use super::direction::Side;
+use super::end::End;
 use super::liveness::Liveness;
-use super::task::Side;
 use crate::system::socket;
 use crate::system::tcp_info::TcpInfo;
 

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::direction::Side;
 use super::limits::MOST_POLLERS;
 
 /// What epoll says about a socket.
@@ -22,44 +23,64 @@ pub type News = EpollFlags;
 
 /// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never
 /// with this one.
-const CALL: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX;
 
 /// The mark of the last of other pollers; the others have the numbers before it, which no socket
 /// has either.
-const LAST_POLLER: u64 = CALL - 1;
+const LAST_POLLER: u64 = WAKE - 1;
+
+/// A socket, as its poller knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// The number of the task that it belongs to.
+    pub number: usize,
+    /// Which of the two it is.
+    pub side: Side,
+}
+
+impl Token {
+    fn mark(self) -> u64 {
+        ((self.number << 1) | usize::from(self.side == Side::Server)) as u64
+    }
+
+    fn of(mark: u64) -> Token {
+        let side = if mark & 1 == 0 { Side::Client } else { Side::Server };
+        Token { number: mark as usize >> 1, side }
+    }
+}
 
 /// What an event is about.
 pub enum PollEvent {
-    /// Somebody has called.
-    Call,
+    /// Somebody has woken the thread for other work.
+    Wake,
     /// There are news at another poller.
     Poller(usize),
-    /// What has happened to the socket that has this mark.
-    Socket(usize, News),
+    /// What has happened to this socket.
+    Socket(Token, News),
 }
 
 /// A socket that is closed leaves it by itself.
 pub struct Poller {
     epoll: Epoll,
-    call: EventFd,
+    waker: EventFd,
 }
 
 impl Poller {
     /// Two descriptors.
     pub fn new() -> io::Result<Poller> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let call = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        epoll.add(&call, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, CALL))?;
-        Ok(Poller { epoll, call })
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&waker, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
+        Ok(Poller { epoll, waker })
     }
 
-    /// Registers a socket under a mark: for what there is to read, and with `room` for room to
+    /// Registers a socket: for what there is to read, and with `room` for room to
     /// write, too. What is so already is told as if it had happened now. For a socket that is
     /// registered already, room is all that changes anything.
-    pub fn watch(&self, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
+    pub fn watch(&self, socket: BorrowedFd<'_>, token: Token, room: bool) -> io::Result<()> {
         let reads = News::EPOLLIN | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
         let mut event =
-            EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, mark as u64);
+            EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, token.mark());
         match self.epoll.add(socket, event) {
             Err(Errno::EEXIST) if room => Ok(self.epoll.modify(socket, &mut event)?),
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -91,9 +112,9 @@ impl Poller {
     }
 
     /// Makes one waiting thread return, or the next one that would wait.
-    pub fn call(&self) {
+    pub fn wake(&self) {
         // it fails only when the counter is full, and then somebody is called already
-        let _ = self.call.write(1);
+        let _ = self.waker.write(1);
     }
 
     /// Waits for news, at most so long; they are put into `events`, and the number of them is
@@ -109,10 +130,10 @@ impl Poller {
 /// What an event is about.
 pub fn read(event: &EpollEvent) -> PollEvent {
     match event.data() {
-        CALL => PollEvent::Call,
+        WAKE => PollEvent::Wake,
         mark if mark > LAST_POLLER - MOST_POLLERS as u64 => {
             PollEvent::Poller((LAST_POLLER - mark) as usize)
         }
-        mark => PollEvent::Socket(mark as usize, event.events()),
+        mark => PollEvent::Socket(Token::of(mark), event.events()),
     }
 }

@@ -1,8 +1,8 @@
 //! How far a flow is: what it keeps while it is parked, and whether it moves so much that it is
 //! spliced.
 
+use super::limits::BUFFER;
 use super::pipe::Pipe;
-use super::pool::BUFFER;
 use super::quota::Unsent;
 
 /// A read of so much speaks for bulk.

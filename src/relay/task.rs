@@ -6,15 +6,17 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Direction;
+use super::direction::{Direction, Side};
+use super::executor::Executor;
 pub use super::flow_state::For;
 use super::flow_state::{FlowState, Trigger};
-use super::poller::News;
-use super::pool::{BUFFER, LEAST, Place, Space};
+use super::limits::{BUFFER, LEAST, Space};
+use super::pipe::Pipes;
+use super::poller::{News, Token};
 use super::quota::Unsent;
 
 /// What a pool carries: a session, in two halves that may run at the same time, each on one thread
@@ -41,15 +43,6 @@ pub enum Next {
     Over,
 }
 
-/// One of the two sockets of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The socket of the client: the source of the flow to the server.
-    Client,
-    /// The socket of the server: the source of the flow to the client.
-    Server,
-}
-
 /// No poller watches the socket.
 const NOWHERE: u8 = 0;
 
@@ -67,11 +60,28 @@ pub struct Task {
     saw_rdhup: [AtomicBool; 2],
     /// The connection is, or was for a moment, over in both directions, or has failed.
     saw_hup: [AtomicBool; 2],
-    pub(super) place: Place,
+    /// Last, so that the session is dropped first.
+    slot: Slot,
+}
+
+/// A number in the task table; dropping it frees the number.
+struct Slot {
+    number: usize,
+    executor: Arc<dyn Executor>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.executor.free(self.number);
+    }
 }
 
 impl Task {
-    pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Task {
+    pub(super) fn new(
+        carried: Box<dyn Carried>,
+        number: usize,
+        executor: Arc<dyn Executor>,
+    ) -> Task {
         let states = [FlowState::running(), FlowState::not_started()];
         let [is_room_watched, saw_rdhup, saw_hup] = Default::default();
         Task {
@@ -82,8 +92,13 @@ impl Task {
             moving: Mutex::default(),
             saw_rdhup,
             saw_hup,
-            place,
+            slot: Slot { number, executor },
         }
+    }
+
+    /// Its number in the task table.
+    pub(super) fn number(&self) -> usize {
+        self.slot.number
     }
 
     /// Has a poller watch a socket of the session, if none does yet. A half must do so each time
@@ -100,7 +115,9 @@ impl Task {
     }
 
     fn register(&self, side: Side, socket: &impl AsFd, wants_room: bool) -> io::Result<()> {
-        let there = self.place.poller();
+        let pollers = self.slot.executor.pollers();
+        let there = pollers.of(self.slot.number);
+        let token = Token { number: self.slot.number, side };
         if self.registered(side, wants_room) == Some(there) {
             return Ok(());
         }
@@ -109,16 +126,16 @@ impl Task {
         let _one_at_a_time = self.moving.lock();
         let here = self.registered(side, false);
         let wants_room = wants_room || side.of(&self.is_room_watched).load(SeqCst);
-        let at = match (self.place.watch(there, side, socket.as_fd(), wants_room), here) {
+        let at = match (pollers.watch(there, socket.as_fd(), token, wants_room), here) {
             (Ok(()), Some(here)) if here != there => {
                 // only now: news of both are welcome, news of none would be lost
-                self.place.forget(here, socket.as_fd());
+                pollers.forget(here, socket.as_fd());
                 there
             }
             (Ok(()), _) => there,
             // where it is, it can be watched, too
             (Err(_), Some(here)) => {
-                self.place.watch(here, side, socket.as_fd(), wants_room)?;
+                pollers.watch(here, socket.as_fd(), token, wants_room)?;
                 here
             }
             (Err(e), None) => return Err(e),
@@ -142,7 +159,7 @@ impl Task {
 
     /// Where a read of the session may put what it finds: as much as the pool may hold of it.
     pub fn room<'a>(&self, space: &'a mut Space) -> &'a mut [MaybeUninit<u8>] {
-        let most = if self.place.quota().has_room() { BUFFER } else { LEAST };
+        let most = if self.slot.executor.quota().has_room() { BUFFER } else { LEAST };
         let room = space.spare_capacity_mut();
         let most = room.len().min(most);
         room.get_mut(..most).unwrap_or_default()
@@ -150,32 +167,43 @@ impl Task {
 
     /// Keeps a copy of bytes that were read and cannot be written yet.
     pub fn copy(&self, bytes: &[u8]) -> io::Result<Unsent> {
-        self.place.quota().copy(bytes)
+        self.slot.executor.quota().copy(bytes)
     }
 
     /// Keeps such bytes.
     pub fn keep(&self, bytes: Vec<u8>) -> Unsent {
-        self.place.quota().keep(bytes)
+        self.slot.executor.quota().keep(bytes)
     }
 
     /// The session is looked at after this time at the latest: see [`Carried::look`].
     pub fn look_within(&self, limit: Duration) {
-        self.place.set_alarm(limit);
+        self.slot.executor.set_timer(self.slot.number, Instant::now() + limit);
     }
 
     /// No poller watches this socket any more, though it stays open by another handle.
     pub fn unwatch(&self, side: Side, socket: &impl AsFd) {
         if let Some(at) = self.registered(side, false) {
-            self.place.forget(at, socket.as_fd());
+            self.slot.executor.pollers().forget(at, socket.as_fd());
         }
         self.forget(side);
     }
 
     /// Makes the first half look again, if it waits, on a thread of the pool.
-    pub fn wake(self: &Arc<Self>) {
+    pub fn wake(&self) {
         if self.wake_flow(Direction::ToServer) {
-            self.place.run_soon(self, Direction::ToServer);
+            self.slot.executor.clone().run_soon(self.slot.number, Direction::ToServer);
         }
+    }
+
+    /// The running flow begins with something that takes its time: another thread is to wait for
+    /// events meanwhile.
+    pub(super) fn promote_follower(&self) {
+        self.slot.executor.promote_follower(self.slot.executor.pollers().of(self.slot.number));
+    }
+
+    /// The pipes that the pool lends to flows.
+    pub(super) fn pipes(&self) -> &Arc<Pipes> {
+        self.slot.executor.pipes()
     }
 
     /// The socket of this side was closed, and another one may come.
@@ -255,14 +283,5 @@ impl Task {
     pub(super) fn finish(&self, half: Direction) -> bool {
         self.state(half).finish();
         self.state(half.other()).is_over()
-    }
-}
-
-impl Side {
-    fn of<T>(self, [client, server]: &[T; 2]) -> &T {
-        match self {
-            Side::Client => client,
-            Side::Server => server,
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use slab::Slab;
 
-use super::task::{Side, Task};
+use super::task::Task;
 
 /// Places, by number. One is empty, and not free yet, while a session that is over is still in
 /// somebody's hands.
@@ -37,22 +37,12 @@ impl TaskTable {
         let _gone = self
             .0
             .write()
-            .get_mut(task.place.number)
+            .get_mut(task.number())
             .and_then(|place| place.take_if(|there| Arc::ptr_eq(there, task)));
     }
 
     /// The number is free again.
     pub fn free(&self, number: usize) {
         self.0.write().try_remove(number);
-    }
-
-    /// The mark of a socket at the poller.
-    pub fn mark(number: usize, side: Side) -> usize {
-        (number << 1) | usize::from(side == Side::Server)
-    }
-
-    /// What a mark means.
-    pub fn read_mark(mark: usize) -> (usize, Side) {
-        (mark >> 1, if mark & 1 == 0 { Side::Client } else { Side::Server })
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollEvent;
 
-use super::Direction;
+use super::direction::{Direction, Side};
+use super::executor::Executor;
+use super::limits::{BUFFER, Space};
 use super::load::Utilization;
-use super::poller::{self, News, PollEvent};
-use super::pool::{BUFFER, Inner, Space};
-use super::task::{Next, Side, Task};
-use super::task_table::TaskTable;
-use super::threads::Step;
+use super::poller::{self, News, PollEvent, Token};
+use super::shared::Shared;
+use super::step::Step;
+use super::task::{Next, Task};
 
 /// News taken at once: as much as clients that take turns leave behind, so that one call serves
 /// them all. Bulk among it costs the others no more than its turn.
@@ -30,20 +31,20 @@ const TURNS: usize = 4;
 
 /// What a thread needs to run sessions.
 pub struct Worker {
-    pool: Arc<Inner>,
+    pool: Arc<Shared>,
     space: Space,
 }
 
 impl Worker {
     /// With a buffer of this size.
-    pub(super) fn new(pool: Arc<Inner>, buffer: usize) -> Worker {
+    pub(super) fn new(pool: Arc<Shared>, buffer: usize) -> Worker {
         Worker { pool, space: Space::with_capacity(buffer) }
     }
 
     /// The life of a thread of the pool, until it has nothing to do for a while. A panic outside a
     /// session's run, of one that is dropped for instance, costs the thread no more than its
     /// buffer: the sessions that wait must not lose who waits for them.
-    pub(super) fn live(pool: &Arc<Inner>) {
+    pub(super) fn thread_main(pool: &Arc<Shared>) {
         while catch_unwind(AssertUnwindSafe(|| Worker::new(pool.clone(), BUFFER).work())).is_err() {
         }
     }
@@ -53,12 +54,12 @@ impl Worker {
         loop {
             self.do_what_waits();
             let (place, limit) = match self.pool.step(at) {
-                Step::Alarm(place) => {
-                    self.sound_alarms();
+                Step::Timers(place) => {
+                    self.run_timers();
                     (place, Duration::ZERO)
                 }
                 Step::Poll(place) => (place, Duration::ZERO),
-                Step::Watch(place, limit) => (Some(place), limit),
+                Step::Lead(place, limit) => (Some(place), limit),
                 Step::Again => {
                     utilization = Utilization::new(Instant::now());
                     continue;
@@ -70,13 +71,13 @@ impl Worker {
             let count = place.map_or(0, |place| self.pool.pollers.wait(place, &mut events, limit));
             let now = Instant::now();
             at = place.unwrap_or(at);
-            let had_watch = limit > Duration::ZERO;
-            if had_watch && self.pool.leave_watch(at, limit, count == 0, now) {
+            let has_led = limit > Duration::ZERO;
+            if has_led && self.pool.stop_leading(at, limit, count == 0, now) {
                 return;
             }
-            let waited = if had_watch { now - began } else { Duration::ZERO };
+            let waited = if has_led { now - began } else { Duration::ZERO };
             if let Some(load) = utilization.note(waited, now, self.pool.pollers.open() as u32) {
-                self.pool.suit(at, load);
+                self.pool.scale(at, load);
             }
             self.spread(events.get(..count).unwrap_or_default());
         }
@@ -85,12 +86,13 @@ impl Worker {
     /// Starts one session, and goes on with one half that had to let others go first. No more
     /// before the poller is asked: what can always go on must not keep those that wait for news.
     fn do_what_waits(&mut self) {
-        if let Some(task) = self.pool.take_place() {
+        if let Some(task) = self.pool.admit_next() {
             self.call_for_the_rest();
             self.run(&task, Direction::ToServer);
         }
-        if let Some((task, half)) = self.pool.ready.pop() {
-            self.run(&task, half);
+        if let Some((number, flow)) = self.pool.ready.pop() {
+            // it is there as long as a flow of it is not over
+            self.pool.tasks.find(number).into_iter().for_each(|task| self.run(&task, flow));
         }
     }
 
@@ -98,17 +100,17 @@ impl Worker {
     fn call_for_the_rest(&self) {
         let has_more = self.pool.could_start(&self.pool.state.lock());
         if has_more {
-            let _ = self.pool.help();
+            let _ = self.pool.wake_another();
         }
     }
 
-    fn sound_alarms(&mut self) {
+    fn run_timers(&mut self) {
         let now = Instant::now();
         for _ in 0..ALARMS {
-            let Some(number) = self.pool.state.lock().clock.due(now) else { return };
+            let Some(number) = self.pool.state.lock().timers.due(now) else { return };
             let Some(task) = self.pool.tasks.find(number) else { continue };
             let after = task.carried.look();
-            self.pool.set_alarm(number, now + after);
+            self.pool.set_timer(number, now + after);
             for half in task.wake_flows().into_iter().flatten() {
                 self.run(&task, half);
             }
@@ -119,10 +121,9 @@ impl Worker {
     fn spread(&mut self, events: &[EpollEvent]) {
         for event in events {
             match poller::read(event) {
-                PollEvent::Call => {}
+                PollEvent::Wake => {}
                 PollEvent::Poller(other) => self.look_at(other),
-                PollEvent::Socket(mark, news) => {
-                    let (number, side) = TaskTable::read_mark(mark);
+                PollEvent::Socket(Token { number, side }, news) => {
                     let Some(task) = self.pool.tasks.find(number) else { continue };
                     // the news of the others must not be lost with a session that panics at its end
                     let _ = catch_unwind(AssertUnwindSafe(|| self.tell(task, side, news)));
@@ -173,9 +174,9 @@ impl Worker {
 
     fn put_off(&self, task: &Arc<Task>, half: Direction) {
         let is_alone = self.pool.ready.is_empty();
-        self.pool.ready.push((task.clone(), half));
+        self.pool.ready.push((task.number(), half));
         if !is_alone {
-            let _ = self.pool.help();
+            let _ = self.pool.wake_another();
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::session_log::{Ending, Failure, SessionLog};
 use super::{Traffic, report};
-use crate::relay::End;
-use crate::relay::task::{Side, Task};
+use crate::relay::task::Task;
+use crate::relay::{End, Side};
 use crate::state::{Group, Host, Lease, Reason};
 use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;

@@ -12,8 +12,8 @@ use super::connect::{Connected, HostSearch};
 use super::replay::{ReplayBuffer, ReplayOutcome};
 use super::session_log::{Ending, SessionLog};
 use crate::relay::pool::Space;
-use crate::relay::task::{Side, Task};
-use crate::relay::{Direction, End, Liveness, Unsent};
+use crate::relay::task::Task;
+use crate::relay::{Direction, End, Liveness, Side, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
 

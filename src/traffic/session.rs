@@ -12,8 +12,8 @@ use super::search::{Found, Search};
 use super::session_log::{Ending, SessionLog};
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
-use crate::relay::task::{Carried, For, Next, Side, Task};
-use crate::relay::{Direction, End, Relay, Unsent};
+use crate::relay::task::{Carried, For, Next, Task};
+use crate::relay::{Direction, End, Relay, Side, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
