@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::executor::Executor;
 use super::shared::Shared;
-use super::task::{Carried, Task};
+use super::task::{Job, Task};
 
 impl Shared {
     /// The next session of the queue, if there may be one task more.
@@ -28,8 +28,8 @@ impl Shared {
     /// else gives it back.
     pub(super) fn admit_at_once(
         self: &Arc<Self>,
-        session: Box<dyn Carried>,
-    ) -> Result<Arc<Task>, Box<dyn Carried>> {
+        session: Box<dyn Job>,
+    ) -> Result<Arc<Task>, Box<dyn Job>> {
         let mut state = self.state.lock();
         if state.is_closed
             || state.threads == 0
@@ -48,8 +48,8 @@ impl Shared {
     }
 
     /// Makes the task that was counted, and sets its timer.
-    fn insert(self: &Arc<Self>, session: Box<dyn Carried>) -> Arc<Task> {
-        let when = Instant::now() + session.look();
+    fn insert(self: &Arc<Self>, session: Box<dyn Job>) -> Arc<Task> {
+        let when = Instant::now() + session.on_timer();
         let task = self.tasks.insert(|number| Task::new(session, number, self.clone()));
         self.set_timer(task.number(), when);
         task

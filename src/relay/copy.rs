@@ -1,5 +1,5 @@
-//! Runs one direction of a relay: read, write, count, as far as that goes without waiting. On a pool
-//! thread, at first on an accept thread.
+//! Runs one direction of a relay: read, write, count, as far as that goes without waiting. On a
+//! pool thread, at first on an accept thread.
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,7 +8,7 @@ use super::direction::Direction;
 use super::end::End;
 use super::flow::{Flow, Over, SHARE};
 use super::limits::{BUFFER, Space};
-use super::progress::{Progress, Rest};
+use super::progress::{Pending, Progress};
 use super::relay::Relay;
 use super::task::{Next, Task};
 use crate::system::socket;
@@ -20,7 +20,7 @@ impl Relay {
     /// Goes on with one flow on the calling thread, through that thread's buffer, as far as it
     /// goes. Never called for the same flow by two threads at once: [`Task`] sees to that. The
     /// relay is over when both flows are.
-    pub fn go(&self, direction: Direction, task: &Task, space: &mut Space) -> Next {
+    pub fn run(&self, direction: Direction, task: &Task, space: &mut Space) -> Next {
         let _guard = CutOnPanic(self);
         let parked = self.progress(direction);
         let mut progress = std::mem::take(&mut *parked.lock());
@@ -29,7 +29,7 @@ impl Relay {
             Direction::ToClient => (&self.server, &self.client),
         };
         let flow = Flow { relay: self, task, direction, source, sink };
-        let next = flow.go(&mut progress, space).unwrap_or(Next::Over);
+        let next = flow.run(&mut progress, space).unwrap_or(Next::Over);
         *parked.lock() = progress;
         if next == Next::Over {
             self.over.fetch_or(direction.bit(), SeqCst);
@@ -54,35 +54,35 @@ impl Drop for CutOnPanic<'_> {
 }
 
 impl Flow<'_> {
-    fn go(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
+    fn run(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
         self.leave_if_over()?;
-        if let Some(rest) = &mut progress.rest {
-            if !self.deliver_rest(rest)? {
+        if let Some(rest) = &mut progress.pending {
+            if !self.deliver_pending(rest)? {
                 return self.wait_for_room();
             }
-            progress.rest = None;
+            progress.pending = None;
         }
         if progress.is_at_end {
-            return self.watch();
+            return self.wait_for_loss();
         }
         // a server that was connected a moment ago has nothing to say yet, nor has a client that
         // was read before; if one has, the poller says so
         let was_read = self.direction == Direction::ToClient || self.relay.moved.to_server() > 0;
-        if was_read && !self.task.is_watched(self.source.side) {
+        if was_read && !self.task.is_registered(self.source.side) {
             return self.wait_for_bytes();
         }
         self.pass_on(progress, space)
     }
 
     /// Delivers what was read before, as far as there is room; returns whether that was all.
-    fn deliver_rest(&self, rest: &mut Rest) -> Result<bool, Over> {
+    fn deliver_pending(&self, rest: &mut Pending) -> Result<bool, Over> {
         match rest {
-            Rest::Bytes(unsent) => {
+            Pending::Bytes(unsent) => {
                 let sent = self.deliver(&unsent.bytes)?;
                 unsent.bytes.drain(..sent);
                 Ok(unsent.bytes.is_empty())
             }
-            Rest::Piped(pipe) => self.empty(pipe),
+            Pending::Piped(pipe) => self.empty(pipe),
         }
     }
 
@@ -97,7 +97,7 @@ impl Flow<'_> {
             }
             if progress.is_bulk() && self.sink.takes_bulk(self.relay.moved.of(self.direction)) {
                 share = self.splice(progress, share)?;
-                if progress.rest.is_some() {
+                if progress.pending.is_some() {
                     return self.wait_for_room();
                 }
                 if share == 0 {

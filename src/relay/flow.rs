@@ -1,5 +1,5 @@
-//! What each step of a flow is made of: writing, waiting, the ends and losses of its two sides. Used
-//! by [`super::copy`] and [`super::splice`], on the thread that runs the flow.
+//! What each step of a flow is made of: writing, waiting, the ends and losses of its two sides.
+//! Used by [`super::copy`] and [`super::splice`], on the thread that runs the flow.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +9,7 @@ use super::direction::Direction;
 use super::end::End;
 use super::flow_state::For;
 use super::party::Party;
-use super::progress::{Progress, Rest};
+use super::progress::{Pending, Progress};
 use super::relay::Relay;
 use super::task::{Next, Task};
 use crate::system::socket;
@@ -47,7 +47,7 @@ impl Flow<'_> {
         let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
         if !rest.is_empty() {
             let unsent = self.leave_if_short(self.task.copy(rest))?;
-            progress.rest = Some(Box::new(Rest::Bytes(unsent)));
+            progress.pending = Some(Box::new(Pending::Bytes(unsent)));
         }
         delivered
     }
@@ -111,7 +111,7 @@ impl Flow<'_> {
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
-        // an end is news like a byte: the other side has its time to answer that
+        // an end is an event like a byte: the other side has its time to answer that
         self.relay.note_life();
         self.source.note_end();
         self.sink.note_shut();
@@ -121,14 +121,14 @@ impl Flow<'_> {
         }
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.stream.shutdown(Shutdown::Write);
-        self.task.look_within(self.relay.timeouts.half / 4);
-        self.watch()
+        self.task.set_timer(self.relay.timeouts.half / 4);
+        self.wait_for_loss()
     }
 
     /// After the end of its stream a source may still reset the connection, which nobody would
     /// notice while the other flow has nothing to write to it. The other flow's own end wakes this,
     /// too: then both directions of the source are closed.
-    pub(super) fn watch(&self) -> Result<Next, Over> {
+    pub(super) fn wait_for_loss(&self) -> Result<Next, Over> {
         if self.source.is_shut() && !self.source.is_lost() {
             return Err(Over);
         }
@@ -161,20 +161,20 @@ impl Flow<'_> {
     }
 
     /// Waits until the sink has acknowledged all that the lost source had sent; the relay then
-    /// resets it. The kernel does not tell of that: the alarm has this asked again.
+    /// resets it. The kernel does not tell of that: the timer has this asked again.
     pub(super) fn settle(&self) -> Result<Next, Over> {
         let is_sink_closed =
             || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
         if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }
-        self.task.look_within(self.relay.settling_pause().unwrap_or_default());
+        self.task.set_timer(self.relay.settling_pause().unwrap_or_default());
         self.wait_for_sink_alone()
     }
 
     /// Parks until there is something to read.
     pub(super) fn wait_for_bytes(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
         Ok(Next::Wait(For::Source))
     }
 
@@ -184,10 +184,10 @@ impl Flow<'_> {
         if self.source.is_lost() {
             return self.wait_for_sink_alone();
         }
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.register_writable(self.sink.side, &self.sink.stream))?;
         if self.task.saw_rdhup(self.source.side) && self.source.notices_end() {
-            self.task.look_within(self.relay.timeouts.half / 4);
+            self.task.set_timer(self.relay.timeouts.half / 4);
         }
         Ok(Next::Wait(For::Sink))
     }
@@ -195,8 +195,8 @@ impl Flow<'_> {
     /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to
     /// hear, and not read before that was taken: it is dropped.
     pub(super) fn wait_for_sink_alone(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.register_writable(self.sink.side, &self.sink.stream))?;
         // what comes after the next call will be told of
         self.task.state(self.direction).widen();
         match socket::discard(&self.sink.stream, SHARE) {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_in_time_for_one_that_wakes_before_it() {
+    fn a_timer_is_in_time_for_one_that_wakes_before_it() {
         let now = Instant::now();
         let mut leaders = Leaders::default();
         assert!(leaders.are_beyond(now));

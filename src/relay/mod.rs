@@ -1,11 +1,11 @@
 //! Moves bytes between two connected sockets, both ways at once, until both ways have ended.
 //!
-//! A [`Relay`] belongs to one session, which sits in a [`pool`]: threads of the pool run its two
-//! flows as far as they can go without waiting ([`Relay::go`]). A flow that has nothing to read, or
-//! nowhere to write, is *parked*: it holds no thread, and no buffer but for what its sink has not
-//! taken yet. A flow that has read much several times in a row goes on by splice(2) through a pipe,
-//! until less comes. What the flows share is here: the two sockets, the moment of the last byte,
-//! and how the relay ended. The rules ([`Relay::end`] says which of them applied):
+//! A [`Relay`] belongs to one session, which is a [`task`] of a [`pool`]: threads of the pool run
+//! its two flows as far as they can go without waiting ([`Relay::run`]). A flow that has nothing to
+//! read, or nowhere to write, is *parked*: it holds no thread, and no buffer but for what its sink
+//! has not taken yet. A flow that has read much several times in a row goes on by splice(2) through
+//! a pipe, until less comes. What the flows share is here: the two sockets, the moment of the last
+//! byte, and how the relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
 //! * End of stream from one side is passed on as such; the other direction goes on. Both ended:
 //!   `closed`.

@@ -19,7 +19,7 @@ use super::direction::Side;
 use super::limits::MOST_POLLERS;
 
 /// What epoll says about a socket.
-pub type News = EpollFlags;
+pub type Readiness = EpollFlags;
 
 /// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never
 /// with this one.
@@ -53,10 +53,10 @@ impl Token {
 pub enum PollEvent {
     /// Somebody has woken the thread for other work.
     Wake,
-    /// There are news at another poller.
+    /// There are events at another poller.
     Poller(usize),
     /// What has happened to this socket.
-    Socket(Token, News),
+    Socket(Token, Readiness),
 }
 
 /// A socket that is closed leaves it by itself.
@@ -77,10 +77,11 @@ impl Poller {
     /// Registers a socket: for what there is to read, and with `room` for room to
     /// write, too. What is so already is told as if it had happened now. For a socket that is
     /// registered already, room is all that changes anything.
-    pub fn watch(&self, socket: BorrowedFd<'_>, token: Token, room: bool) -> io::Result<()> {
-        let reads = News::EPOLLIN | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
+    pub fn register(&self, socket: BorrowedFd<'_>, token: Token, room: bool) -> io::Result<()> {
+        let reads =
+            Readiness::EPOLLIN | Readiness::EPOLLRDHUP | Readiness::EPOLLPRI | Readiness::EPOLLET;
         let mut event =
-            EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, token.mark());
+            EpollEvent::new(if room { reads | Readiness::EPOLLOUT } else { reads }, token.mark());
         match self.epoll.add(socket, event) {
             Err(Errno::EEXIST) if room => Ok(self.epoll.modify(socket, &mut event)?),
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -89,13 +90,13 @@ impl Poller {
     }
 
     /// Takes a socket away.
-    pub fn forget(&self, socket: BorrowedFd<'_>) {
+    pub fn deregister(&self, socket: BorrowedFd<'_>) {
         // it fails only when the socket was not there
         let _ = self.epoll.delete(socket);
     }
 
-    /// From now on the news of another poller are news of this one, as an [`PollEvent::Poller`] of
-    /// this number.
+    /// From now on the events of another poller are events of this one, as a [`PollEvent::Poller`]
+    /// of this number.
     pub fn adopt(&self, other: &Poller, number: usize) -> io::Result<()> {
         match self
             .epoll
@@ -108,17 +109,17 @@ impl Poller {
 
     /// The other way round.
     pub fn release(&self, other: &Poller) {
-        self.forget(other.epoll.0.as_fd());
+        self.deregister(other.epoll.0.as_fd());
     }
 
     /// Makes one waiting thread return, or the next one that would wait.
     pub fn wake(&self) {
-        // it fails only when the counter is full, and then somebody is called already
+        // it fails only when the counter is full, and then somebody is woken already
         let _ = self.waker.write(1);
     }
 
-    /// Waits for news, at most so long; they are put into `events`, and the number of them is
-    /// returned. A call counts as one, a signal as none.
+    /// Waits for events, at most so long, and returns how many there are. A wake-up counts as one,
+    /// a signal as none.
     pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
         // rounded up: a wait of less than a millisecond would be none at all, and the caller would
         // spin

@@ -1,7 +1,7 @@
 //! The pollers of a pool. One is open at first; while its threads have no rest another is opened,
 //! up to one for each processor, and closed again when fewer will do ([`super::load`] judges that).
 //! Two threads with a poller each do more than two at one: neither wakes for what the other has in
-//! its hands. With little to do, one that has all the news does it with fewer wake-ups.
+//! its hands. With little to do, one that hears of everything does it with fewer wake-ups.
 //!
 //! A socket is registered with the open poller that its session's number falls to. When another
 //! number of them is open, it moves when its flow parks the next time. What never moves is not
@@ -67,7 +67,7 @@ impl Pollers {
         true
     }
 
-    /// Closes the last one, unless it is the only one. Whoever watches it may do so until there is
+    /// Closes the last one, unless it is the only one. Its leader may stay there until there is
     /// something else to do.
     pub fn shrink(&self) {
         self.close_last(&self.most.lock());
@@ -80,21 +80,21 @@ impl Pollers {
         while self.open() > new.max(1) && self.close_last(&most) {}
     }
 
-    /// Registers a socket with this one; see [`Poller::watch`].
-    pub fn watch(
+    /// Registers a socket with this one; see [`Poller::register`].
+    pub fn register(
         &self,
         at: usize,
         socket: BorrowedFd<'_>,
         token: Token,
         room: bool,
     ) -> io::Result<()> {
-        self.get(at).ok_or(io::ErrorKind::NotFound)?.watch(socket, token, room)
+        self.get(at).ok_or(io::ErrorKind::NotFound)?.register(socket, token, room)
     }
 
     /// Takes a socket away from this one.
-    pub fn forget(&self, at: usize, socket: BorrowedFd<'_>) {
+    pub fn deregister(&self, at: usize, socket: BorrowedFd<'_>) {
         if let Some(poller) = self.get(at) {
-            poller.forget(socket);
+            poller.deregister(socket);
         }
     }
 
@@ -120,7 +120,7 @@ impl Pollers {
         let (Some(first), Some(poller), true) = (self.get(0), self.get(last), last > 0) else {
             return false;
         };
-        // before nobody is bound to watch it
+        // before nobody is bound to look at it
         if first.adopt(poller, last).is_err() {
             return false;
         }
@@ -131,10 +131,10 @@ impl Pollers {
     }
 
     fn make(&self, number: usize) -> io::Result<()> {
-        let place = self.made.get(number).ok_or(io::ErrorKind::NotFound)?;
-        if place.get().is_none() {
+        let entry = self.made.get(number).ok_or(io::ErrorKind::NotFound)?;
+        if entry.get().is_none() {
             // under the lock, so that nobody else has set it meanwhile
-            let _ = place.set(Poller::new()?);
+            let _ = entry.set(Poller::new()?);
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::super::direction::Side;
-    use super::super::poller::{self, News, PollEvent};
+    use super::super::poller::{self, PollEvent, Readiness};
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -160,7 +160,7 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// The first event that comes to a poller and is no call.
+    /// The first event that comes to a poller and is no wake-up.
     fn event(pollers: &Pollers, at: usize, limit: Duration) -> Option<PollEvent> {
         let mut events = [EpollEvent::empty()];
         while pollers.wait(at, &mut events, limit) == 1 {
@@ -185,19 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_at_a_poller_that_is_closed_is_news_of_the_first_one() {
+    fn what_is_left_at_a_poller_that_is_closed_is_told_by_the_first_one() {
         const LONG: Duration = Duration::from_secs(20);
         let pollers = Pollers::new(2).unwrap();
         let (socket, mut other) = pair();
         assert!(pollers.grow());
         let token = Token { number: 21, side: Side::Server };
-        pollers.watch(1, socket.as_fd(), token, false).unwrap();
+        pollers.register(1, socket.as_fd(), token, false).unwrap();
         pollers.shrink();
         other.write_all(b"x").unwrap();
         assert!(matches!(event(&pollers, 0, LONG), Some(PollEvent::Poller(1))));
         assert!(matches!(
             event(&pollers, 1, Duration::ZERO),
-            Some(PollEvent::Socket(found, News::EPOLLIN)) if found == token
+            Some(PollEvent::Socket(found, Readiness::EPOLLIN)) if found == token
         ));
         // and not any more when it is open again
         assert!(pollers.grow());

@@ -1,10 +1,10 @@
-//! The pool: sessions wait in a bounded queue for a place, and threads, started on demand up to a
-//! limit, run what can go on.
+//! The pool: sessions wait in a bounded queue, and threads, started on demand up to a limit, run
+//! those that can go on.
 //!
-//! The accept threads call [`Pool::carry`]. A thread without work waits at a poller
-//! (`relay::pollers`) for news of the sockets of sessions, or rests (`relay::threads`); nothing
-//! that runs on it ever waits for a socket, so a few threads serve any number of sessions. The one
-//! mutex here guards the counts and the clock; the two queues are crossbeam's.
+//! The accept threads call [`Pool::run_or_submit`]. A thread without work waits at a poller
+//! (`relay::pollers`) for events of the sockets of sessions, or rests (`relay::threads`); nothing
+//! that runs on it ever waits for a socket, so a few threads serve any number of sessions. What
+//! they share is in `relay::shared`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use super::direction::Direction;
 pub use super::limits::{
-    BUFFER, HAND_BUFFER, LEAST, MOST_POLLERS, POLLER_DESCRIPTORS, PoolLimits, STACK, Space,
+    ACCEPT_BUFFER, BUFFER, LEAST, MOST_POLLERS, POLLER_DESCRIPTORS, PoolLimits, STACK, Space,
 };
 pub use super::pipe::USUAL as PIPE_SIZE;
 use super::shared::Shared;
-use super::task::Carried;
+use super::task::Job;
 use super::worker::Worker;
 
 /// How long an accept thread rests when the system gives no thread and none is running.
@@ -29,7 +29,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 pub struct Pool(pub(super) Arc<Shared>);
 
 /// What a thread that is not the pool's own needs to run a session's first steps.
-pub struct Hand(Worker);
+pub struct AcceptWorker(Worker);
 
 impl Pool {
     /// A pool without any thread yet. Fails when the system gives no poller.
@@ -40,7 +40,7 @@ impl Pool {
 
     /// Gives a session to the pool; waits while the queue is full, and while there is no thread at
     /// all. A closed pool drops it.
-    pub fn submit(&self, session: Box<dyn Carried>) {
+    pub fn submit(&self, session: Box<dyn Job>) {
         let mut state = self.0.state.lock();
         while self.0.waiting.len() >= state.limits.queue && !state.is_closed {
             self.0.room.wait(&mut state);
@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// The same without waiting; gives the session back when the queue is full.
-    pub fn try_submit(&self, session: Box<dyn Carried>) -> Result<(), Box<dyn Carried>> {
+    pub fn try_submit(&self, session: Box<dyn Job>) -> Result<(), Box<dyn Job>> {
         {
             let state = self.0.state.lock();
             if state.is_closed || self.0.waiting.len() >= state.limits.queue {
@@ -76,15 +76,15 @@ impl Pool {
         Ok(())
     }
 
-    /// What an accept thread needs for [`Pool::carry`].
-    pub fn hand(&self) -> Hand {
-        Hand(Worker::new(self.0.clone(), HAND_BUFFER))
+    /// What an accept thread needs for [`Pool::run_or_submit`].
+    pub fn accept_worker(&self) -> AcceptWorker {
+        AcceptWorker(Worker::new(self.0.clone(), ACCEPT_BUFFER))
     }
 
-    /// Gives a session to the pool like [`Pool::submit`]; but when it can have a place at once, the
+    /// Gives a session to the pool like [`Pool::submit`]; but when there may be one task more, the
     /// calling thread runs it itself as far as it goes without waiting: nobody has to be woken for
     /// that. From then on it is the pool's threads' own.
-    pub fn carry(&self, session: Box<dyn Carried>, Hand(worker): &mut Hand) {
+    pub fn run_or_submit(&self, session: Box<dyn Job>, AcceptWorker(worker): &mut AcceptWorker) {
         match self.0.admit_at_once(session) {
             // a panic at the end of the session must not end the thread of a listener
             Ok(task) => {
@@ -106,7 +106,7 @@ impl Pool {
         self.0.pipes.set_limits(limits.pipes, limits.pipe_size);
         self.0.quota.set_most(limits.held);
         self.0.room.notify_all();
-        // a shortage of threads is told of by the next session
+        // a shortage of threads is reported for the next session
         let _ = self.0.wake_or_start();
         self.wake_all();
     }
@@ -116,8 +116,8 @@ impl Pool {
         self.0.waiting.len()
     }
 
-    /// Sessions that have a place.
-    pub fn carried(&self) -> usize {
+    /// Sessions that run or are parked.
+    pub fn tasks(&self) -> usize {
         self.0.state.lock().tasks
     }
 
@@ -162,16 +162,16 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// A relay that nothing but news of its sockets rouses.
+    /// A relay that nothing but events of its sockets wakes.
     struct Alone(Relay);
 
-    impl Carried for Alone {
-        fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
-            task.begin_other();
-            self.0.go(half, task, space)
+    impl Job for Alone {
+        fn run(&self, flow: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
+            task.start_other();
+            self.0.run(flow, task, space)
         }
 
-        fn look(&self) -> Duration {
+        fn on_timer(&self) -> Duration {
             Duration::from_secs(600)
         }
     }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn no_news_are_lost_while_pollers_are_opened_and_closed() {
+    fn no_event_is_lost_while_pollers_are_opened_and_closed() {
         let pool = pool(4, 3);
         let clients: Vec<_> = (0..8)
             .map(|_| {
@@ -241,12 +241,12 @@ mod tests {
     /// A session that can always go on, until it is told not to.
     struct Busy(Arc<AtomicBool>);
 
-    impl Carried for Busy {
-        fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
+    impl Job for Busy {
+        fn run(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
             if self.0.load(SeqCst) { Next::Over } else { Next::Yield }
         }
 
-        fn look(&self) -> Duration {
+        fn on_timer(&self) -> Duration {
             Duration::from_secs(600)
         }
     }

@@ -12,7 +12,7 @@ use super::direction::{BOTH, Direction, Side};
 use super::end::End;
 use super::meter::Meter;
 use super::party::Party;
-use super::progress::{Progress, Rest};
+use super::progress::{Pending, Progress};
 use super::quota::Unsent;
 use super::timeouts::Timeouts;
 use crate::system::socket;
@@ -87,7 +87,7 @@ impl Relay {
             // the client may belong to somebody else by now
             return is_first;
         }
-        // the poller hears of it and rouses the flows; the other side hears nothing: that is left
+        // the poller hears of it and wakes the flows; the other side hears nothing: that is left
         // to the reset at the end
         let _ = self.client.stream.shutdown(Shutdown::Read);
         let _ = self.server.stream.shutdown(Shutdown::Read);
@@ -137,10 +137,10 @@ impl Relay {
             return None;
         }
         let client = self.client.stream.try_clone().ok()?;
-        match self.to_server.lock().rest.take().map(|rest| *rest) {
+        match self.to_server.lock().pending.take().map(|pending| *pending) {
             None => Some((client, Unsent::default())),
-            Some(Rest::Bytes(unsent)) => Some((client, unsent)),
-            Some(Rest::Piped(_)) => None,
+            Some(Pending::Bytes(unsent)) => Some((client, unsent)),
+            Some(Pending::Piped(_)) => None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::limits::PoolLimits;
 use super::pipe::Pipes;
 use super::pollers::Pollers;
 use super::quota::Quota;
-use super::task::Carried;
+use super::task::Job;
 use super::task_table::TaskTable;
 use super::timers::Timers;
 
@@ -24,8 +24,8 @@ pub struct Shared {
     pub(super) pipes: Arc<Pipes>,
     pub(super) quota: Arc<Quota>,
     pub(super) state: Mutex<State>,
-    /// Sessions without a number. Its length is read and limited under the mutex.
-    pub(super) waiting: SegQueue<Box<dyn Carried>>,
+    /// Sessions that are no task yet. Its length is read and limited under the mutex.
+    pub(super) waiting: SegQueue<Box<dyn Job>>,
     /// Accept threads wait here for room in that queue.
     pub(super) room: Condvar,
     /// Flows that can go on, by the numbers of their tasks.
@@ -82,7 +82,7 @@ impl Shared {
         })
     }
 
-    /// Whether a session waits that could have a number.
+    /// Whether a session waits that could be a task.
     pub(super) fn could_start(&self, state: &State) -> bool {
         !self.waiting.is_empty() && state.tasks < state.limits.sessions
     }

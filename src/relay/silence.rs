@@ -15,7 +15,7 @@ impl Relay {
     /// time to look again. The flows must go on afterwards, as far as they wait: the relay ends
     /// when both have read what there is since. One that can go on and waits for its turn may come
     /// to that much later.
-    pub fn look(&self) -> Duration {
+    pub fn check_timeouts(&self) -> Duration {
         const SOON: Duration = Duration::from_millis(1);
         let (now, parties) = (self.now(), [&self.client, &self.server]);
         let unacknowledged = parties.map(Party::unacknowledged);
@@ -50,7 +50,7 @@ impl Relay {
     pub fn is_at_rest(&self, silent: Duration) -> bool {
         let parties = [&self.client, &self.server];
         self.silent_for() >= silent
-            && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
+            && parties.iter().all(|party| party.unacknowledged() == 0 && !party.is_readable())
     }
 
     /// How long the relay may stay silent.
@@ -83,14 +83,14 @@ mod tests {
         // after a pause of the whole machine: flows that can go on have their turn one after the
         // other
         for _ in 0..3 {
-            relay.look();
+            relay.check_timeouts();
             assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (End::Closed, BOTH));
         }
         relay.unaware.fetch_and(!Direction::ToServer.bit(), SeqCst);
-        relay.look();
+        relay.check_timeouts();
         assert_eq!(relay.end(), End::Closed);
         relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
-        relay.look();
+        relay.check_timeouts();
         assert_eq!(relay.end(), End::Idle);
     }
 }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::end::End;
 use super::flow::{Flow, Over};
 use super::pipe::Pipe;
-use super::progress::{Progress, Rest};
+use super::progress::{Pending, Progress};
 
 impl Flow<'_> {
     /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a
@@ -32,7 +32,7 @@ impl Flow<'_> {
             progress.note_read(count);
             share = share.saturating_sub(count);
             if !self.empty(&mut pipe)? {
-                progress.rest = Some(Box::new(Rest::Piped(pipe)));
+                progress.pending = Some(Box::new(Pending::Piped(pipe)));
                 break;
             }
             self.leave_if_over()?;

@@ -11,25 +11,25 @@ use parking_lot::MutexGuard;
 use super::leaders::NEGLECT;
 use super::shared::{Shared, State};
 
-/// How long the thread that has the watch waits for something to do before it ends.
+/// How long a leader waits for something to do before it ends.
 const IDLE_LIFE: Duration = Duration::from_secs(10);
 
-/// How long a thread rests before it looks whether anybody has the watch at each poller.
+/// How long a follower rests before it looks whether each poller has a leader.
 const REST: Duration = NEGLECT;
 
-/// How often a thread rests before it ends: sooner than the one that has the watch.
+/// How often a follower rests before it ends: sooner than a leader.
 const RESTS: usize = 5;
 
 /// What a thread is to do when it has run what it had.
 pub(super) enum Step {
-    /// Sound the alarms that are due, and look for news at this poller, without waiting.
+    /// Run the timers that are due, and look for events at this poller, without waiting.
     Timers(Option<usize>),
-    /// Look for news at this poller, without waiting: there is other work. At none if somebody
-    /// waits at each.
+    /// Look for events at this poller, without waiting: there is other work. At none if each has
+    /// its leader.
     Poll(Option<usize>),
-    /// Wait for news at this poller, for no longer than so.
+    /// Wait for events at this poller, as its leader, for no longer than so.
     Lead(usize, Duration),
-    /// Look for work: somebody has called.
+    /// Look for work: somebody has woken the thread.
     Again,
     /// Nothing any more.
     End,
@@ -53,20 +53,20 @@ impl Shared {
             return if is_due { Step::Timers(at) } else { Step::Poll(at) };
         }
         let Some(at) = state.leaders.vacant(before, open, now) else {
-            // a call for an alarm may have been heard by one that only polled
+            // a wake-up for a timer may have been heard by one that only polled
             self.wake_for_timer(&state);
             return self.rest(state);
         };
         // whoever has another one that is free now may hang
         let is_other_free = state.leaders.next_free(at, open).is_some_and(|other| other != at);
         let most = now + if is_other_free { NEGLECT } else { IDLE_LIFE };
-        let until = state.timers.next().map_or(most, |alarm| alarm.min(most));
+        let until = state.timers.next().map_or(most, |timer| timer.min(most));
         state.leaders.begin(at, until, now);
         Step::Lead(at, until - now)
     }
 
-    /// The thread that had the watch has something to do; or, after having waited `in_vain`, may
-    /// have to end. Tells whether it does.
+    /// The leader has something to do; or, after having waited `in_vain`, may have to end. Returns
+    /// whether it does.
     pub(super) fn stop_leading(
         &self,
         at: usize,
@@ -102,8 +102,8 @@ impl Shared {
         Step::End
     }
 
-    /// The calling thread ends. Another one may have to end, too, or to take the watch; and there
-    /// is to be a thread for each poller.
+    /// The calling thread ends. Another one may have to end, too, or to lead; and there is to be a
+    /// thread for each poller.
     fn end(&self, mut state: MutexGuard<'_, State>) {
         state.threads -= 1;
         self.wake_leader(&state);

@@ -29,19 +29,19 @@ use super::shared::{Shared, State};
 use crate::system::thread;
 
 /// How long a poller stays open at least: all sockets of a poller are looked at when it is closed,
-/// and those with news move.
+/// and those with events move.
 const STAY: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// There is more to do than one thread can: has another one look for work, one that rests or a
-    /// new one. A shortage of threads is told of by the next session that comes.
+    /// new one. A shortage of threads is reported for the next session that comes.
     pub(super) fn wake_another(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
         if self.followers.notify_one() { Ok(()) } else { self.start(state) }
     }
 
     /// What a thread that was at this poller has had to do lately: if it was much, another poller
-    /// is opened and another thread called for it; if it was little, the last poller is closed by
+    /// is opened and another thread woken for it; if it was little, the last poller is closed by
     /// the thread that was there.
     pub(super) fn scale(self: &Arc<Self>, at: usize, load: LoadLevel) {
         match load {
