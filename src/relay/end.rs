@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use super::task::Side;
+use super::direction::Side;
 use crate::system::socket;
 
 /// How a relay came to its end.

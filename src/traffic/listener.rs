@@ -1,4 +1,4 @@
-//! A listen address and its thread: accept, make a session, hand it to the pool. The loop ends only
+//! A listen address and its thread: accept, make a session, worker it to the pool. The loop ends only
 //! when it is told to.
 //!
 //! The thread uses the socket by turns: it takes the socket out of [`Turn`], waits and accepts
@@ -161,7 +161,7 @@ impl Listener {
         *self.inner.service.write() = service;
     }
 
-    /// The socket, to hand it over; `None` when it is stopped. Whoever holds it keeps the address
+    /// The socket, to worker it over; `None` when it is stopped. Whoever holds it keeps the address
     /// open.
     pub fn socket(&self) -> Option<Arc<TcpListener>> {
         self.inner.turn.lock().socket.clone()
@@ -227,13 +227,13 @@ impl Drop for Listener {
 
 impl Inner {
     fn live(&self) {
-        let (pool, mut hand) = (&self.traffic.pool, self.traffic.pool.hand());
+        let (pool, mut worker) = (&self.traffic.pool, self.traffic.pool.accept_worker());
         let mut short = false;
         while let Some(accepted) = self.accept() {
             match accepted {
                 Ok(session) => {
                     short = false;
-                    pool.carry(session, &mut hand);
+                    pool.run_or_submit(session, &mut worker);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
                 Err(e)

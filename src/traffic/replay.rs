@@ -9,9 +9,9 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use super::session_log::Ending;
-use crate::relay::End;
 use crate::relay::pool::Space;
-use crate::relay::task::Side;
+use crate::relay::{End, Side};
+
 use crate::system::{memory, socket};
 
 /// What a client has sent so far, and how much of it the host of the moment has got.

@@ -12,8 +12,8 @@ use super::connect::{Connected, HostSearch};
 use super::replay::{ReplayBuffer, ReplayOutcome};
 use super::session_log::{Ending, SessionLog};
 use crate::relay::pool::Space;
-use crate::relay::task::{Side, Task};
-use crate::relay::{Direction, End, Liveness, Unsent};
+use crate::relay::task::Task;
+use crate::relay::{Direction, End, Liveness, Side, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
 
@@ -91,7 +91,7 @@ impl Search {
                 Ok(Some(ReplayOutcome::Left(end))) if self.has_another() => {
                     self.note_left(&asked, end);
                     drop(asked);
-                    task.forget(Side::Server);
+                    task.note_closed(Side::Server);
                 }
                 // nobody else is left: the session goes on as it would without replay
                 Ok(Some(ReplayOutcome::Left(end))) => {
@@ -174,8 +174,8 @@ impl Search {
         let outcome =
             kept.step(client, server, session_log.service.timeouts().idle, &is_over, space)?;
         if outcome.is_none() {
-            task.watch(Side::Client, client).map_err(|_| Ending::Shortage)?;
-            task.watch_room(Side::Server, server).map_err(|_| Ending::Shortage)?;
+            task.register_readable(Side::Client, client).map_err(|_| Ending::Shortage)?;
+            task.register_writable(Side::Server, server).map_err(|_| Ending::Shortage)?;
         }
         let is_lost = || self.is_dead(asked) || self.is_elsewhere_better(asked);
         Ok(match outcome {
