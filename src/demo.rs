@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tcpdirector::config::{self, Config};
-use tcpdirector::system::thread;
+use tcpdirector::system::{shortage, thread};
 
 /// Where the demo listens when it can.
 const PORT: u16 = 8080;
@@ -96,8 +96,8 @@ fn answer_all(server: &TcpListener, name: &'static str) {
             Ok(client) => drop(thread::start("demo client", thread::LARGE, move || {
                 drop(answer(client, name))
             })),
-            // out of descriptors, most likely: the same error would come again at once
-            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            // of descriptors, most likely
+            Err(_) => shortage::rest(),
         }
     }
 }

@@ -7,10 +7,15 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tcpdirector::admin::http::Request;
+use tcpdirector::admin::metrics;
+use tcpdirector::relay::CloseReason;
+use tcpdirector::state::snapshot::Snapshot;
 
 use crate::common::admin::{Desk, Who, body, request};
+use crate::common::backend::Backend;
 use crate::common::command::finish;
 use crate::common::server::{have, tool};
+use crate::common::{TestDaemon, ask, is_turned_away, one_service};
 
 /// Names that would break a page, a line or a label; control characters cannot come in.
 const HOSTILE: &str = "<script>alert(1)</script>\"'>&amp; \\ %41 {{x}}";
@@ -127,6 +132,27 @@ fn metrics_are_families_of_samples_with_help_and_type() {
         }
         assert!(text.ends_with('\n') && kinds.len() > 15);
     }
+}
+
+#[test]
+fn each_session_is_counted_by_the_reason_for_which_it_ended() {
+    let host = Backend::named("one");
+    let daemon = TestDaemon::start(&one_service("random", &[host.address()], ""));
+    assert_eq!(ask(daemon.address()), "one");
+    daemon.change("hostAdminDown?service=web&group=main&name=h0").unwrap();
+    assert!(is_turned_away(daemon.address()) && is_turned_away(daemon.address()));
+    daemon.settle();
+    let director = daemon.daemon.director();
+    let text = metrics::render(director, &Snapshot::take(director, 0));
+    let ended = text.lines().filter(|line| line.starts_with("tcpdirector_service_ended_sessions"));
+    let ended: Vec<(String, u64)> =
+        ended.map(sample).map(|(_, labels, count)| (labels["reason"].clone(), count)).collect();
+    let expected = |reason| match reason {
+        CloseReason::Closed => 1,
+        CloseReason::NoHost => 2,
+        _ => 0,
+    };
+    assert_eq!(ended, CloseReason::ALL.map(|reason| (reason.word().to_owned(), expected(reason))));
 }
 
 #[test]

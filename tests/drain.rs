@@ -2,9 +2,10 @@
 //! last word.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tcpdirector::state::{Host, Operator};
+use tcpdirector::config::AdminState;
+use tcpdirector::state::Host;
 
 use crate::common::backend::Backend;
 use crate::common::{TestDaemon, config, ends_by_reset, one_service, pattern, until};
@@ -31,7 +32,10 @@ fn a_client_whose_host_has_not_answered_yet_is_not_forgotten_by_a_drain() {
     drain(&daemon, "50ms");
     assert!(ends_by_reset(&client));
     until("the drain is over", || end_of_drain(&daemon).is_some());
-    assert_eq!((daemon.hosts()[0].open(), daemon.hosts()[0].operator()), (0, Operator::Disabled));
+    assert_eq!(
+        (daemon.hosts()[0].open(), daemon.hosts()[0].admin_state()),
+        (0, AdminState::Disabled)
+    );
 }
 
 #[test]
@@ -69,15 +73,18 @@ fn an_operator_who_takes_a_drain_back_at_its_end_has_the_last_word() {
             [0]
         .hosts[0],
     );
-    let deadline = Instant::now();
-    host.set_operator(Operator::Draining { deadline });
+    let drain = || {
+        host.set_admin_state(AdminState::Draining { within: Duration::ZERO });
+        host.draining_since().expect("it goes on")
+    };
+    let since = drain();
     assert!(host.is_drained());
-    host.set_operator(Operator::Enabled);
-    assert!(!host.end_drain(deadline));
-    assert_eq!(host.operator(), Operator::Enabled);
-    host.set_operator(Operator::Draining { deadline });
-    assert!(host.end_drain(deadline));
-    assert_eq!(host.operator(), Operator::Disabled);
+    host.set_admin_state(AdminState::Enabled);
+    assert!(!host.end_drain(since));
+    assert_eq!(host.admin_state(), AdminState::Enabled);
+    let since = drain();
+    assert!(host.end_drain(since));
+    assert_eq!(host.admin_state(), AdminState::Disabled);
 }
 
 #[test]

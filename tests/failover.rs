@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use tcpdirector::state::{Fate, Health, Reason};
+use tcpdirector::state::{Health, Reason};
 
 use crate::common::backend::Backend;
 use crate::common::left_out::{leave_out, may_open};
@@ -65,7 +65,7 @@ fn each_host_is_tried_once_and_then_the_client_is_closed() {
     daemon.settle();
     assert!((0..5).all(|i| reason(&daemon, i) == Some(Reason::Refused)));
     let service = &daemon.daemon.director().services()[0];
-    assert_eq!((service.counted(Fate::Unserved), service.counted(Fate::Served)), (1, 0));
+    assert_eq!((service.unserved(), service.served()), (1, 0));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use tcpdirector::cli::{Cli, FLAGS, help};
+use tcpdirector::relay::CloseReason;
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -72,26 +73,26 @@ fn the_parser_takes_every_flag_by_both_names() {
     }
 }
 
+/// The entries of a list of the page, each with its text in one line: `.It Cm word` and what follows.
+fn entries(list: &str) -> Vec<(String, String)> {
+    let text = |line: &str| match line.strip_prefix('.').and_then(|line| line.split_once(' ')) {
+        Some(("Nm", rest)) => format!("tcpdirector{rest}"),
+        Some((_, rest)) => rest.to_owned(),
+        None => line.to_owned(),
+    };
+    let entry = |entry: &str| {
+        let (word, lines) = entry.split_once('\n').unwrap();
+        (word.to_owned(), lines.lines().map(text).collect::<Vec<_>>().join(" "))
+    };
+    list.split(".It Cm ").skip(1).map(entry).collect()
+}
+
 #[test]
-fn the_page_has_every_name_of_a_logs_ending() {
-    let text = page("tcpdirector.8");
-    for ending in [
-        "closed",
-        "reset-by-client",
-        "reset-by-server",
-        "client-dead",
-        "server-dead",
-        "idle",
-        "no-host",
-        "client-gone",
-        "shortage",
-        "stopped",
-        "drained",
-        "panic",
-    ] {
-        let entry = format!("\n.It Cm {ending}\n");
-        assert!(text.contains(&entry), "tcpdirector(8) does not say what end={ending} means");
-    }
+fn the_page_has_the_table_of_the_reasons_for_which_a_session_ends() {
+    let page = page("tcpdirector.8");
+    let list = page.split(".It Cm end\n").nth(1).and_then(|rest| rest.split(".El\n").next());
+    let table = CloseReason::ALL.map(|reason| (reason.word().into(), reason.meaning().into()));
+    assert_eq!(entries(list.expect("the page has the key")), table);
 }
 
 #[test]

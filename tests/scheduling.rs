@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use tcpdirector::config::{Address, GroupConfig, HostConfig};
 use tcpdirector::scheduler::{Load, Rule, Scheduler};
@@ -181,6 +182,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(
+        FileFailurePersistence::SourceParallel("tests/regressions")
+    ))]
+
     #[test]
     fn counts_always_equal_the_leases_that_live(steps in prop::collection::vec(step(), 1..200), rule in 0..4_usize) {
         let group = group(Rule::ALL[rule].1, 5);

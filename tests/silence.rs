@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
-use tcpdirector::relay::{End, Relay};
+use tcpdirector::relay::{CloseReason, Relay};
 
 use crate::common::backend::Backend;
 use crate::common::program::{Program, field};
@@ -169,7 +169,7 @@ fn a_host_that_has_ended_is_not_counted_by_leastconns_though_its_client_reads_no
     }
     drop(host);
     until("the host that has left is free again", || daemon.hosts()[0].open() == 0);
-    assert_eq!((daemon.daemon.open_sessions(), relay.end()), (1, End::Closed));
+    assert_eq!((daemon.daemon.open_sessions(), relay.end()), (1, CloseReason::Closed));
     let mut all = Vec::new();
     client.read_to_end(&mut all).unwrap();
     assert_eq!(all.len(), sent);

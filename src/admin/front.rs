@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -24,14 +23,14 @@ use super::places::{self, MAX_CLIENTS};
 use super::serve::Backend;
 use super::wire::Refused;
 use crate::system::logging::value;
+use crate::system::poll_timeout::poll_timeout;
+use crate::system::shortage::{self, Shortage};
 use crate::system::socket;
 
 /// The most clients that are accepted before the others are looked at again.
 const AT_ONCE: usize = 16;
 /// The most bytes of answers that wait for their clients, before the slowest client is dropped.
 const MAX_OWED: usize = 16 * 1024 * 1024;
-/// How long accept rests when this machine is short of something.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// How long the last answers may take to go out at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -53,8 +52,7 @@ pub struct Front {
     last: Option<IpAddr>,
     /// Until when nobody is accepted, because this machine is short of something.
     rest: Option<Instant>,
-    /// Whether that shortage is in the log.
-    short: bool,
+    shortage: Shortage,
 }
 
 /// What has happened to each socket.
@@ -87,7 +85,7 @@ impl Front {
             count: 0,
             last: None,
             rest: None,
-            short: false,
+            shortage: Shortage::default(),
         }
     }
 
@@ -163,7 +161,7 @@ impl Front {
         if let Err(e) = poll(&mut polled, self.timeout(now)) {
             // a signal, or no memory for a moment: nothing has happened
             if e != Errno::EINTR {
-                thread::sleep(SHORTAGE_PAUSE);
+                shortage::rest();
             }
             return Happened::default();
         }
@@ -180,18 +178,13 @@ impl Front {
         }
     }
 
-    /// Until the first deadline; rounded up, or the last millisecond would be spent spinning.
+    /// Until the first deadline.
     fn timeout(&self, now: Instant) -> PollTimeout {
         let deadlines = self.clients.iter().map(|client| client.deadline);
         let others =
             self.exchange.iter().map(|exchange| exchange.deadline).chain(self.rest).chain(self.end);
-        match deadlines.chain(others).min() {
-            None => PollTimeout::NONE,
-            Some(first) => {
-                let millis = first.saturating_duration_since(now).as_micros().div_ceil(1000);
-                PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
-            }
-        }
+        let first = deadlines.chain(others).min();
+        first.map_or(PollTimeout::NONE, |first| poll_timeout(first.saturating_duration_since(now)))
     }
 
     /// Takes in some of the clients that wait at a listener.
@@ -210,7 +203,7 @@ impl Front {
                     if let Some(victim) = victim.flatten() {
                         self.clients.swap_remove(victim);
                     }
-                    self.short = false;
+                    self.shortage.end();
                     self.count += 1;
                     let mut client = Client::new(self.count, stream, address, now);
                     // most requests come with the connection
@@ -224,10 +217,8 @@ impl Front {
                         ErrorKind::ConnectionAborted | ErrorKind::Interrupted
                     ) => {}
                 Err(e) => {
-                    if !std::mem::replace(&mut self.short, true) {
-                        log::warn!("admin state=short reason=\"{e}\"");
-                    }
-                    self.rest = Some(now + SHORTAGE_PAUSE);
+                    self.shortage.log_once(|| log::warn!("admin state=short reason=\"{e}\""));
+                    self.rest = Some(now + shortage::PAUSE);
                     return;
                 }
             }
@@ -329,6 +320,6 @@ pub fn live(mut front: Front) {
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| front.run())).is_err() {
         log::error!("admin state=recovered reason=\"a panic in its front\"");
         front.clear();
-        thread::sleep(SHORTAGE_PAUSE);
+        shortage::rest();
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::relay::CloseReason;
 use crate::state::Director;
 use crate::state::snapshot::{GroupView, HostView, ServiceView, Snapshot};
 
@@ -62,6 +63,7 @@ pub fn render(director: &Director, snapshot: &Snapshot) -> String {
         [(vec![], director.sessions.accepted())],
     );
     services(&mut text, snapshot);
+    ended(&mut text, director);
     groups(&mut text, snapshot);
     hosts(&mut text, snapshot);
     text.0
@@ -96,6 +98,21 @@ fn services(text: &mut Text, snapshot: &Snapshot) {
     );
 }
 
+fn ended(text: &mut Text, director: &Director) {
+    let services = director.services();
+    let samples = services.iter().flat_map(|service| {
+        CloseReason::ALL.map(|reason| {
+            let labels = vec![("service", service.name()), ("reason", reason.word())];
+            (labels, service.ended(reason))
+        })
+    });
+    text.counter(
+        "service_ended_sessions_total",
+        "Sessions that ended, by the reason that their log lines have as their end.",
+        samples,
+    );
+}
+
 fn groups(text: &mut Text, snapshot: &Snapshot) {
     let of = |service| move |group: &GroupView| (service, group.name.clone(), group.enabled);
     let all: Vec<(&str, String, bool)> =
@@ -125,7 +142,7 @@ fn hosts(text: &mut Text, snapshot: &Snapshot) {
         all.iter().map(move |(labels, host)| (labels.clone(), value(host)))
     };
     text.gauge("host_up", "Whether the host answers.", each(|h| h.up.into()));
-    let available = each(|h| (h.up && h.operator == "enabled").into());
+    let available = each(|h| (h.up && h.admin_state.is_enabled()).into());
     text.gauge(
         "host_available",
         "Whether it answers and the operator lets new sessions go to it.",

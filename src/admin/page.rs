@@ -8,7 +8,7 @@ use askama::Template;
 use super::human;
 use super::plot::{Plot, plots};
 use super::text::why_not;
-use crate::config::UserConfig;
+use crate::config::{AdminState, UserConfig};
 use crate::scheduler::Rule;
 use crate::state::snapshot::{EventView, HostView, ServiceView, SessionView, Snapshot};
 
@@ -107,22 +107,21 @@ impl<'a> Running<'a> {
 
 /// What the page says of a host in one word, which is also its class.
 fn state_of(host: &HostView) -> &'static str {
-    match (host.up, host.operator) {
-        (_, "draining") => "draining",
-        (_, "disabled") => "disabled",
-        (true, _) => "up",
-        (false, _) => "down",
+    match (host.admin_state, host.up) {
+        (AdminState::Enabled, true) => "up",
+        (AdminState::Enabled, false) => "down",
+        (state, _) => state.word(),
     }
 }
 
 /// What stands below that word: since when and why, and until when.
 fn story_of(host: &HostView) -> String {
     let since = human::age(host.since);
-    let health = match (&host.reason, host.operator) {
-        (Some(reason), "enabled") => format!("for {since}: {reason}"),
-        (Some(reason), _) => format!("down for {since}: {reason}"),
-        (None, "enabled") => format!("for {since}"),
-        (None, _) => format!("answers for {since}"),
+    let health = match (&host.reason, host.admin_state.is_enabled()) {
+        (Some(reason), true) => format!("for {since}: {reason}"),
+        (Some(reason), false) => format!("down for {since}: {reason}"),
+        (None, true) => format!("for {since}"),
+        (None, false) => format!("answers for {since}"),
     };
     match host.deadline {
         Some(left) => format!("{health}; ends in {}", human::age(left)),
@@ -158,8 +157,8 @@ impl Banner {
                 .iter()
                 .flat_map(|group| group.hosts.iter().map(move |host| (group, host)))
             {
-                down += usize::from(!host.up && host.operator == "enabled");
-                out += usize::from(host.operator != "enabled");
+                down += usize::from(!host.up && host.admin_state.is_enabled());
+                out += usize::from(!host.admin_state.is_enabled());
                 if let Some(why) = why_not(host) {
                     let is_felt = group.enabled && !service.is_healthy();
                     let list = if is_felt { &mut troubles } else { &mut minor };

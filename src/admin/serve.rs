@@ -20,6 +20,7 @@ use super::http::{Handler, Method, Request, Response};
 use super::wire::{CLIENT, HEAD, MAX_BODY};
 use crate::system::logging::value;
 use crate::system::memory;
+use crate::system::shortage::Shortage;
 use crate::system::unix_socket;
 
 /// A server that is not dropped: tiny_http would then connect to the path of its socket, and panics
@@ -76,16 +77,14 @@ impl Backend {
 
     /// The body of the thread: one server after the other, until it is to stop.
     pub fn live(&self, handler: &dyn Handler) {
-        let mut short = false;
+        let mut shortage = Shortage::default();
         while let Some(listener) = self.next() {
             // making a server panics when there is no thread for it
             match catch_unwind(AssertUnwindSafe(|| self.serve(listener, handler))) {
-                Ok(Ok(())) => short = false,
-                Ok(Err(e)) => {
-                    if !std::mem::replace(&mut short, true) {
-                        log::warn!("admin state=short reason={}", value(&e.to_string()));
-                    }
-                }
+                Ok(Ok(())) => shortage.end(),
+                Ok(Err(e)) => shortage.log_once(|| {
+                    log::warn!("admin state=short reason={}", value(&e.to_string()));
+                }),
                 Err(_) => {}
             }
         }

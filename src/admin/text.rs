@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::config::Config;
+use crate::config::{AdminState, Config};
 use crate::state::snapshot::{HostView, ServiceView, Snapshot};
 use crate::system::logging::is_control;
 
@@ -70,8 +70,8 @@ pub fn config(config: &Config) -> String {
 /// Why no new session goes to a host, or `None` when they do.
 pub fn why_not(host: &HostView) -> Option<String> {
     let down = (!host.up).then(|| host.reason.as_deref().unwrap_or("down"));
-    let operator = (host.operator != "enabled").then_some(host.operator);
-    let reasons: Vec<&str> = operator.into_iter().chain(down).collect();
+    let state = Some(host.admin_state).filter(|state| !state.is_enabled());
+    let reasons: Vec<&str> = state.map(AdminState::word).into_iter().chain(down).collect();
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 

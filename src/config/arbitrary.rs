@@ -11,9 +11,17 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::scheduler::Rule;
+
+/// How properties are tried: cases that have failed are kept below `tests`.
+pub fn runs() -> ProptestConfig {
+    ProptestConfig::with_failure_persistence(FileFailurePersistence::SourceParallel(
+        "tests/regressions",
+    ))
+}
 
 fn name() -> impl Strategy<Value = String> {
     let strange = vec(

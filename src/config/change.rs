@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::admin_listen::AdminListen;
+use super::admin_state::AdminState;
 use super::model::{Access, HostConfig, PoolConfig, UserConfig};
 use crate::scheduler::Rule;
 
@@ -53,31 +54,6 @@ impl fmt::Display for HostKey {
             HostKey::Name(name) => f.write_str(name),
             HostKey::Ip(address) => address.fmt(f),
         }
-    }
-}
-
-/// What the operator wants of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// New sessions may go to it.
-    Enabled,
-    /// No new sessions; running ones go on.
-    Disabled,
-    /// No new sessions; idle ones are ended, and the rest when the time is up; then it is disabled.
-    Draining {
-        /// How long sessions may go on.
-        within: Duration,
-    },
-}
-
-impl fmt::Display for Wish {
-    /// What the host is then.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Wish::Enabled => "enabled",
-            Wish::Disabled => "disabled",
-            Wish::Draining { .. } => "draining",
-        })
     }
 }
 
@@ -138,7 +114,7 @@ pub enum Change {
     /// All hosts of a group that is not enabled.
     DelAllHosts { service: String, group: String },
     /// What the operator wants of a host.
-    SetHost { service: String, group: String, host: HostKey, wish: Wish },
+    SetHost { service: String, group: String, host: HostKey, state: AdminState },
     /// Try a failed host now.
     RetryHost { service: String, group: String, host: HostKey },
     /// Somebody who may use the admin pages.

@@ -371,6 +371,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(arbitrary::runs())]
+
         #[test]
         fn the_changes_lead_from_any_configuration_to_any_other((old, new) in arbitrary::two()) {
             let mut now = old.clone();

@@ -375,6 +375,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(arbitrary::runs())]
+
         #[test]
         fn no_character_is_lost_between_the_parts(config in arbitrary::config(), between in vec(0..BETWEEN.len(), 1..20), tight: bool) {
             let text = file(&config, &between, tight);

@@ -6,6 +6,7 @@
 
 pub mod address;
 mod admin_listen;
+mod admin_state;
 #[cfg(test)]
 pub mod arbitrary;
 pub mod change;
@@ -32,7 +33,8 @@ mod xml;
 
 pub use address::{Address, AddressHost};
 pub use admin_listen::AdminListen;
-pub use change::{Change, ElementKey, HostKey, Refusal, Wish};
+pub use admin_state::AdminState;
+pub use change::{Change, ElementKey, HostKey, Refusal};
 pub use error::{Mistake, Mistakes};
 pub use model::*;
 pub use url::described;

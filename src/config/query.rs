@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::admin_listen::AdminListen;
-use super::change::{Change, ElementKey, HostKey, Refusal, Wish};
+use super::admin_state::AdminState;
+use super::change::{Change, ElementKey, HostKey, Refusal};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::{duration, value};
 use crate::scheduler::Rule;
@@ -269,7 +270,7 @@ impl Arguments<'_> {
     }
 
     fn of_host(self, path: &str, service: String, group: String, host: HostKey) -> Result<Change> {
-        let wish = match path {
+        let state = match path {
             "delHost" => return Ok(Change::DelHost { service, group, host, force: self.force()? }),
             "changeHost" => {
                 self.some_of(&["newname", "newip"])?;
@@ -280,14 +281,14 @@ impl Arguments<'_> {
                 return Ok(Change::ChangeHost { service, group, host, name, address });
             }
             "retryHost" => return Ok(Change::RetryHost { service, group, host }),
-            "hostAdminUp" => Wish::Enabled,
-            "hostAdminDown" => Wish::Disabled,
-            "drainHost" => Wish::Draining {
+            "hostAdminUp" => AdminState::Enabled,
+            "hostAdminDown" => AdminState::Disabled,
+            "drainHost" => AdminState::Draining {
                 within: self.maybe("within", duration::parse)?.unwrap_or(DEFAULT_DRAIN),
             },
             _ => return Err(Refusal::NotFound(format!("no such change: {path}"))),
         };
-        Ok(Change::SetHost { service, group, host, wish })
+        Ok(Change::SetHost { service, group, host, state })
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::change::{Change, ElementKey, HostKey, Wish};
+use super::admin_state::AdminState;
+use super::change::{Change, ElementKey, HostKey};
 use super::duration::{format, format_limit};
 use super::model::{HostConfig, PoolConfig, UserConfig};
 use super::value::format_bytes;
@@ -98,12 +99,12 @@ impl Change {
             Change::DelAllHosts { service, group } => {
                 ("delAllHosts", of(service).with("group", group))
             }
-            Change::SetHost { service, group, host, wish } => {
+            Change::SetHost { service, group, host, state } => {
                 let query = of(service).with("group", group).host(host);
-                match wish {
-                    Wish::Enabled => ("hostAdminUp", query),
-                    Wish::Disabled => ("hostAdminDown", query),
-                    Wish::Draining { within } => {
+                match state {
+                    AdminState::Enabled => ("hostAdminUp", query),
+                    AdminState::Disabled => ("hostAdminDown", query),
+                    AdminState::Draining { within } => {
                         ("drainHost", query.with("within", &format(*within)))
                     }
                 }

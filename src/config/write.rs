@@ -186,6 +186,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(arbitrary::runs())]
+
         #[test]
         fn any_configuration_reads_as_it_was(config in arbitrary::config()) {
             let text = to_xml(&config, true);

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use crate::admin::{self, Admin};
 use crate::config::{Address, Config};
-use crate::relay::End;
+use crate::relay::CloseReason;
 use crate::relay::pool::{self, Pool};
 use crate::state::{Director, Service};
 use crate::system::inherited::Inherited;
@@ -318,7 +318,7 @@ impl Daemon {
         self.core
             .director
             .sessions
-            .cut(End::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
+            .cut(CloseReason::Stopped, |_, relay| relay.is_at_rest(traffic::DRAIN_IDLE))
     }
 
     /// Ends all sessions, running and waiting ones; tells how many were running.

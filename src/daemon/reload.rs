@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bound
 use super::control::Core;
 use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
-use crate::state::{Director, Host, Operator, Refused};
+use crate::state::{Director, Host, Refused};
 use crate::system::limits::Limits;
 use crate::system::logging::value;
 use crate::system::thread;
@@ -40,7 +40,6 @@ struct Out {
     service: String,
     group: String,
     host: Arc<Host>,
-    operator: Operator,
 }
 
 impl Before {
@@ -55,9 +54,8 @@ impl Before {
             })
         };
         let again = |out: &Out| {
-            let wish = out.operator.wish();
-            let host = HostKey::Name(out.host.name().to_owned());
-            Change::SetHost { service: out.service.clone(), group: out.group.clone(), host, wish }
+            let (host, state) = (HostKey::Name(out.host.name().to_owned()), out.host.admin_state());
+            Change::SetHost { service: out.service.clone(), group: out.group.clone(), host, state }
         };
         self.out.iter().filter(|out| !is_there(out)).map(again).collect()
     }
@@ -66,14 +64,13 @@ impl Before {
 fn taken_out(director: &Director) -> Vec<Out> {
     let mut all = Vec::new();
     for (service, group) in director.groups() {
-        let out = |host: Arc<Host>| {
-            let (service, group, operator) =
-                (service.name().to_owned(), group.name().to_owned(), host.operator());
-            Out { service, group, host, operator }
+        let out = |host: Arc<Host>| Out {
+            service: service.name().to_owned(),
+            group: group.name().to_owned(),
+            host,
         };
-        all.extend(
-            group.hosts().into_iter().map(out).filter(|out| out.operator != Operator::Enabled),
-        );
+        let hosts = group.hosts().into_iter();
+        all.extend(hosts.filter(|host| !host.admin_state().is_enabled()).map(out));
     }
     all
 }

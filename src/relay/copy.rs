@@ -4,8 +4,8 @@
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::SeqCst;
 
+use super::close_reason::CloseReason;
 use super::direction::Direction;
-use super::end::End;
 use super::flow::{Flow, Over, SHARE};
 use super::limits::{BUFFER, Space};
 use super::progress::{Pending, Progress};
@@ -48,7 +48,7 @@ struct CutOnPanic<'a>(&'a Relay);
 impl Drop for CutOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.cut(End::Panic);
+            self.0.cut(CloseReason::Panic);
         }
     }
 }
@@ -131,7 +131,7 @@ impl Flow<'_> {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.lose_source(End::by(self.source.side, &e));
+                    self.lose_source(CloseReason::by(self.source.side, &e));
                     return self.source_is_lost(progress);
                 }
             }

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
+use super::close_reason::CloseReason;
 use super::direction::Direction;
-use super::end::End;
 use super::flow_state::For;
 use super::party::Party;
 use super::progress::{Pending, Progress};
@@ -107,7 +107,7 @@ impl Flow<'_> {
             return Ok(Next::Yield);
         }
         if !self.source.is_end(self.relay.moved.of(self.direction)) {
-            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
+            self.lose_source(CloseReason::by(self.source.side, &ErrorKind::ConnectionReset.into()));
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
@@ -138,7 +138,7 @@ impl Flow<'_> {
                 && socket::is_gone(&self.source.stream)
         };
         if has_hung_up() && !self.source.is_shut() {
-            self.lose_source(End::by(self.source.side, &ErrorKind::ConnectionReset.into()));
+            self.lose_source(CloseReason::by(self.source.side, &ErrorKind::ConnectionReset.into()));
         }
         if self.source.is_lost() {
             return self.settle();
@@ -146,7 +146,7 @@ impl Flow<'_> {
         self.wait_for_bytes()
     }
 
-    pub(super) fn lose_source(&self, end: End) {
+    pub(super) fn lose_source(&self, end: CloseReason) {
         if !self.source.is_lost() {
             self.relay.note_life();
         }
@@ -214,7 +214,7 @@ impl Flow<'_> {
     /// A descriptor or memory that cannot be had ends both flows.
     pub(super) fn leave_if_short<T>(&self, had: io::Result<T>) -> Result<T, Over> {
         had.map_err(|_| {
-            self.relay.cut(End::Shortage);
+            self.relay.cut(CloseReason::Shortage);
             Over
         })
     }

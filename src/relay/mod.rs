@@ -7,7 +7,7 @@
 //! a pipe, until less comes. What the flows share is here: the two sockets, the moment of the last
 //! byte, and how the relay ended. The rules ([`Relay::end`] says which of them applied):
 //!
-//! * End of stream from one side is passed on as such; the other direction goes on. Both ended:
+//! * CloseReason of stream from one side is passed on as such; the other direction goes on. Both ended:
 //!   `closed`.
 //! * A reset of one side ends the flow to it at once. What it was told has arrived belongs to the
 //!   other side: the flow from it goes on until everything that the dead socket still gives was
@@ -24,9 +24,9 @@
 //! Knows no service, host or session.
 
 mod admission;
+mod close_reason;
 mod copy;
 mod direction;
-mod end;
 mod executor;
 mod flow;
 pub mod flow_state;
@@ -55,8 +55,8 @@ mod timeouts;
 mod timers;
 mod worker;
 
+pub use close_reason::CloseReason;
 pub use direction::{Direction, Side};
-pub use end::End;
 pub use liveness::Liveness;
 pub use meter::Meter;
 pub use quota::Unsent;

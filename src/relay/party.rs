@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crossbeam::atomic::AtomicCell;
 
+use super::close_reason::CloseReason;
 use super::direction::Side;
-use super::end::End;
 use super::liveness::Liveness;
 use crate::system::socket;
 use crate::system::tcp_info::TcpInfo;
@@ -70,12 +70,12 @@ impl Party {
     pub(super) fn write(
         &self,
         send: impl FnOnce(&TcpStream) -> io::Result<usize>,
-    ) -> Result<Option<usize>, End> {
+    ) -> Result<Option<usize>, CloseReason> {
         self.is_written.store(true, SeqCst);
         let result = outcome(send(&self.stream));
         let result = result.map_err(|e| {
             self.lose();
-            End::by(self.side, &e)
+            CloseReason::by(self.side, &e)
         });
         self.is_written.store(false, SeqCst);
         result
@@ -178,12 +178,17 @@ impl Party {
 
     /// Asks whether it is dead: see [`Liveness::check`]. The end that this is, if so; noted as a
     /// loss.
-    pub(super) fn check(&self, dead: Duration, is_waited_for: bool, now: usize) -> Option<End> {
+    pub(super) fn check(
+        &self,
+        dead: Duration,
+        is_waited_for: bool,
+        now: usize,
+    ) -> Option<CloseReason> {
         let is_dead =
             !self.is_lost() && self.liveness.check(&self.stream, dead, is_waited_for, now);
         is_dead.then(|| {
             self.lose();
-            End::dead(self.side)
+            CloseReason::dead(self.side)
         })
     }
 }

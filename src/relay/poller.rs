@@ -12,11 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::direction::Side;
 use super::limits::MOST_POLLERS;
+use crate::system::poll_timeout::poll_timeout;
 
 /// What epoll says about a socket.
 pub type Readiness = EpollFlags;
@@ -121,10 +122,7 @@ impl Poller {
     /// Waits for events, at most so long, and returns how many there are. A wake-up counts as one,
     /// a signal as none.
     pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
-        // rounded up: a wait of less than a millisecond would be none at all, and the caller would
-        // spin
-        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        self.epoll.wait(events, EpollTimeout::from(millis)).unwrap_or(0)
+        self.epoll.wait(events, poll_timeout(limit)).unwrap_or(0)
     }
 }
 

@@ -9,8 +9,6 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use super::direction::Direction;
 pub use super::limits::{
@@ -20,9 +18,7 @@ pub use super::pipe::USUAL as PIPE_SIZE;
 use super::shared::Shared;
 use super::task::Job;
 use super::worker::Worker;
-
-/// How long an accept thread rests when the system gives no thread and none is running.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+use crate::system::shortage::{self, Shortage};
 
 /// Threads and the queue before them. Cloning makes another handle to the same pool.
 #[derive(Clone)]
@@ -51,15 +47,15 @@ impl Pool {
         }
         self.0.waiting.push(session);
         drop(state);
-        let mut is_known = false;
+        let mut shortage = Shortage::default();
         while let Err(e) = self.0.wake_or_start() {
-            if !std::mem::replace(&mut is_known, true) {
+            shortage.log_once(|| {
                 log::error!("pool state=short threads={} reason=\"{e}\"", self.threads());
-            }
+            });
             if self.threads() > 0 {
                 return;
             }
-            thread::sleep(SHORTAGE_PAUSE);
+            shortage::rest();
         }
     }
 
@@ -154,6 +150,9 @@ mod tests {
     use super::super::relay::Relay;
     use super::super::task::{Next, Task};
     use super::super::timeouts::Timeouts;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam::atomic::AtomicCell;
 use parking_lot::Mutex;
 
+use super::close_reason::CloseReason;
 use super::direction::{BOTH, Direction, Side};
-use super::end::End;
 use super::meter::Meter;
 use super::party::Party;
 use super::progress::{Pending, Progress};
@@ -34,8 +34,8 @@ pub struct Relay {
     pub(super) is_warned: AtomicBool,
     /// The flows that have not had it yet, a bit for each.
     pub(super) unaware: AtomicU8,
-    /// The first cause to end other than [`End::Closed`].
-    pub(super) end: AtomicCell<Option<End>>,
+    /// The first cause to end other than [`CloseReason::Closed`].
+    pub(super) end: AtomicCell<Option<CloseReason>>,
     /// Both flows are to leave at once.
     pub(super) is_cut: AtomicBool,
     /// The flows that are over, a bit for each.
@@ -81,7 +81,7 @@ impl Relay {
     }
 
     /// Ends both flows now and resets both sides; returns whether it was this that ended the relay.
-    pub fn cut(&self, end: End) -> bool {
+    pub fn cut(&self, end: CloseReason) -> bool {
         let is_first = self.fail(end);
         if self.is_cut.swap(true, SeqCst) {
             // the client may belong to somebody else by now
@@ -95,8 +95,8 @@ impl Relay {
     }
 
     /// How the relay ended, or is about to.
-    pub fn end(&self) -> End {
-        self.end.load().unwrap_or(End::Closed)
+    pub fn end(&self) -> CloseReason {
+        self.end.load().unwrap_or(CloseReason::Closed)
     }
 
     /// Whether both flows are over.
@@ -125,7 +125,8 @@ impl Relay {
     /// handle to the client's socket, and what was read from it. `None` for any other, and if there
     /// is no descriptor.
     pub fn take_untouched_client(&self) -> Option<(TcpStream, Unsent)> {
-        let has_server_failed = matches!(self.end(), End::ResetByServer | End::ServerDead);
+        let has_server_failed =
+            matches!(self.end(), CloseReason::ResetByServer | CloseReason::ServerDead);
         // the end of the server's stream is an answer, too
         let has_moved =
             self.moved.to_server() > 0 || self.moved.to_client() > 0 || self.client.is_shut();
@@ -151,7 +152,7 @@ impl Relay {
 
     /// Notes why the relay will end by a reset of both sides. The first cause stays; returns
     /// whether it is this one.
-    pub(super) fn fail(&self, end: End) -> bool {
+    pub(super) fn fail(&self, end: CloseReason) -> bool {
         self.end.compare_exchange(None, Some(end)).is_ok()
     }
 
@@ -170,7 +171,7 @@ impl Relay {
 
     /// The connection to a side is lost, as somebody has found out who has used the socket before:
     /// the kernel tells that once. Must be called before the flows run.
-    pub fn note_loss(&self, side: Side, end: End) {
+    pub fn note_loss(&self, side: Side, end: CloseReason) {
         let party = if side == Side::Client { &self.client } else { &self.server };
         party.lose();
         self.fail(end);
@@ -243,11 +244,11 @@ pub(super) mod tests {
     #[test]
     fn a_client_that_was_given_away_is_neither_given_twice_nor_cut() {
         let (relay, _client, _host) = idle_relay();
-        relay.note_loss(Side::Server, End::ResetByServer);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
         let (given, _) = relay.take_untouched_client().expect("it is untouched");
         assert!(relay.take_untouched_client().is_none());
         // by a drain that has found the relay before
-        relay.cut(End::Drained);
+        relay.cut(CloseReason::Drained);
         assert!(!socket::is_readable(&given), "it looks as if it had ended");
     }
 
@@ -255,15 +256,15 @@ pub(super) mod tests {
     fn a_client_that_was_told_of_an_end_is_not_given_away() {
         let (relay, ..) = idle_relay();
         relay.client.note_shut();
-        relay.note_loss(Side::Server, End::ResetByServer);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
         assert!(relay.take_untouched_client().is_none());
     }
 
     #[test]
     fn a_client_that_was_cut_is_not_given_away() {
         let (relay, ..) = idle_relay();
-        relay.note_loss(Side::Server, End::ResetByServer);
-        relay.cut(End::Drained);
+        relay.note_loss(Side::Server, CloseReason::ResetByServer);
+        relay.cut(CloseReason::Drained);
         assert!(relay.take_untouched_client().is_none());
     }
 }

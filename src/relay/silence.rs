@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::close_reason::CloseReason;
 use super::direction::BOTH;
-use super::end::End;
 use super::party::Party;
 use super::relay::Relay;
 use super::timeouts::Timeouts;
@@ -35,7 +35,7 @@ impl Relay {
                 self.unaware.store(BOTH, SeqCst);
                 self.is_warned.store(true, SeqCst);
             } else if self.unaware.load(SeqCst) & !self.over.load(SeqCst) == 0 {
-                self.cut(End::Idle);
+                self.cut(CloseReason::Idle);
             }
             return SOON;
         }
@@ -84,13 +84,13 @@ mod tests {
         // other
         for _ in 0..3 {
             relay.check_timeouts();
-            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (End::Closed, BOTH));
+            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (CloseReason::Closed, BOTH));
         }
         relay.unaware.fetch_and(!Direction::ToServer.bit(), SeqCst);
         relay.check_timeouts();
-        assert_eq!(relay.end(), End::Closed);
+        assert_eq!(relay.end(), CloseReason::Closed);
         relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
         relay.check_timeouts();
-        assert_eq!(relay.end(), End::Idle);
+        assert_eq!(relay.end(), CloseReason::Idle);
     }
 }

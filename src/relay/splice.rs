@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use nix::errno::Errno;
 
-use super::end::End;
+use super::close_reason::CloseReason;
 use super::flow::{Flow, Over};
 use super::pipe::Pipe;
 use super::progress::{Pending, Progress};
@@ -50,7 +50,7 @@ impl Flow<'_> {
             }
             // what it had sent before was read by now, or is about to be by plain reads
             Err(e) => {
-                self.lose_source(End::by(self.source.side, &e.into()));
+                self.lose_source(CloseReason::by(self.source.side, &e.into()));
                 Ok(0)
             }
         }

@@ -32,7 +32,7 @@ pub(super) enum Step {
     /// Look for work: somebody has woken the thread.
     Again,
     /// Nothing any more.
-    End,
+    CloseReason,
 }
 
 impl Shared {
@@ -42,7 +42,7 @@ impl Shared {
         let mut state = self.state.lock();
         if state.threads > state.limits.threads || state.is_over() {
             self.end(state);
-            return Step::End;
+            return Step::CloseReason;
         }
         let (now, open) = (Instant::now(), self.pollers.open());
         // before the work: there may always be some
@@ -99,7 +99,7 @@ impl Shared {
             return Step::Again;
         }
         self.end(state);
-        Step::End
+        Step::CloseReason
     }
 
     /// The calling thread ends. Another one may have to end, too, or to lead; and there is to be a

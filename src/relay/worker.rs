@@ -64,7 +64,7 @@ impl Worker {
                     utilization = Utilization::new(Instant::now());
                     continue;
                 }
-                Step::End => return,
+                Step::CloseReason => return,
             };
             let mut events = [EpollEvent::empty(); BATCH];
             let began = Instant::now();

@@ -65,9 +65,8 @@ impl Director {
     /// What is no matter of configuration.
     fn act(&self, change: &Change) {
         match change {
-            Change::SetHost { service, group, host, wish } => {
-                self.find(service, group, host)
-                    .inspect(|(.., host)| host.set_operator((*wish).into()));
+            Change::SetHost { service, group, host, state } => {
+                self.find(service, group, host).inspect(|(.., host)| host.set_admin_state(*state));
             }
             Change::RetryHost { service, group, host } => {
                 self.find(service, group, host).inspect(|(.., host)| host.try_soon());
@@ -172,6 +171,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(arbitrary::runs())]
+
         #[test]
         fn the_difference_makes_of_any_state_any_other((old, new) in arbitrary::two()) {
             let director = Director::new(&old);

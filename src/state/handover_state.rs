@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Director, Fate, Health, Host, Operator, Reason};
+use super::{Director, Health, Host, Reason};
+use crate::config::AdminState;
+use crate::relay::CloseReason;
 
 /// One piece; a whole state would not fit into a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +23,10 @@ pub enum HandoverState {
     /// The number of the last session, so that numbers go on.
     #[serde(rename = "roster")]
     Sessions { last_id: u64 },
-    /// A service's tally.
+    /// How many sessions of a service have ended.
     Service { service: String, served: u64, unserved: u64 },
+    /// The same by the word of the reason.
+    Ended { service: String, counts: Vec<(String, u64)> },
     /// A host.
     Host(Box<HandoverHost>),
 }
@@ -39,7 +43,8 @@ pub struct HandoverHost {
     pub age: u64,
     /// `None` when it is up.
     pub down: Option<Down>,
-    pub operator: Wanted,
+    #[serde(rename = "operator")]
+    pub admin_state: AdminState,
     pub total: u64,
     pub failures: u64,
     pub to_server: u64,
@@ -56,18 +61,6 @@ pub struct Down {
     pub asked: bool,
 }
 
-/// What the operator wants of a host, with the time that is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wanted {
-    Enabled,
-    Disabled,
-    Draining { left: u64 },
-}
-
-/// No drain is longer than the longest duration of a configuration: a year.
-const LONGEST_DRAIN: Duration = Duration::from_secs(366 * 86_400);
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -82,12 +75,15 @@ impl Director {
     pub fn handover_state(&self) -> Vec<HandoverState> {
         let mut all = vec![HandoverState::Sessions { last_id: self.sessions.accepted() }];
         for service in self.services() {
-            let (served, unserved) =
-                (service.counted(Fate::Served), service.counted(Fate::Unserved));
             all.push(HandoverState::Service {
                 service: service.name().to_owned(),
-                served,
-                unserved,
+                served: service.served(),
+                unserved: service.unserved(),
+            });
+            let ended = |reason: CloseReason| (reason.word().to_owned(), service.ended(reason));
+            all.push(HandoverState::Ended {
+                service: service.name().to_owned(),
+                counts: CloseReason::ALL.into_iter().map(ended).collect(),
             });
             for group in service.groups() {
                 let host =
@@ -107,6 +103,13 @@ impl Director {
             HandoverState::Service { service, served, unserved } => {
                 if let Some(service) = self.service(&service) {
                     service.add_counts(served, unserved);
+                }
+            }
+            HandoverState::Ended { service, counts } => {
+                let Some(service) = self.service(&service) else { return };
+                for (word, count) in counts {
+                    let known = CloseReason::ALL.into_iter().find(|reason| reason.word() == word);
+                    known.inspect(|reason| service.add_ended(*reason, count));
                 }
             }
             HandoverState::Host(left) => {
@@ -133,13 +136,6 @@ impl Host {
                 (since, Some(Down { reason, tried: millis(now - tried), asked }))
             }
         };
-        let operator = match self.operator() {
-            Operator::Enabled => Wanted::Enabled,
-            Operator::Disabled => Wanted::Disabled,
-            Operator::Draining { deadline } => {
-                Wanted::Draining { left: millis(deadline.saturating_duration_since(now)) }
-            }
-        };
         HandoverHost {
             service: service.to_owned(),
             group: group.to_owned(),
@@ -147,7 +143,7 @@ impl Host {
             address: self.address().to_string(),
             age: millis(now.saturating_duration_since(since)),
             down,
-            operator,
+            admin_state: self.admin_state(),
             total: self.total(),
             failures: self.failures(),
             to_server: self.meter().to_server(),
@@ -168,13 +164,7 @@ impl Host {
                 asked: down.asked,
             },
         };
-        self.set_operator(match left.operator {
-            Wanted::Enabled => Operator::Enabled,
-            Wanted::Disabled => Operator::Disabled,
-            Wanted::Draining { left } => Operator::Draining {
-                deadline: now + Duration::from_millis(left).min(LONGEST_DRAIN),
-            },
-        });
+        self.set_admin_state(left.admin_state);
         if self.resolved().is_empty() {
             self.set_resolved(left.resolved.clone());
         }
@@ -213,38 +203,56 @@ mod tests {
     fn everything_that_is_known_and_counted_arrives() {
         let (old, new) = (director(), director());
         let [a, b, c] = &hosts(&old)[..] else { panic!("three hosts") };
-        a.set_operator(Operator::Draining { deadline: Instant::now() + Duration::from_secs(3600) });
+        a.set_admin_state(AdminState::Draining { within: Duration::from_secs(3600) });
         b.failed(Reason::Other(libc::EPERM), Instant::now());
         b.try_soon();
-        b.set_operator(Operator::Disabled);
+        b.set_admin_state(AdminState::Disabled);
         c.set_resolved(vec!["10.0.0.3:3".parse().unwrap()]);
         // more than a machine of 32 bits counts in one word
         c.meter().restore(7, 5 << 32);
         old.services()[0].add_counts(40, 2);
+        old.services()[0].add_ended(CloseReason::Idle, 3);
         old.sessions.go_on_after(42);
         pass(&old, &new);
         let [a, b, c] = &hosts(&new)[..] else { panic!("three hosts") };
-        let Operator::Draining { deadline } = a.operator() else { panic!("{:?}", a.operator()) };
-        assert!(deadline > Instant::now() + Duration::from_secs(3500) && a.is_up());
+        let AdminState::Draining { within } = a.admin_state() else {
+            panic!("{:?}", a.admin_state())
+        };
+        assert!(within > Duration::from_secs(3500) && a.is_up());
         let health = b.health();
         assert!(
             matches!(health, Health::Down { reason: Reason::Other(libc::EPERM), asked: true, .. }),
             "{health:?}"
         );
-        assert_eq!((b.operator(), b.failures()), (Operator::Disabled, 1));
+        assert_eq!((b.admin_state(), b.failures()), (AdminState::Disabled, 1));
         assert_eq!(
             (c.resolved().len(), c.meter().to_server(), c.meter().to_client()),
             (1, 7, 5 << 32)
         );
         let service = &new.services()[0];
-        assert_eq!(
-            (
-                service.counted(Fate::Served),
-                service.counted(Fate::Unserved),
-                new.sessions.accepted()
-            ),
-            (40, 2, 42)
-        );
+        assert_eq!((service.served(), service.unserved(), new.sessions.accepted()), (40, 2, 42));
+        let ended = CloseReason::ALL.map(|reason| service.ended(reason));
+        assert_eq!((service.ended(CloseReason::Idle), ended.iter().sum::<u64>()), (3, 3));
+    }
+
+    #[test]
+    fn other_versions_read_and_write_the_same_words() {
+        let text = r#"{"host":{"service":"web","group":"main","host":"a","address":"127.0.0.1:1","age":5,"down":{"reason":{"Other":1},"tried":7,"asked":true},"operator":{"draining":{"left":9}},"total":1,"failures":2,"to_server":3,"to_client":4,"resolved":["127.0.0.1:1"]}}"#;
+        let more = [
+            r#"{"roster":{"last_id":42}}"#,
+            r#"{"service":{"service":"web","served":40,"unserved":2}}"#,
+            r#"{"ended":{"service":"web","counts":[["closed",42]]}}"#,
+        ];
+        let [up, disabled] = [
+            text.replace(r#"{"reason":{"Other":1},"tried":7,"asked":true}"#, "null")
+                .replace(r#"{"draining":{"left":9}}"#, r#""enabled""#),
+            text.replace(r#"{"Other":1}"#, r#""Refused""#)
+                .replace(r#"{"draining":{"left":9}}"#, r#""disabled""#),
+        ];
+        for text in more.into_iter().chain([text, &up, &disabled]) {
+            let read: HandoverState = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
     }
 
     #[test]

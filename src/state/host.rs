@@ -9,7 +9,7 @@ use crossbeam::atomic::AtomicCell;
 use parking_lot::RwLock;
 
 use super::{Health, Names, Reason};
-use crate::config::{Address, AddressHost, HostConfig, Wish};
+use crate::config::{Address, AddressHost, AdminState, HostConfig};
 use crate::relay::Meter;
 
 /// A backend server of one group. Lives on until its last lease is dropped, whatever happens to the
@@ -28,60 +28,26 @@ pub struct Host {
 }
 
 /// What is known and wanted of a host. It is picked only when both agree.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Record {
     health: Health,
-    operator: Operator,
-}
-
-/// What the operator wants of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operator {
-    /// New sessions may go to it.
-    Enabled,
-    /// No new sessions.
-    Disabled,
-    /// No new sessions; what is left of the running ones is ended at the deadline.
-    Draining {
-        /// When.
-        deadline: Instant,
-    },
-}
-
-impl From<Wish> for Operator {
-    /// From now on.
-    fn from(wish: Wish) -> Operator {
-        match wish {
-            Wish::Enabled => Operator::Enabled,
-            Wish::Disabled => Operator::Disabled,
-            Wish::Draining { within } => Operator::Draining { deadline: Instant::now() + within },
-        }
-    }
-}
-
-impl Operator {
-    /// The wish that would make it so, with the time that a drain has left.
-    pub fn wish(self) -> Wish {
-        match self {
-            Operator::Enabled => Wish::Enabled,
-            Operator::Disabled => Wish::Disabled,
-            Operator::Draining { deadline } => {
-                Wish::Draining { within: deadline.saturating_duration_since(Instant::now()) }
-            }
-        }
-    }
+    admin_state: AdminState,
+    /// When that was set: the time of a drain runs from then on.
+    set: Instant,
 }
 
 impl Host {
     /// A host that counts as up until somebody finds otherwise.
     pub fn new(config: &HostConfig) -> Host {
+        let now = Instant::now();
         Host {
             name: config.name.clone(),
             address: config.address.clone(),
             resolved: RwLock::new(config.address.targets()),
             record: RwLock::new(Record {
-                health: Health::Up { since: Instant::now() },
-                operator: Operator::Enabled,
+                health: Health::Up { since: now },
+                admin_state: AdminState::Enabled,
+                set: now,
             }),
             open: AtomicUsize::new(0),
             total: AtomicCell::new(0),
@@ -95,7 +61,7 @@ impl Host {
     pub(super) fn renamed(&self, name: &str) -> Host {
         let host = Host::new(&HostConfig { name: name.to_owned(), address: self.address.clone() });
         *host.resolved.write() = self.resolved();
-        *host.record.write() = Record { health: self.health(), operator: self.operator() };
+        *host.record.write() = self.record.read().clone();
         host
     }
 
@@ -181,34 +147,45 @@ impl Host {
 
     /// Whether new sessions may go to it: it answers, and the operator lets them.
     pub fn is_available(&self) -> bool {
-        matches!(
-            *self.record.read(),
-            Record { health: Health::Up { .. }, operator: Operator::Enabled }
-        )
+        let record = self.record.read();
+        record.admin_state.is_enabled() && matches!(record.health, Health::Up { .. })
     }
 
-    /// What the operator wants of it.
-    pub fn operator(&self) -> Operator {
-        self.record.read().operator
+    /// What the operator wants of it, with the time that a drain has left.
+    pub fn admin_state(&self) -> AdminState {
+        let (admin_state, set) = {
+            let record = self.record.read();
+            (record.admin_state, record.set)
+        };
+        admin_state.after(set.elapsed())
     }
 
-    /// Sets what the operator wants of it.
-    pub fn set_operator(&self, operator: Operator) {
-        self.record.write().operator = operator;
+    /// Sets what the operator wants of it, from now on.
+    pub fn set_admin_state(&self, admin_state: AdminState) {
+        let now = Instant::now();
+        let mut record = self.record.write();
+        (record.admin_state, record.set) = (admin_state, now);
     }
 
     /// Whether a drain has given its sessions all the time that they get.
     pub fn is_drained(&self) -> bool {
-        matches!(self.operator(), Operator::Draining { deadline } if Instant::now() >= deadline)
+        self.admin_state() == AdminState::Draining { within: Duration::ZERO }
     }
 
-    /// Disables it at the end of the drain with this deadline. Tells whether that was so: the
-    /// operator may want something else by now.
-    pub fn end_drain(&self, deadline: Instant) -> bool {
-        let operator = &mut self.record.write().operator;
-        let is_so = *operator == Operator::Draining { deadline };
+    /// When the drain began, if one goes on.
+    pub fn draining_since(&self) -> Option<Instant> {
+        let record = self.record.read();
+        matches!(record.admin_state, AdminState::Draining { .. }).then_some(record.set)
+    }
+
+    /// Disables it at the end of the drain that began then. Returns whether that one still went on:
+    /// the operator may want something else by now.
+    pub fn end_drain(&self, since: Instant) -> bool {
+        let mut record = self.record.write();
+        let is_so =
+            record.set == since && matches!(record.admin_state, AdminState::Draining { .. });
         if is_so {
-            *operator = Operator::Disabled;
+            record.admin_state = AdminState::Disabled;
         }
         is_so
     }

@@ -1,4 +1,4 @@
-//! What clients connect to: its groups, which of them is enabled, and the tally of its sessions.
+//! What clients connect to: its groups, which of them is enabled, and how many sessions have ended.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::Names;
 use super::group::Group;
 use super::history::History;
 use crate::config::{Address, GroupConfig, ServiceConfig};
-use crate::relay::Timeouts;
+use crate::relay::{CloseReason, Timeouts};
 use crate::scheduler::Rule;
 
 /// A service.
@@ -24,6 +24,8 @@ pub struct Service {
     groups: RwLock<Groups>,
     served: AtomicCell<u64>,
     unserved: AtomicCell<u64>,
+    /// The same sessions, by the number of their [`CloseReason`].
+    ended: [AtomicCell<u64>; CloseReason::ALL.len()],
     /// What it did in the last minutes.
     pub history: History,
 }
@@ -69,15 +71,6 @@ impl Groups {
     }
 }
 
-/// What became of a session, as the service counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It was connected to a host.
-    Served,
-    /// It was closed without having reached one.
-    Unserved,
-}
-
 impl Service {
     /// A service with its groups.
     pub fn new(config: &ServiceConfig, names: &Names) -> Service {
@@ -88,6 +81,7 @@ impl Service {
             groups: RwLock::new(Groups::new(config, &[], names)),
             served: AtomicCell::new(0),
             unserved: AtomicCell::new(0),
+            ended: Default::default(),
             history: History::default(),
         }
     }
@@ -158,12 +152,11 @@ impl Service {
         })
     }
 
-    /// Counts a session that has ended.
-    pub fn count(&self, fate: Fate) {
-        match fate {
-            Fate::Served => self.served.fetch_add(1),
-            Fate::Unserved => self.unserved.fetch_add(1),
-        };
+    /// Counts a session that has ended; `is_served`: it had reached a host.
+    pub fn count(&self, reason: CloseReason, is_served: bool) {
+        let counter = if is_served { &self.served } else { &self.unserved };
+        counter.fetch_add(1);
+        self.add_ended(reason, 1);
     }
 
     /// Takes over what a predecessor has counted.
@@ -172,11 +165,23 @@ impl Service {
         self.unserved.fetch_add(unserved);
     }
 
-    /// Sessions that have ended with this fate.
-    pub fn counted(&self, fate: Fate) -> u64 {
-        match fate {
-            Fate::Served => self.served.load(),
-            Fate::Unserved => self.unserved.load(),
-        }
+    /// The same for the sessions that have ended for this reason.
+    pub(super) fn add_ended(&self, reason: CloseReason, count: u64) {
+        self.ended.get(reason as usize).map(|ended| ended.fetch_add(count));
+    }
+
+    /// Sessions that ended after having reached a host.
+    pub fn served(&self) -> u64 {
+        self.served.load()
+    }
+
+    /// Sessions that ended without having reached one.
+    pub fn unserved(&self) -> u64 {
+        self.unserved.load()
+    }
+
+    /// Sessions that ended for this reason.
+    pub fn ended(&self, reason: CloseReason) -> u64 {
+        self.ended.get(reason as usize).map_or(0, AtomicCell::load)
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::{Group, Host, Service};
-use crate::relay::{End, Relay};
+use crate::relay::{CloseReason, Relay};
 
 /// The open sessions.
 #[derive(Default)]
@@ -109,11 +109,11 @@ impl Sessions {
     }
 
     /// Ends those of the connected sessions that are meant; tells how many.
-    pub fn cut(&self, end: End, is_meant: impl Fn(&Link, &Relay) -> bool) -> usize {
+    pub fn cut(&self, reason: CloseReason, is_meant: impl Fn(&Link, &Relay) -> bool) -> usize {
         let links = self.lines().into_iter().filter_map(|line| line.link);
         links
             .filter(|link| {
-                link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(end))
+                link.relay().is_some_and(|relay| is_meant(link, &relay) && relay.cut(reason))
             })
             .count()
     }
@@ -121,7 +121,7 @@ impl Sessions {
     /// Ends all connected sessions, and those that connect from now on; tells how many there were.
     pub fn cut_all(&self) -> usize {
         self.stopping.store(true, SeqCst);
-        self.cut(End::Stopped, |_, _| true)
+        self.cut(CloseReason::Stopped, |_, _| true)
     }
 }
 
@@ -145,7 +145,7 @@ impl Entry {
         // after the entry: a stop either finds the session in the book or is seen here
         if self.is_stopping() {
             relay.inspect(|relay| {
-                relay.cut(End::Stopped);
+                relay.cut(CloseReason::Stopped);
             });
         }
     }

@@ -5,9 +5,10 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{Director, Fate, Group, Health, Host, Operator, Refused, Sample, Service};
+use super::{Director, Group, Health, Host, Refused, Sample, Service};
+use crate::config::AdminState;
 use crate::system::date::Date;
 
 /// Everything.
@@ -87,8 +88,8 @@ pub struct HostView {
     pub since: u64,
     /// Why it is down.
     pub reason: Option<String>,
-    /// `enabled`, `disabled` or `draining`.
-    pub operator: &'static str,
+    #[serde(rename = "operator", serialize_with = "as_word")]
+    pub admin_state: AdminState,
     /// Seconds until a drain ends what is left.
     pub deadline: Option<u64>,
     pub open: usize,
@@ -155,7 +156,7 @@ impl ServiceView {
     /// Whether its enabled group has a host that may be picked.
     pub fn is_healthy(&self) -> bool {
         let enabled = self.groups.iter().filter(|group| group.enabled);
-        enabled.flat_map(|group| &group.hosts).any(|host| host.up && host.operator == "enabled")
+        enabled.flat_map(|group| &group.hosts).any(|host| host.up && host.admin_state.is_enabled())
     }
 }
 
@@ -177,8 +178,8 @@ fn service_view(service: &Service) -> ServiceView {
         listens: service.listens().iter().map(ToString::to_string).collect(),
         enabled: service.enabled().name().to_owned(),
         open,
-        served: service.counted(Fate::Served),
-        unserved: service.counted(Fate::Unserved),
+        served: service.served(),
+        unserved: service.unserved(),
         groups: service.groups().iter().map(group_view).collect(),
         history: service.history.samples(),
     }
@@ -189,10 +190,10 @@ fn host_view(host: &Host) -> HostView {
         Health::Up { since } => (true, since, None),
         Health::Down { since, reason, .. } => (false, since, Some(reason.to_string())),
     };
-    let (operator, deadline) = match host.operator() {
-        Operator::Enabled => ("enabled", None),
-        Operator::Disabled => ("disabled", None),
-        Operator::Draining { deadline } => ("draining", Some(deadline)),
+    let admin_state = host.admin_state();
+    let deadline = match admin_state {
+        AdminState::Draining { within } => Some(within.as_secs()),
+        AdminState::Enabled | AdminState::Disabled => None,
     };
     HostView {
         name: host.name().to_owned(),
@@ -200,9 +201,8 @@ fn host_view(host: &Host) -> HostView {
         up,
         since: since.elapsed().as_secs(),
         reason,
-        operator,
-        deadline: deadline
-            .map(|at| at.saturating_duration_since(std::time::Instant::now()).as_secs()),
+        admin_state,
+        deadline,
         open: host.open(),
         total: host.total(),
         failures: host.failures(),
@@ -236,6 +236,10 @@ pub fn events(director: &Director) -> Vec<EventView> {
     let view =
         |event: super::Event| EventView { at: local(event.at), by: event.by, what: event.what };
     director.events.latest().into_iter().map(view).collect()
+}
+
+fn as_word<S: Serializer>(state: &AdminState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.word())
 }
 
 fn local(time: SystemTime) -> String {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, setsockopt,
     sockopt,
@@ -17,6 +17,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd;
 
+use super::poll_timeout::poll_timeout;
 use super::raw;
 
 /// The most descriptors of a packet.
@@ -119,9 +120,7 @@ impl Channel {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut polled = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
-            // rounded up, lest the last millisecond spins
-            let millis = u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-            match poll(&mut polled, PollTimeout::from(millis)) {
+            match poll(&mut polled, poll_timeout(left)) {
                 Ok(0) if left.is_zero() => return Ok(None),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return self.read().map(Some),

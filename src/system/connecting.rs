@@ -9,10 +9,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{self, SockFlag, SockaddrStorage, setsockopt, sockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 
+use super::poll_timeout::poll_timeout;
 use super::raw::unread;
 use super::socket::{open, send_now};
 use super::tcp_info::{State, TcpInfo};
@@ -164,10 +165,7 @@ impl Connecting {
     pub fn wait_for_any<'a>(several: impl Iterator<Item = &'a Connecting>, limit: Duration) {
         let mut polled: Vec<PollFd> =
             several.map(|c| PollFd::new(c.stream.as_fd(), PollFlags::POLLOUT)).collect();
-        // rounded up: a wait of less than a millisecond would be none at all, and the caller would
-        // spin
-        let millis = u16::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        let _ = poll(&mut polled, PollTimeout::from(millis));
+        let _ = poll(&mut polled, poll_timeout(limit));
     }
 }
 

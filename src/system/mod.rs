@@ -18,10 +18,12 @@ pub mod memory;
 mod nofollow;
 pub mod notify;
 pub mod pidfile;
+pub mod poll_timeout;
 pub mod process;
 pub mod random;
 #[allow(unsafe_code)]
 mod raw;
+pub mod shortage;
 pub mod socket;
 pub mod successor;
 pub mod syslog;

@@ -7,10 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::session_log::{Ending, Failure, SessionLog};
+use super::session_log::{Failure, SessionLog};
 use super::{Traffic, report};
 use crate::relay::task::Task;
-use crate::relay::{End, Side};
+use crate::relay::{CloseReason, Side};
 use crate::state::{Group, Host, Lease, Reason};
 use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;
@@ -25,7 +25,7 @@ pub struct Connected {
     /// How much of what the client has said was sent.
     pub sent: usize,
     /// The connection is lost already, though something that the host said can still be read.
-    pub lost: Option<End>,
+    pub lost: Option<CloseReason>,
 }
 
 /// The search for a host of one group, each of which is tried at most once.
@@ -63,7 +63,7 @@ impl HostSearch {
         traffic: &Traffic,
         task: &Task,
         session_log: &mut SessionLog,
-    ) -> Result<Option<Connected>, Ending> {
+    ) -> Result<Option<Connected>, CloseReason> {
         loop {
             let mut attempt = match self.attempt.take() {
                 Some(attempt) => attempt,
@@ -89,7 +89,12 @@ impl HostSearch {
                 }
                 AttemptState::Reset(address) => {
                     attempt.lease.connected();
-                    session_log.note_left(attempt.lease.host(), address, End::ResetByServer, 0);
+                    session_log.note_left(
+                        attempt.lease.host(),
+                        address,
+                        CloseReason::ResetByServer,
+                        0,
+                    );
                 }
                 AttemptState::Ours(e) => {
                     let service = value(session_log.service.name());
@@ -116,7 +121,7 @@ impl HostSearch {
     }
 
     /// Picks the next host.
-    fn begin(&mut self, session_log: &SessionLog) -> Result<Attempt, Ending> {
+    fn begin(&mut self, session_log: &SessionLog) -> Result<Attempt, CloseReason> {
         let lease = self.group.pick(&self.tried);
         let lease = lease.ok_or_else(|| session_log.no_host_left(self.is_short))?;
         self.tried.push(lease.host().clone());
@@ -143,7 +148,7 @@ enum AttemptState {
         server: TcpStream,
         address: SocketAddr,
         sent: usize,
-        lost: Option<End>,
+        lost: Option<CloseReason>,
     },
     /// The connection was made, and reset before anything was said.
     Reset(SocketAddr),
@@ -174,7 +179,7 @@ impl Attempt {
                 let is_reset = matches!(outcome, Some(connecting::ConnectOutcome::Reset));
                 match outcome {
                     Some(connecting::ConnectOutcome::Connected { sent, lost }) => {
-                        let lost = lost.map(|e| End::by(Side::Server, &e));
+                        let lost = lost.map(|e| CloseReason::by(Side::Server, &e));
                         return AttemptState::Done {
                             server: connecting.into_stream(),
                             address,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report;
-use crate::relay::{End, Relay};
-use crate::state::{Director, Host, Link, Operator};
+use crate::relay::{CloseReason, Relay};
+use crate::state::{Director, Host, Link};
 
 /// A session of a draining host, or of a program that stops, is ended when it has been silent for
 /// so long.
@@ -24,7 +24,7 @@ impl Drains {
         let before = std::mem::take(&mut self.0);
         for (service, group) in &director.groups() {
             for host in group.hosts() {
-                let Operator::Draining { deadline } = host.operator() else { continue };
+                let Some(since) = host.draining_since() else { continue };
                 let is_over = host.is_drained();
                 let is_meant = |link: &Link, relay: &Relay| {
                     Arc::ptr_eq(&link.host, &host) && (is_over || relay.is_at_rest(IDLE))
@@ -33,10 +33,10 @@ impl Drains {
                     .iter()
                     .find(|(other, _)| Arc::ptr_eq(other, &host))
                     .map_or(0, |(_, cut)| *cut);
-                let cut = known + director.sessions.cut(End::Drained, is_meant);
+                let cut = known + director.sessions.cut(CloseReason::Drained, is_meant);
                 if host.open() > 0 {
                     self.0.push((host, cut));
-                } else if host.end_drain(deadline) {
+                } else if host.end_drain(since) {
                     report::drained(director, (service, group, &host), cut);
                 }
             }

@@ -13,7 +13,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -24,12 +23,10 @@ use crate::state::Service;
 use crate::system::inherited::Inherited;
 use crate::system::interfaces;
 use crate::system::logging::value;
+use crate::system::shortage::{self, Shortage};
 use crate::system::socket::{self, Port};
 use crate::system::thread;
 use crate::system::waker::Waker;
-
-/// How long accept rests when this machine is short of something.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Descriptors of a listener: its socket, its waker, and the client that it is handing on.
 pub const DESCRIPTORS: usize = 3;
@@ -228,11 +225,11 @@ impl Drop for Listener {
 impl Inner {
     fn live(&self) {
         let (pool, mut worker) = (&self.traffic.pool, self.traffic.pool.accept_worker());
-        let mut short = false;
+        let mut shortage = Shortage::default();
         while let Some(accepted) = self.accept() {
             match accepted {
                 Ok(session) => {
-                    short = false;
+                    shortage.end();
                     pool.run_or_submit(session, &mut worker);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
@@ -244,14 +241,14 @@ impl Inner {
                             | ErrorKind::WouldBlock
                     ) => {}
                 Err(e) => {
-                    if !std::mem::replace(&mut short, true) {
-                        let (service, address) = (self.service(), self.address);
+                    shortage.log_once(|| {
                         log::error!(
-                            "listen service={} address={address} state=short reason=\"{e}\"",
-                            value(service.name())
+                            "listen service={} address={} state=short reason=\"{e}\"",
+                            value(self.service().name()),
+                            self.address
                         );
-                    }
-                    std::thread::sleep(SHORTAGE_PAUSE);
+                    });
+                    shortage::rest();
                 }
             }
         }

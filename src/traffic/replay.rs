@@ -8,9 +8,8 @@ use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::session_log::Ending;
 use crate::relay::pool::Space;
-use crate::relay::{End, Side};
+use crate::relay::{CloseReason, Side};
 
 use crate::system::{memory, socket};
 
@@ -24,7 +23,7 @@ pub struct ReplayBuffer {
     /// The end of the stream was passed on.
     is_told: bool,
     /// The connection to the host of the moment is lost in the middle of what it says.
-    lost: Option<End>,
+    lost: Option<CloseReason>,
     last_byte: Instant,
 }
 
@@ -37,7 +36,7 @@ pub enum ReplayOutcome {
     /// The same, and the connection to the client is lost.
     ClientLost,
     /// The host has ended the connection so, without a word.
-    Left(End),
+    Left(CloseReason),
 }
 
 impl ReplayBuffer {
@@ -71,7 +70,7 @@ impl ReplayBuffer {
 
     /// How the connection to the host was lost, if it was, though something that it said before can
     /// still be read.
-    pub fn lost(&self) -> Option<End> {
+    pub fn lost(&self) -> Option<CloseReason> {
         self.lost
     }
 
@@ -86,7 +85,7 @@ impl ReplayBuffer {
     }
 
     /// Begins, perhaps anew, with a host that has got so much, and whose connection may be lost.
-    pub fn begin(&mut self, sent: usize, lost: Option<End>) {
+    pub fn begin(&mut self, sent: usize, lost: Option<CloseReason>) {
         (self.sent, self.is_told, self.lost) = (sent, false, lost);
         self.last_byte = Instant::now();
     }
@@ -99,9 +98,9 @@ impl ReplayBuffer {
         client: &TcpStream,
         server: &TcpStream,
         idle: Duration,
-        is_over: &dyn Fn() -> Option<End>,
+        is_over: &dyn Fn() -> Option<CloseReason>,
         space: &mut Space,
-    ) -> Result<Option<ReplayOutcome>, Ending> {
+    ) -> Result<Option<ReplayOutcome>, CloseReason> {
         loop {
             // before the host is judged by its end: a client that has just come may have spoken
             // meanwhile
@@ -113,15 +112,15 @@ impl ReplayBuffer {
                 Ok(_) => self.last_byte = Instant::now(),
                 // it had ended its stream before: that is to be read
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
-                Err(e) => self.lost = Some(End::by(Side::Server, &e)),
+                Err(e) => self.lost = Some(CloseReason::by(Side::Server, &e)),
             }
             if self.sent >= self.limit {
                 return Ok(Some(ReplayOutcome::Answer(Vec::new())));
             }
             // also if nothing can be sent any more: what it said before stands
             match self.hear(server, space)? {
-                Some(ReplayOutcome::Left(end)) if self.is_told && self.bytes.is_empty() => {
-                    return Err(Ending::Relayed(end));
+                Some(ReplayOutcome::Left(reason)) if self.is_told && self.bytes.is_empty() => {
+                    return Err(reason);
                 }
                 Some(outcome) => return Ok(Some(outcome)),
                 None => {}
@@ -133,15 +132,15 @@ impl ReplayBuffer {
                 }
                 Ok(false) => {}
                 // what it said is for the host, be it the end alone
-                Err(Ending::ClientGone) if !self.has_heard_nothing() => {
+                Err(CloseReason::ClientGone) if !self.has_heard_nothing() => {
                     return Ok(Some(ReplayOutcome::ClientLost));
                 }
-                Err(ending) => return Err(ending),
+                Err(reason) => return Err(reason),
             }
             return match is_over()
-                .or_else(|| (self.last_byte.elapsed() >= idle).then_some(End::Idle))
+                .or_else(|| (self.last_byte.elapsed() >= idle).then_some(CloseReason::Idle))
             {
-                Some(end) => Err(Ending::Relayed(end)),
+                Some(reason) => Err(reason),
                 None => Ok(None),
             };
         }
@@ -149,25 +148,29 @@ impl ReplayBuffer {
 
     /// What the host says; `None` while that is nothing. The kernel tells the error of a lost
     /// connection once, which may have been when something was to be sent.
-    fn hear(&self, server: &TcpStream, space: &mut Space) -> Result<Option<ReplayOutcome>, Ending> {
+    fn hear(
+        &self,
+        server: &TcpStream,
+        space: &mut Space,
+    ) -> Result<Option<ReplayOutcome>, CloseReason> {
         Ok(match again(|| memory::copy(socket::receive(server, space.spare_capacity_mut())?)) {
             Ok(answer) if !answer.is_empty() => Some(ReplayOutcome::Answer(answer)),
             // what it said is lost
-            Err(e) if e.kind() == ErrorKind::OutOfMemory => return Err(Ending::Shortage),
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => return Err(CloseReason::Shortage),
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.lost.map(ReplayOutcome::Left),
-            Err(e) => Some(ReplayOutcome::Left(End::by(Side::Server, &e))),
+            Err(e) => Some(ReplayOutcome::Left(CloseReason::by(Side::Server, &e))),
             Ok(_) if self.lost.is_some() => self.lost.map(ReplayOutcome::Left),
             // an end in good order, of one that has heard the client out or has nothing to hear, is
             // an answer
             Ok(_) if self.is_told || self.bytes.is_empty() => {
                 Some(ReplayOutcome::Answer(Vec::new()))
             }
-            Ok(_) => Some(ReplayOutcome::Left(End::Closed)),
+            Ok(_) => Some(ReplayOutcome::Left(CloseReason::Closed)),
         })
     }
 
     /// Reads from the client if it has said nothing yet.
-    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), Ending> {
+    pub fn listen(&mut self, client: &TcpStream, space: &mut Space) -> Result<(), CloseReason> {
         if self.has_heard_nothing() { self.receive(client, space).map(drop) } else { Ok(()) }
     }
 
@@ -177,10 +180,10 @@ impl ReplayBuffer {
 
     /// Reads from the client if more of it is wanted; else only notices that it has gone, which is
     /// an error. Returns whether anything came, be it the end.
-    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, Ending> {
+    fn receive(&mut self, client: &TcpStream, space: &mut Space) -> Result<bool, CloseReason> {
         let length = if self.is_all { 0 } else { self.limit.saturating_sub(self.bytes.len()) };
         if length == 0 {
-            return if socket::is_gone(client) { Err(Ending::ClientGone) } else { Ok(false) };
+            return if socket::is_gone(client) { Err(CloseReason::ClientGone) } else { Ok(false) };
         }
         let room = space.spare_capacity_mut();
         let length = room.len().min(length);
@@ -192,8 +195,8 @@ impl ReplayBuffer {
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(e) if e.kind() == ErrorKind::OutOfMemory => Err(Ending::Shortage),
-            Err(_) => Err(Ending::ClientGone),
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => Err(CloseReason::Shortage),
+            Err(_) => Err(CloseReason::ClientGone),
         }
     }
 
@@ -261,15 +264,15 @@ mod tests {
         client: &TcpStream,
         server: &TcpStream,
         idle: Duration,
-        is_over: &dyn Fn() -> Option<End>,
-    ) -> (ReplayBuffer, Result<ReplayOutcome, Ending>) {
+        is_over: &dyn Fn() -> Option<CloseReason>,
+    ) -> (ReplayBuffer, Result<ReplayOutcome, CloseReason>) {
         let mut kept = ReplayBuffer::new(NonZeroUsize::new(65_536).unwrap());
         kept.begin(0, None);
         let result = loop {
             match kept.step(client, server, idle, is_over, &mut Space::with_capacity(BUFFER)) {
                 Ok(None) => thread::sleep(Duration::from_millis(5)),
                 Ok(Some(outcome)) => break Ok(outcome),
-                Err(ending) => break Err(ending),
+                Err(reason) => break Err(reason),
             }
         };
         (kept, result)
@@ -293,11 +296,11 @@ mod tests {
     #[test]
     fn a_host_that_reads_nothing_holds_up_neither_a_stop_nor_the_idle_time() {
         let (_outside, client, server, _host) = with_a_full_host();
-        let (_, result) = exchange(&client, &server, LONG, &|| Some(End::Stopped));
-        assert!(matches!(result, Err(Ending::Relayed(End::Stopped))));
+        let (_, result) = exchange(&client, &server, LONG, &|| Some(CloseReason::Stopped));
+        assert!(matches!(result, Err(CloseReason::Stopped)));
         let (_outside, client, server, _host) = with_a_full_host();
         let (_, result) = exchange(&client, &server, Duration::from_millis(100), &|| None);
-        assert!(matches!(result, Err(Ending::Relayed(End::Idle))));
+        assert!(matches!(result, Err(CloseReason::Idle)));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::Traffic;
 use super::connect::{Connected, HostSearch};
 use super::replay::{ReplayBuffer, ReplayOutcome};
-use super::session_log::{Ending, SessionLog};
+use super::session_log::SessionLog;
 use crate::relay::pool::Space;
 use crate::relay::task::Task;
-use crate::relay::{Direction, End, Liveness, Side, Unsent};
+use crate::relay::{CloseReason, Direction, Liveness, Side, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
 
@@ -47,7 +47,7 @@ pub(super) struct Found {
     pub(super) answer: Vec<u8>,
     pub(super) is_client_lost: bool,
     /// How the connection to the host was lost, if it was.
-    pub(super) server_lost: Option<End>,
+    pub(super) server_lost: Option<CloseReason>,
 }
 
 impl Search {
@@ -68,7 +68,7 @@ impl Search {
         &mut self,
         task: &Arc<Task>,
         space: &mut Space,
-    ) -> Result<Option<Found>, Ending> {
+    ) -> Result<Option<Found>, CloseReason> {
         loop {
             let asked = match self.asked.take() {
                 Some(asked) => asked,
@@ -88,25 +88,25 @@ impl Search {
                 Ok(Some(ReplayOutcome::ClientLost)) => {
                     return Ok(Some(Found { is_client_lost: true, ..Found::new(asked.connected) }));
                 }
-                Ok(Some(ReplayOutcome::Left(end))) if self.has_another() => {
-                    self.note_left(&asked, end);
+                Ok(Some(ReplayOutcome::Left(reason))) if self.has_another() => {
+                    self.note_left(&asked, reason);
                     drop(asked);
                     task.note_closed(Side::Server);
                 }
                 // nobody else is left: the session goes on as it would without replay
-                Ok(Some(ReplayOutcome::Left(end))) => {
-                    let server_lost = Some(end).filter(|end| *end != End::Closed);
+                Ok(Some(ReplayOutcome::Left(reason))) => {
+                    let server_lost = Some(reason).filter(|reason| *reason != CloseReason::Closed);
                     return Ok(Some(Found { server_lost, ..Found::new(asked.connected) }));
                 }
                 Ok(None) => {
                     self.asked = Some(asked);
                     return Ok(None);
                 }
-                Err(ending) => {
+                Err(reason) => {
                     self.session_log.server =
                         Some((asked.connected.lease.host().clone(), asked.connected.address));
                     self.session_log.bytes.0 = self.count_sent(&asked);
-                    return Err(ending);
+                    return Err(reason);
                 }
             }
         }
@@ -114,7 +114,11 @@ impl Search {
 
     /// Connects to a host of the enabled group, or to the next one of the group that was enabled
     /// when the search began.
-    fn connect(&mut self, task: &Task, space: &mut Space) -> Result<Option<Connected>, Ending> {
+    fn connect(
+        &mut self,
+        task: &Task,
+        space: &mut Space,
+    ) -> Result<Option<Connected>, CloseReason> {
         self.listen(task, space)?;
         let Search { traffic, session_log, hunt, unsent, kept, .. } = self;
         let hunt = hunt.get_or_insert_with(|| {
@@ -126,25 +130,25 @@ impl Search {
         let result = hunt.step(said, traffic, task, session_log);
         session_log.note_search(hunt.tries());
         match &result {
-            Ok(None) if session_log.entry().is_stopping() => Err(Ending::Relayed(End::Stopped)),
+            Ok(None) if session_log.entry().is_stopping() => Err(CloseReason::Stopped),
             _ => result,
         }
     }
 
     /// Reads from the client if it has said nothing yet. Its end is read again by the relay.
-    fn listen(&mut self, task: &Task, space: &mut Space) -> Result<(), Ending> {
+    fn listen(&mut self, task: &Task, space: &mut Space) -> Result<(), CloseReason> {
         let Search { client, unsent, kept, .. } = self;
         match kept {
             Some(kept) => kept.listen(client, space),
             None if unsent.bytes.is_empty() => match socket::receive(client, task.room(space)) {
                 Ok(bytes) => {
-                    *unsent = task.copy(bytes).map_err(|_| Ending::Shortage)?;
+                    *unsent = task.copy(bytes).map_err(|_| CloseReason::Shortage)?;
                     Ok(())
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     Ok(())
                 }
-                Err(_) => Err(Ending::ClientGone),
+                Err(_) => Err(CloseReason::ClientGone),
             },
             None => Ok(()),
         }
@@ -164,22 +168,22 @@ impl Search {
         asked: &Asked,
         task: &Task,
         space: &mut Space,
-    ) -> Result<Option<ReplayOutcome>, Ending> {
+    ) -> Result<Option<ReplayOutcome>, CloseReason> {
         let Asked { connected: Connected { server, lease, .. }, .. } = asked;
         let Search { client, session_log, kept: Some(kept), .. } = self else { return Ok(None) };
         let is_over = || match session_log.entry().is_stopping() {
-            true => Some(End::Stopped),
-            false => lease.host().is_drained().then_some(End::Drained),
+            true => Some(CloseReason::Stopped),
+            false => lease.host().is_drained().then_some(CloseReason::Drained),
         };
         let outcome =
             kept.step(client, server, session_log.service.timeouts().idle, &is_over, space)?;
         if outcome.is_none() {
-            task.register_readable(Side::Client, client).map_err(|_| Ending::Shortage)?;
-            task.register_writable(Side::Server, server).map_err(|_| Ending::Shortage)?;
+            task.register_readable(Side::Client, client).map_err(|_| CloseReason::Shortage)?;
+            task.register_writable(Side::Server, server).map_err(|_| CloseReason::Shortage)?;
         }
         let is_lost = || self.is_dead(asked) || self.is_elsewhere_better(asked);
         Ok(match outcome {
-            None if is_lost() => Some(ReplayOutcome::Left(End::ServerDead)),
+            None if is_lost() => Some(ReplayOutcome::Left(CloseReason::ServerDead)),
             outcome => outcome,
         })
     }
@@ -212,10 +216,10 @@ impl Search {
     }
 
     /// The host has left without an answer.
-    fn note_left(&mut self, asked: &Asked, end: End) {
+    fn note_left(&mut self, asked: &Asked, reason: CloseReason) {
         let Connected { address, lease, .. } = &asked.connected;
         let sent = self.count_sent(asked);
-        self.session_log.note_left(lease.host(), *address, end, sent);
+        self.session_log.note_left(lease.host(), *address, reason, sent);
     }
 
     /// What was sent to a host that did not answer, which counts for it all the same.

@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use super::connect::Connected;
 use super::replay::ReplayBuffer;
 use super::search::{Found, Search};
-use super::session_log::{Ending, SessionLog};
+use super::session_log::SessionLog;
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
 use crate::relay::task::{For, Job, Next, Task};
-use crate::relay::{Direction, End, Relay, Side, Unsent};
+use crate::relay::{CloseReason, Direction, Relay, Side, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
@@ -83,11 +83,11 @@ impl Session {
                 *self.search.lock() = Some(search);
                 Err(Next::Wait(For::Anything))
             }
-            Err(ending) => {
-                if ending == Ending::Relayed(End::Closed) {
+            Err(reason) => {
+                if reason == CloseReason::Closed {
                     socket::reset_on_close(&search.client, false);
                 }
-                search.session_log.ending = Some(ending);
+                search.session_log.close_reason = Some(reason);
                 Err(Next::Over)
             }
         }
@@ -144,7 +144,7 @@ impl Running {
             relay.note_loss(Side::Server, end);
         }
         if is_client_lost {
-            relay.note_loss(Side::Client, End::ResetByClient);
+            relay.note_loss(Side::Client, CloseReason::ResetByClient);
         }
         let relay = Arc::new(relay);
         session_log.entry().connected(Link::new(group, host.clone(), address, &relay));
@@ -175,10 +175,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(session_log) = &mut self.held.get_mut().session_log else { return };
-        let (moved, end) = (self.relay.moved(), self.relay.end());
+        let (moved, reason) = (self.relay.moved(), self.relay.end());
         session_log.bytes = (moved.to_server(), moved.to_client());
-        session_log.ending = Some(Ending::Relayed(end));
-        if end != End::Closed {
+        session_log.close_reason = Some(reason);
+        if reason != CloseReason::Closed {
             let (to_server, to_client) = self.relay.undelivered();
             session_log.undelivered = (to_server as u32, to_client as u32);
         }

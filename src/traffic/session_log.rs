@@ -10,33 +10,9 @@ use std::time::{Duration, Instant};
 use log::Level;
 use nix::errno::Errno;
 
-use crate::relay::End;
-use crate::state::{Entry, Fate, Group, Host, Reason, Service, Sessions};
+use crate::relay::CloseReason;
+use crate::state::{Entry, Group, Host, Reason, Service, Sessions};
 use crate::system::logging::{Tenths, value};
-
-/// How a session ended: as its relay did, or before there was one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The relay ran.
-    Relayed(End),
-    /// No host of the enabled group could be reached.
-    NoHost,
-    /// The client had gone before a host was connected.
-    ClientGone,
-    /// This machine had no descriptor, port or memory for it.
-    Shortage,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ending::Relayed(end) => end.fmt(f),
-            Ending::NoHost => f.write_str("no-host"),
-            Ending::ClientGone => f.write_str("client-gone"),
-            Ending::Shortage => f.write_str("shortage"),
-        }
-    }
-}
 
 /// Why a host that was tried for a session did not keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +21,7 @@ pub enum Failure {
     Down(Reason),
     /// It was connected, and ended the connection so before it had answered; or it counts as dead,
     /// as somebody else found it down.
-    Left(End),
+    Left(CloseReason),
     /// This machine had no descriptor, port or memory to connect with.
     Shortage,
 }
@@ -59,8 +35,8 @@ impl fmt::Display for Failure {
             Failure::Down(Reason::NoAddress) => f.write_str("no-address"),
             Failure::Down(Reason::NoInterface) => f.write_str("no-interface"),
             Failure::Down(Reason::Other(code)) => write!(f, "{:?}", Errno::from_raw(*code)),
-            Failure::Left(End::ServerDead) => f.write_str("dead"),
-            Failure::Left(End::Closed) => f.write_str("closed"),
+            Failure::Left(CloseReason::ServerDead) => f.write_str("dead"),
+            Failure::Left(CloseReason::Closed) => f.write_str("closed"),
             Failure::Left(_) => f.write_str("reset"),
             Failure::Shortage => f.write_str("shortage"),
         }
@@ -86,7 +62,7 @@ pub struct SessionLog {
     pub(super) bytes: (u64, u64),
     /// Bytes of those that nobody has acknowledged.
     pub(super) undelivered: (u32, u32),
-    pub(super) ending: Option<Ending>,
+    pub(super) close_reason: Option<CloseReason>,
 }
 
 impl SessionLog {
@@ -110,7 +86,7 @@ impl SessionLog {
             connect: 0,
             bytes: (0, 0),
             undelivered: (0, 0),
-            ending: None,
+            close_reason: None,
         }
     }
 
@@ -142,36 +118,44 @@ impl SessionLog {
 
     /// The host was connected, was sent so many bytes, and has ended the connection so, or is taken
     /// for one that has. The session ends in the same way if no other host is left.
-    pub(super) fn note_left(&mut self, host: &Arc<Host>, address: SocketAddr, end: End, sent: u64) {
-        self.note_failed(host, Failure::Left(end));
+    pub(super) fn note_left(
+        &mut self,
+        host: &Arc<Host>,
+        address: SocketAddr,
+        reason: CloseReason,
+        sent: u64,
+    ) {
+        self.note_failed(host, Failure::Left(reason));
         self.server = Some((host.clone(), address));
         self.bytes = (sent, 0);
-        self.ending = Some(Ending::Relayed(end));
+        self.close_reason = Some(reason);
     }
 
     /// How the session ends without another host to try: as the last one that was connected has
     /// ended it.
-    pub(super) fn no_host_left(&self, is_short: bool) -> Ending {
-        self.ending.unwrap_or(if is_short { Ending::Shortage } else { Ending::NoHost })
+    pub(super) fn no_host_left(&self, is_short: bool) -> CloseReason {
+        self.close_reason.unwrap_or(if is_short {
+            CloseReason::Shortage
+        } else {
+            CloseReason::NoHost
+        })
     }
 
-    /// The ending as noted; a session that was dropped before anybody noted one was not run at all,
+    /// The reason as noted; a session that was dropped before anybody noted one was not run at all,
     /// or has panicked.
-    fn ending(&self) -> Ending {
-        match self.ending {
-            Some(ending) => ending,
-            None if std::thread::panicking() => Ending::Relayed(End::Panic),
-            None if self.entry.is_stopping() => Ending::Relayed(End::Stopped),
-            None => Ending::Shortage,
+    fn close_reason(&self) -> CloseReason {
+        match self.close_reason {
+            Some(reason) => reason,
+            None if std::thread::panicking() => CloseReason::Panic,
+            None if self.entry.is_stopping() => CloseReason::Stopped,
+            None => CloseReason::Shortage,
         }
     }
 
     /// A client that was not served is worth a warning, unless it has left by itself.
-    fn level(&self, fate: Fate) -> Level {
-        match (fate, self.ending()) {
-            (Fate::Served, _) | (_, Ending::ClientGone) => Level::Info,
-            (Fate::Unserved, _) => Level::Warn,
-        }
+    fn level(&self, reason: CloseReason) -> Level {
+        let is_expected = self.server.is_some() || reason == CloseReason::ClientGone;
+        if is_expected { Level::Info } else { Level::Warn }
     }
 
     fn write_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,9 +180,9 @@ impl SessionLog {
 
 impl Drop for SessionLog {
     fn drop(&mut self) {
-        let fate = if self.server.is_some() { Fate::Served } else { Fate::Unserved };
-        self.service.count(fate);
-        log::log!(self.level(fate), "{self}");
+        let reason = self.close_reason();
+        self.service.count(reason, self.server.is_some());
+        log::log!(self.level(reason), "{self}");
     }
 }
 
@@ -220,7 +204,7 @@ impl fmt::Display for SessionLog {
         if *undelivered != (0, 0) {
             write!(f, " undelivered={}/{}", undelivered.0, undelivered.1)?;
         }
-        write!(f, " end={}", self.ending())
+        write!(f, " end={}", self.close_reason())
     }
 }
 

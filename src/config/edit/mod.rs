@@ -48,9 +48,9 @@ impl Change {
                 group::change_host(config, (service, group), host, name.as_ref(), address.as_ref())
             }
             Change::DelAllHosts { service, group } => group::delete_hosts(config, service, group),
-            Change::SetHost { service, group, host, wish } => {
+            Change::SetHost { service, group, host, state } => {
                 let name = &find_host(config, service, group, host)?.name;
-                Ok(format!("host {name} of {group} / {service} is {wish}"))
+                Ok(format!("host {name} of {group} / {service} is {state}"))
             }
             Change::RetryHost { service, group, host } => {
                 let name = &find_host(config, service, group, host)?.name;
