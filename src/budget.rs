@@ -9,7 +9,7 @@ use std::fmt;
 use crate::admin::{self, Cost};
 use crate::config::{AddressHost, Config, PoolConfig};
 use crate::relay::pool::{
-    self, BUFFER, HAND_BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK,
+    self, ACCEPT_BUFFER, BUFFER, LEAST, MOST_POLLERS, PIPE_SIZE, POLLER_DESCRIPTORS, STACK,
 };
 use crate::system::limits::Limits;
 use crate::system::thread;
@@ -205,7 +205,8 @@ impl Budget {
     fn fixed_space(&self) -> u64 {
         // what is asked for may be more than 32 bits can count
         let pool = self.pool.threads as u64 * (STACK + THREAD_SPACE) as u64;
-        let listeners = self.listeners as u64 * (HAND_BUFFER + thread::SMALL + THREAD_SPACE) as u64;
+        let listeners =
+            self.listeners as u64 * (ACCEPT_BUFFER + thread::SMALL + THREAD_SPACE) as u64;
         let admin = admin::SPACE + admin::THREADS * THREAD_SPACE;
         let admin = self.password.map_or(0, |password| password.memory + admin as u64);
         self.machine.image + OWN_SPACE + pool + listeners + admin

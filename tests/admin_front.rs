@@ -381,7 +381,7 @@ fn the_admin_side_needs_no_folder_for_temporary_files_and_no_device() {
                <admin listen='127.0.0.1:0'/></pdconfig>";
     let file = folder.write("a.xml", xml);
     let hidden = |script: &str| {
-        let hide = "exec 3<\"$1\"; utilization; for at in /tmp /dev; do mount -t tmpfs -o ro none $at || exit; done; ";
+        let hide = "exec 3<\"$1\"; shift; for at in /tmp /dev; do mount -t tmpfs -o ro none $at || exit; done; ";
         let mut command = Command::new("unshare");
         command.args([
             "--user",

@@ -38,6 +38,8 @@ use std::time::Instant;
 use campaign::{Bench, Fault};
 use script::{Script, Side, Step};
 
+use crate::common::left_out::may_open;
+
 /// Random scripts in a run of all tests, and in CI.
 const FEW: usize = 2000;
 const MANY: usize = 5000;
@@ -65,6 +67,9 @@ fn fixed_scripts_look_through_the_program_as_on_one_connection() {
 
 #[test]
 fn random_scripts_look_through_the_program_as_on_one_connection() {
+    if !may_open(200) {
+        return;
+    }
     let bench = Bench::with_program();
     let seed = seed();
     check(&bench, bench.run_all(count(), |number| random(seed, number)), seed);

@@ -121,6 +121,9 @@ fn in_a_small_address_space_readers_that_stop_cost_nobody_a_byte() {
 /// It ended by SIGABRT.
 #[test]
 fn memory_that_cannot_be_had_any_more_costs_the_sessions_that_need_it_and_not_the_others() {
+    if !may_open(200) {
+        return;
+    }
     if !installed("prlimit") {
         return;
     }

@@ -1,7 +1,8 @@
 //! A listen address: what happens to clients when it is stopped, paused, or given to another
 //! service.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -24,6 +25,10 @@ struct Setting {
 
 impl Setting {
     fn new(web: SocketAddr, mail: SocketAddr, limits: PoolLimits) -> Setting {
+        Setting::at(socket::listen("127.0.0.1:0".parse().unwrap()).unwrap(), web, mail, limits)
+    }
+
+    fn at(socket: TcpListener, web: SocketAddr, mail: SocketAddr, limits: PoolLimits) -> Setting {
         let service = |name: &str, host: SocketAddr| {
             format!(
                 "<service name=\"{name}\"><listen ip=\"127.0.0.1:0\"/>\
@@ -34,7 +39,6 @@ impl Setting {
         let director = Arc::new(Director::new(&config(&xml)));
         let (traffic, _) = Traffic::new(Pool::new(limits).unwrap(), director.clone());
         let traffic = Arc::new(traffic);
-        let socket = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let listen: Address = "localhost:0".parse().unwrap();
         let listener =
             Listener::start(socket, listen, director.services()[0].clone(), traffic.clone())
@@ -182,4 +186,16 @@ fn after_a_move_new_clients_belong_to_the_other_service() {
     setting.listener.serve(setting.director.services()[1].clone());
     assert_eq!(setting.listener.service().name(), "mail");
     assert_eq!(ask(setting.address()), "mail");
+}
+
+#[test]
+fn a_client_that_came_while_the_program_started_is_reset_like_any_other_when_no_host_is_there() {
+    let nobody = Backend::refuse();
+    let socket = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut early = connect(socket.local_addr().unwrap());
+    let setting = Setting::at(socket, nobody.address(), nobody.address(), ROOM);
+    for client in [&mut early, &mut connect(setting.address())] {
+        let end = client.read(&mut [0]).expect_err("it must not look like an empty answer");
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded, unbounded};
 use tcpdirector::relay::Direction;
-use tcpdirector::relay::pool::{Hand, Pool, PoolLimits, Space};
-use tcpdirector::relay::task::{Carried, For, Next, Task};
+use tcpdirector::relay::pool::{AcceptWorker, Pool, PoolLimits, Space};
+use tcpdirector::relay::task::{For, Job, Next, Task};
 
 use crate::common::backend::Backend;
 use crate::common::{DEADLINE, TestDaemon, ask, ends_by_reset, one_service, until};
@@ -71,15 +71,15 @@ fn a_client_that_gave_up_in_the_queue_bothers_no_host() {
     assert_eq!(backend.accepted(), 1);
 }
 
-/// A session that does something with its thread, half by half.
+/// A session that does something with its thread, flow by flow.
 struct Act<F>(F);
 
-impl<F: Fn(Direction, &Arc<Task>) -> Next + Send + Sync> Carried for Act<F> {
-    fn go(&self, half: Direction, task: &Arc<Task>, _: &mut Space) -> Next {
-        (self.0)(half, task)
+impl<F: Fn(Direction, &Arc<Task>) -> Next + Send + Sync> Job for Act<F> {
+    fn run(&self, flow: Direction, task: &Arc<Task>, _: &mut Space) -> Next {
+        (self.0)(flow, task)
     }
 
-    fn look(&self) -> Duration {
+    fn on_timer(&self) -> Duration {
         DEADLINE
     }
 }
@@ -102,15 +102,15 @@ fn act(pool: &Pool, act: impl Fn(Direction, &Arc<Task>) -> Next + Send + Sync + 
 }
 
 #[test]
-fn threads_never_exceed_the_limit_and_every_half_runs() {
+fn threads_never_exceed_the_limit_and_every_flow_runs() {
     let pool = pool(8, 1000, 100);
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (done, all_done) = unbounded();
     for _ in 0..200 {
         let (running, most, done) = (running.clone(), most.clone(), done.clone());
-        act(&pool, move |half, task| {
-            if half == Direction::ToServer {
-                task.begin_other();
+        act(&pool, move |flow, task| {
+            if flow == Direction::ToServer {
+                task.start_other();
             }
             most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
             std::thread::yield_now();
@@ -120,23 +120,23 @@ fn threads_never_exceed_the_limit_and_every_half_runs() {
         });
     }
     for _ in 0..400 {
-        all_done.recv_timeout(DEADLINE).expect("every half runs");
+        all_done.recv_timeout(DEADLINE).expect("every flow runs");
     }
     assert!(most.load(SeqCst) <= 8, "{} halves ran at once", most.load(SeqCst));
     assert!(pool.threads() <= 8, "{} threads", pool.threads());
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
 }
 
 /// A session that waits until somebody has looked at the clock for it more than so many times,
 /// which it wants every millisecond.
 struct Looked(Arc<AtomicUsize>, usize);
 
-impl Carried for Looked {
-    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
+impl Job for Looked {
+    fn run(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         if self.0.load(SeqCst) > self.1 { Next::Over } else { Next::Wait(For::Anything) }
     }
 
-    fn look(&self) -> Duration {
+    fn on_timer(&self) -> Duration {
         self.0.fetch_add(1, SeqCst);
         Duration::from_millis(1)
     }
@@ -151,18 +151,18 @@ fn alarms_are_sounded_though_there_is_always_something_else_to_do() {
     pool.submit(Box::new(Looked(looks.clone(), 3)));
     until("it was looked at", || looks.load(SeqCst) > 3);
     stop.store(true, SeqCst);
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
 }
 
 /// A session whose end is a fault.
 pub struct BadEnd;
 
-impl Carried for BadEnd {
-    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
+impl Job for BadEnd {
+    fn run(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         Next::Over
     }
 
-    fn look(&self) -> Duration {
+    fn on_timer(&self) -> Duration {
         DEADLINE
     }
 }
@@ -180,7 +180,7 @@ fn a_session_that_panics_at_its_end_takes_the_only_thread_from_nobody() {
     pool.submit(Box::new(Looked(looks.clone(), 500)));
     until("it waits", || looks.load(SeqCst) > 3);
     pool.submit(Box::new(BadEnd));
-    until("it was looked at for long enough", || pool.carried() == 0);
+    until("it was looked at for long enough", || pool.tasks() == 0);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_pool_that_has_slept_after_many_alarms_wakes_again() {
     for _ in 0..300 {
         pool.submit(Box::new(Looked(Arc::default(), 3)));
     }
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
     until("all threads have ended", || pool.threads() == 0);
     let (send, receive) = bounded(1);
     act(&pool, move |_, _| {
@@ -200,7 +200,7 @@ fn a_pool_that_has_slept_after_many_alarms_wakes_again() {
 }
 
 #[test]
-fn a_half_that_yields_for_ever_keeps_nobody_from_running() {
+fn a_flow_that_yields_for_ever_keeps_nobody_from_running() {
     let pool = pool(1, 1000, 100);
     let stop = Arc::new(AtomicBool::new(false));
     for _ in 0..20 {
@@ -214,7 +214,7 @@ fn a_half_that_yields_for_ever_keeps_nobody_from_running() {
     });
     receive.recv_timeout(DEADLINE).expect("the last one has its turn");
     stop.store(true, SeqCst);
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
 }
 
 #[test]
@@ -223,9 +223,9 @@ fn a_panic_in_a_session_ends_that_session_only() {
     let pool = pool(2, 2, 10);
     for _ in 0..5 {
         act(&pool, |_, _| panic!("on purpose"));
-        act(&pool, |half, task| match half {
+        act(&pool, |flow, task| match flow {
             Direction::ToServer => {
-                task.begin_other();
+                task.start_other();
                 Next::Over
             }
             Direction::ToClient => panic!("on purpose"),
@@ -256,14 +256,14 @@ fn occupy(pool: &Pool) -> Sender<()> {
 #[test]
 fn two_threads_are_enough_for_sessions_that_come_one_after_the_other() {
     let pool = pool(8, 1000, 100);
-    let mut hand = pool.hand();
+    let mut worker = pool.accept_worker();
     for _ in 0..200 {
         let (send, receive) = bounded(1);
         let session = Act(move |_: Direction, _: &Arc<Task>| {
             send.send(()).unwrap();
             Next::Over
         });
-        pool.carry(Box::new(session), &mut hand);
+        pool.run_or_submit(Box::new(session), &mut worker);
         receive.recv_timeout(DEADLINE).unwrap();
     }
     assert!(pool.threads() <= 2, "{} threads", pool.threads());
@@ -272,43 +272,43 @@ fn two_threads_are_enough_for_sessions_that_come_one_after_the_other() {
 /// A session that wants to be looked at all the time.
 struct Restless(Arc<AtomicBool>);
 
-impl Carried for Restless {
-    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
+impl Job for Restless {
+    fn run(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         if self.0.load(SeqCst) { Next::Over } else { Next::Wait(For::Anything) }
     }
 
-    fn look(&self) -> Duration {
+    fn on_timer(&self) -> Duration {
         Duration::ZERO
     }
 }
 
 /// A pool with one thread that has run a session; more come only if they are wanted.
-fn pool_with_one_thread(threads: usize) -> (Pool, Hand) {
+fn pool_with_one_thread(threads: usize) -> (Pool, AcceptWorker) {
     let pool = pool(threads, 1000, 1000);
     drop(occupy(&pool));
-    until("the first session has left", || pool.carried() == 0);
+    until("the first session has left", || pool.tasks() == 0);
     assert_eq!(pool.threads(), 1);
-    let hand = pool.hand();
-    (pool, hand)
+    let worker = pool.accept_worker();
+    (pool, worker)
 }
 
 #[test]
 fn more_threads_come_while_those_that_are_there_have_no_pause() {
-    let (pool, mut hand) = pool_with_one_thread(3);
+    let (pool, mut worker) = pool_with_one_thread(3);
     let is_over = Arc::new(AtomicBool::new(false));
     for _ in 0..50 {
-        pool.carry(Box::new(Restless(is_over.clone())), &mut hand);
+        pool.run_or_submit(Box::new(Restless(is_over.clone())), &mut worker);
     }
     until("all are there", || pool.threads() == 3);
     is_over.store(true, SeqCst);
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
 }
 
 #[test]
 fn a_thread_that_hangs_holds_nobody_up_for_long() {
-    let (pool, mut hand) = pool_with_one_thread(2);
+    let (pool, mut worker) = pool_with_one_thread(2);
     let looks = Arc::new(AtomicUsize::new(0));
-    pool.carry(Box::new(Looked(looks.clone(), 10_000_000)), &mut hand);
+    pool.run_or_submit(Box::new(Looked(looks.clone(), 10_000_000)), &mut worker);
     until("another thread has come, and rests by now", || {
         pool.threads() == 2 && looks.load(SeqCst) > 100
     });
@@ -322,7 +322,7 @@ fn a_thread_that_hangs_holds_nobody_up_for_long() {
     );
     drop(release);
     looks.store(10_000_000, SeqCst);
-    until("all places are free", || pool.carried() == 0);
+    until("all places are free", || pool.tasks() == 0);
 }
 
 #[test]

@@ -320,6 +320,11 @@ fn a_reload_that_nobody_confirms_is_rolled_back() {
     assert_eq!(ask(web), "old");
     assert_eq!(reloaded.json()["changed"], true);
     assert_eq!(reloaded.json()["confirm_within"], serde_json::Value::Null);
+    // what runs is not what the file says, and whoever looks later has to know
+    let metrics = reloaded.get("/metrics");
+    assert!(metrics.contains("\ntcpdirector_last_reload_successful 0\n"), "{metrics}");
+    assert!(metrics.contains("\ntcpdirector_reloads_refused_total 1\n"), "{metrics}");
+    assert_eq!(reloaded.json()["reload_refused"]["reasons"][0], "nobody has confirmed it");
     let answer = reloaded.get("/confirm");
     assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("no reload waits"), "{answer}");
     // rolling back was nobody's edit

@@ -193,6 +193,7 @@ impl Core {
                     "reload by=confirm state=rolled-back message=\"nobody has confirmed it\""
                 );
                 self.note("change", "confirm", &changes);
+                self.director.reloads.note_refused("confirm", "nobody has confirmed it");
                 self.director.note_unedited(before.config.clone());
             }
             Err(refusal) => {

@@ -4,7 +4,7 @@
 
 use std::{fmt, io};
 
-use super::task::Side;
+use super::direction::Side;
 use crate::system::socket;
 
 /// A row is a reason, its word in the log, and what that means in the words of the man page.

@@ -1,15 +1,17 @@
-//! One direction of a relay: read, write, count, as far as that goes without waiting. Runs on a
-//! pool thread, at first on an accept thread.
+//! What each step of a flow is made of: writing, waiting, the ends and losses of its two sides.
+//! Used by [`super::copy`] and [`super::splice`], on the thread that runs the flow.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 
+use super::close_reason::CloseReason;
+use super::direction::Direction;
+use super::flow_state::For;
 use super::party::Party;
-use super::pool::{BUFFER, Space};
-use super::progress::{Progress, Rest};
-use super::task::{For, Next, Task};
-use super::{CloseReason, Direction, Relay};
+use super::progress::{Pending, Progress};
+use super::relay::Relay;
+use super::task::{Next, Task};
 use crate::system::socket;
 use crate::system::tcp_info::{State, TcpInfo};
 
@@ -17,10 +19,7 @@ use crate::system::tcp_info::{State, TcpInfo};
 /// requests beside four bulk streams took three times as long, and the bulk went no faster. On an
 /// accept thread it is what its small buffer holds: whoever has more to say is better served by a
 /// thread of the pool.
-const SHARE: usize = 1 << 20;
-
-/// The smallest reads in a row before others have their turn.
-const LEAST_READS: usize = 256;
+pub(super) const SHARE: usize = 1 << 20;
 
 /// One flow's view of its relay.
 pub(super) struct Flow<'a> {
@@ -36,123 +35,25 @@ pub(super) struct Flow<'a> {
 /// The flow is over; why is noted in the relay.
 pub(super) struct Over;
 
-/// Goes on with the flow.
-pub fn go(
-    relay: &Relay,
-    direction: Direction,
-    task: &Task,
-    progress: &mut Progress,
-    space: &mut Space,
-) -> Next {
-    let (source, sink) = match direction {
-        Direction::ToServer => (&relay.client, &relay.server),
-        Direction::ToClient => (&relay.server, &relay.client),
-    };
-    let flow = Flow { relay, task, direction, source, sink };
-    flow.go(progress, space).unwrap_or(Next::Over)
-}
-
 impl Flow<'_> {
-    fn go(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
-        self.leave_if_over()?;
-        if let Some(rest) = &mut progress.rest {
-            if !self.deliver_rest(rest)? {
-                return self.wait_for_room();
-            }
-            progress.rest = None;
-        }
-        if progress.is_at_end {
-            return self.watch();
-        }
-        // a server that was connected a moment ago has nothing to say yet, nor has a client that
-        // was read before; if one has, the poller says so
-        let was_read = self.direction == Direction::ToClient || self.relay.moved.to_server() > 0;
-        if was_read && !self.task.is_watched(self.source.side) {
-            return self.wait_for_bytes();
-        }
-        self.pass_on(progress, space)
-    }
-
-    /// Delivers what was read before, as far as there is room; returns whether that was all.
-    fn deliver_rest(&self, rest: &mut Rest) -> Result<bool, Over> {
-        match rest {
-            Rest::Bytes(unsent) => {
-                let sent = self.deliver(&unsent.bytes)?;
-                unsent.bytes.drain(..sent);
-                Ok(unsent.bytes.is_empty())
-            }
-            Rest::Piped(pipe) => self.empty(pipe),
-        }
-    }
-
-    /// Reads and writes until there is nothing to read, or no room to write, or others have to have
-    /// their turn.
-    fn pass_on(&self, progress: &mut Progress, space: &mut Space) -> Result<Next, Over> {
-        let whole = if space.capacity() < BUFFER { space.capacity() } else { SHARE };
-        let mut share = whole;
-        while share > 0 {
-            if share < whole || progress.is_bulk() {
-                self.task.place.relieve();
-            }
-            if progress.is_bulk() && self.sink.takes_bulk(self.relay.moved.of(self.direction)) {
-                share = self.splice(progress, share)?;
-                if progress.rest.is_some() {
-                    return self.wait_for_room();
-                }
-                if share == 0 {
-                    break;
-                }
-            }
-            let room = self.task.room(space);
-            let most = room.len();
-            match socket::receive(&self.source.stream, room) {
-                Ok([]) => return self.end_of_stream(progress),
-                Ok(bytes) => {
-                    progress.note_read(bytes.len());
-                    // small reads cost more than their bytes
-                    share = share.saturating_sub(bytes.len().max(whole / LEAST_READS));
-                    let sent = self.deliver_or_keep(bytes, progress)?;
-                    if sent < bytes.len() {
-                        return self.wait_for_room();
-                    }
-                    if bytes.len() < most
-                        && !self.task.saw_rdhup(self.source.side)
-                        && !self.source.is_lost()
-                    {
-                        return self.wait_for_bytes();
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock && !self.source.is_lost() => {
-                    return self.wait_for_bytes();
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    return self.source_is_lost(progress);
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.lose_source(CloseReason::by(self.source.side, &e));
-                    return self.source_is_lost(progress);
-                }
-            }
-            self.leave_if_over()?;
-        }
-        Ok(Next::Yield)
-    }
-
     /// Delivers what there is room for and keeps the rest; returns how much was delivered.
-    fn deliver_or_keep(&self, bytes: &[u8], progress: &mut Progress) -> Result<usize, Over> {
+    pub(super) fn deliver_or_keep(
+        &self,
+        bytes: &[u8],
+        progress: &mut Progress,
+    ) -> Result<usize, Over> {
         let delivered = self.deliver(bytes);
         // also if the sink is lost: with nothing delivered, another one may get it
         let rest = bytes.get(*delivered.as_ref().unwrap_or(&0)..).unwrap_or_default();
         if !rest.is_empty() {
             let unsent = self.leave_if_short(self.task.copy(rest))?;
-            progress.rest = Some(Box::new(Rest::Bytes(unsent)));
+            progress.pending = Some(Box::new(Pending::Bytes(unsent)));
         }
         delivered
     }
 
     /// Writes as much as there is room for; returns how much that was.
-    fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
+    pub(super) fn deliver(&self, bytes: &[u8]) -> Result<usize, Over> {
         let mut sent = 0;
         let mut is_wide = false;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -189,7 +90,7 @@ impl Flow<'_> {
     /// From its second write on, a server's socket sends at once (TCP_NODELAY): a side that writes
     /// twice would wait 40 ms for the delayed acknowledgement in between. The first write never
     /// waits, and many a session has but one.
-    fn make_prompt(&self) {
+    pub(super) fn make_prompt(&self) {
         let is_second = self.direction == Direction::ToServer && self.relay.moved.to_server() > 0;
         if is_second && !self.relay.is_server_prompt.load(SeqCst) {
             self.relay.is_server_prompt.store(true, SeqCst);
@@ -200,7 +101,7 @@ impl Flow<'_> {
 
     /// A read says that nothing more will come: the end of the stream, unless the connection was
     /// reset and the other flow, writing to the same socket, was told.
-    fn end_of_stream(&self, progress: &mut Progress) -> Result<Next, Over> {
+    pub(super) fn end_of_stream(&self, progress: &mut Progress) -> Result<Next, Over> {
         self.leave_if_over()?;
         if self.source.is_written() {
             return Ok(Next::Yield);
@@ -210,7 +111,7 @@ impl Flow<'_> {
             return self.source_is_lost(progress);
         }
         progress.is_at_end = true;
-        // an end is news like a byte: the other side has its time to answer that
+        // an end is an event like a byte: the other side has its time to answer that
         self.relay.note_life();
         self.source.note_end();
         self.sink.note_shut();
@@ -220,14 +121,14 @@ impl Flow<'_> {
         }
         // it fails only when the connection is gone, and then the other flow finds out
         let _ = self.sink.stream.shutdown(Shutdown::Write);
-        self.task.look_within(self.relay.timeouts.half / 4);
-        self.watch()
+        self.task.set_timer(self.relay.timeouts.half / 4);
+        self.wait_for_loss()
     }
 
     /// After the end of its stream a source may still reset the connection, which nobody would
     /// notice while the other flow has nothing to write to it. The other flow's own end wakes this,
     /// too: then both directions of the source are closed.
-    fn watch(&self) -> Result<Next, Over> {
+    pub(super) fn wait_for_loss(&self) -> Result<Next, Over> {
         if self.source.is_shut() && !self.source.is_lost() {
             return Err(Over);
         }
@@ -254,48 +155,48 @@ impl Flow<'_> {
     }
 
     /// Nothing more comes from a source that is lost, and what it gave is written.
-    fn source_is_lost(&self, progress: &mut Progress) -> Result<Next, Over> {
+    pub(super) fn source_is_lost(&self, progress: &mut Progress) -> Result<Next, Over> {
         progress.is_at_end = true;
         self.settle()
     }
 
     /// Waits until the sink has acknowledged all that the lost source had sent; the relay then
-    /// resets it. The kernel does not tell of that: the alarm has this asked again.
-    fn settle(&self) -> Result<Next, Over> {
+    /// resets it. The kernel does not tell of that: the timer has this asked again.
+    pub(super) fn settle(&self) -> Result<Next, Over> {
         let is_sink_closed =
             || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
         if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }
-        self.task.look_within(self.relay.settling_pause().unwrap_or_default());
+        self.task.set_timer(self.relay.settling_pause().unwrap_or_default());
         self.wait_for_sink_alone()
     }
 
     /// Parks until there is something to read.
-    fn wait_for_bytes(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
+    pub(super) fn wait_for_bytes(&self) -> Result<Next, Over> {
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
         Ok(Next::Wait(For::Source))
     }
 
     /// Parks until there is room to write; meanwhile the source may be lost, which changes nothing:
     /// what it had sent goes first.
-    fn wait_for_room(&self) -> Result<Next, Over> {
+    pub(super) fn wait_for_room(&self) -> Result<Next, Over> {
         if self.source.is_lost() {
             return self.wait_for_sink_alone();
         }
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.register_writable(self.sink.side, &self.sink.stream))?;
         if self.task.saw_rdhup(self.source.side) && self.source.notices_end() {
-            self.task.look_within(self.relay.timeouts.half / 4);
+            self.task.set_timer(self.relay.timeouts.half / 4);
         }
         Ok(Next::Wait(For::Sink))
     }
 
     /// Parks a flow whose source is lost. Its sink may have something to say that nobody is left to
     /// hear, and not read before that was taken: it is dropped.
-    fn wait_for_sink_alone(&self) -> Result<Next, Over> {
-        self.leave_if_short(self.task.watch(self.source.side, &self.source.stream))?;
-        self.leave_if_short(self.task.watch_room(self.sink.side, &self.sink.stream))?;
+    pub(super) fn wait_for_sink_alone(&self) -> Result<Next, Over> {
+        self.leave_if_short(self.task.register_readable(self.source.side, &self.source.stream))?;
+        self.leave_if_short(self.task.register_writable(self.sink.side, &self.sink.stream))?;
         // what comes after the next call will be told of
         self.task.state(self.direction).widen();
         match socket::discard(&self.sink.stream, SHARE) {
@@ -311,7 +212,7 @@ impl Flow<'_> {
     }
 
     /// A descriptor or memory that cannot be had ends both flows.
-    fn leave_if_short<T>(&self, had: io::Result<T>) -> Result<T, Over> {
+    pub(super) fn leave_if_short<T>(&self, had: io::Result<T>) -> Result<T, Over> {
         had.map_err(|_| {
             self.relay.cut(CloseReason::Shortage);
             Over

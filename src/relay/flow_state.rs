@@ -1,16 +1,16 @@
-//! The state of a flow that threads of the pool take turns to run: who may run it, and whether news
-//! are lost. Knows nothing but an atomic. Used by [`super::task`], on whichever thread runs a flow
-//! or hears of an event.
+//! The state of a flow that threads of the pool take turns to run: who may run it, and that no
+//! event is lost. Knows nothing but an atomic. Used by [`super::task`], on whichever thread runs a
+//! flow or hears of an event.
 //!
 //! Only the thread that has brought a flow to `RUNNING` or `RUNNING_ANY` runs it, so a flow is
-//! never run by two threads. News for a flow that runs make it `NOTIFIED`, and when it wants to
-//! wait it is told to go on instead: nothing depends on whether an event comes before or after the
-//! decision to wait.
+//! never run by two threads. Readiness for a flow that runs make it `NOTIFIED`, and when it wants
+//! to wait it is told to go on instead: nothing depends on whether an event comes before or after
+//! the decision to wait.
 //!
 //! | state | an event that concerns it makes it | and |
 //! |---|---|---|
 //! | `NOT_STARTED` | - | nobody has started it |
-//! | `STARTED` | `RUNNING_ANY` | it has its first turn when the other flow pauses, or with its first news |
+//! | `STARTED` | `RUNNING_ANY` | it has its first turn when the other flow pauses, or with its first event |
 //! | `WAITING_SOURCE` | `RUNNING` | concerned by its source only |
 //! | `WAITING_SINK` | `RUNNING` | concerned by room in its sink, and by the failure of its source |
 //! | `WAITING_ANY` | `RUNNING_ANY` | concerned by everything |
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn news_that_come_while_a_flow_runs_make_it_go_on_instead_of_waiting() {
+    fn events_that_come_while_a_flow_runs_make_it_go_on_instead_of_waiting() {
         let state = FlowState::running();
         assert!(!state.on(ROOM));
         assert!(!state.wait(For::Source), "something has happened");

@@ -21,7 +21,7 @@ pub const LEAST: usize = 1024;
 
 /// The buffer of a thread that runs only the first steps of sessions: enough for what a client says
 /// first. With a quarter of it an upload of 10 KB took 1.07 times as long on the processor.
-pub const HAND_BUFFER: usize = 16 * 1024;
+pub const ACCEPT_BUFFER: usize = 16 * 1024;
 
 /// The buffer of a pool thread: the capacity of an empty vector, which costs memory only as far as
 /// it was ever filled.
@@ -35,9 +35,9 @@ pub struct PoolLimits {
     /// Most pollers that are open; fewer than threads, so that there is one for each and one more,
     /// and at least one.
     pub pollers: usize,
-    /// Most sessions that have a place; at least one.
+    /// Most sessions that run or are parked; at least one.
     pub sessions: usize,
-    /// Most sessions that wait for a place; at least one.
+    /// Most sessions that wait until there may be one more; at least one.
     pub queue: usize,
     /// Most pipes, which flows with much to move borrow; two descriptors each.
     pub pipes: usize,

@@ -1,4 +1,4 @@
-//! How much a thread has to do: by how much of its time it waits for news.
+//! How much a thread has to do: by how much of its time it waits for events.
 
 use std::time::{Duration, Instant};
 

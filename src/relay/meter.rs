@@ -3,7 +3,7 @@
 
 use crossbeam::atomic::AtomicCell;
 
-use super::Direction;
+use super::direction::Direction;
 
 /// Bytes moved each way; counted when they are handed to the receiving side's kernel, not when they
 /// are read.

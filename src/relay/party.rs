@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crossbeam::atomic::AtomicCell;
 
-use super::CloseReason;
+use super::close_reason::CloseReason;
+use super::direction::Side;
 use super::liveness::Liveness;
-use super::task::Side;
 use crate::system::socket;
 use crate::system::tcp_info::TcpInfo;
 
@@ -151,13 +151,13 @@ impl Party {
         self.has_ended() || self.is_lost() || self.is_ending.load(SeqCst)
     }
 
-    /// Looks whether it has left; returns whether that is news.
+    /// Looks whether it has left; returns whether it has only now.
     pub(super) fn notices_end(&self) -> bool {
-        let is_news = !self.has_left() && socket::has_left(&self.stream);
-        if is_news {
+        let is_new = !self.has_left() && socket::has_left(&self.stream);
+        if is_new {
             self.is_ending.store(true, SeqCst);
         }
-        is_news
+        is_new
     }
 
     /// Bytes that were written to it and that it has not acknowledged, and the end of the stream,
@@ -172,7 +172,7 @@ impl Party {
     }
 
     /// Whether something of it waits to be read, be it the end.
-    pub(super) fn has_news(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         !self.has_ended() && socket::is_readable(&self.stream)
     }
 

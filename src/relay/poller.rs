@@ -15,52 +15,74 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::direction::Side;
 use super::limits::MOST_POLLERS;
 use crate::system::poll_timeout::poll_timeout;
 
 /// What epoll says about a socket.
-pub type News = EpollFlags;
+pub type Readiness = EpollFlags;
 
 /// The mark of the event counter; sockets are marked with numbers that fit a `usize`, and never
 /// with this one.
-const CALL: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX;
 
 /// The mark of the last of other pollers; the others have the numbers before it, which no socket
 /// has either.
-const LAST_POLLER: u64 = CALL - 1;
+const LAST_POLLER: u64 = WAKE - 1;
+
+/// A socket, as its poller knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// The number of the task that it belongs to.
+    pub number: usize,
+    /// Which of the two it is.
+    pub side: Side,
+}
+
+impl Token {
+    fn mark(self) -> u64 {
+        ((self.number << 1) | usize::from(self.side == Side::Server)) as u64
+    }
+
+    fn of(mark: u64) -> Token {
+        let side = if mark & 1 == 0 { Side::Client } else { Side::Server };
+        Token { number: mark as usize >> 1, side }
+    }
+}
 
 /// What an event is about.
 pub enum PollEvent {
-    /// Somebody has called.
-    Call,
-    /// There are news at another poller.
+    /// Somebody has woken the thread for other work.
+    Wake,
+    /// There are events at another poller.
     Poller(usize),
-    /// What has happened to the socket that has this mark.
-    Socket(usize, News),
+    /// What has happened to this socket.
+    Socket(Token, Readiness),
 }
 
 /// A socket that is closed leaves it by itself.
 pub struct Poller {
     epoll: Epoll,
-    call: EventFd,
+    waker: EventFd,
 }
 
 impl Poller {
     /// Two descriptors.
     pub fn new() -> io::Result<Poller> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let call = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        epoll.add(&call, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, CALL))?;
-        Ok(Poller { epoll, call })
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&waker, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
+        Ok(Poller { epoll, waker })
     }
 
-    /// Registers a socket under a mark: for what there is to read, and with `room` for room to
+    /// Registers a socket: for what there is to read, and with `room` for room to
     /// write, too. What is so already is told as if it had happened now. For a socket that is
     /// registered already, room is all that changes anything.
-    pub fn watch(&self, socket: BorrowedFd<'_>, mark: usize, room: bool) -> io::Result<()> {
-        let reads = News::EPOLLIN | News::EPOLLRDHUP | News::EPOLLPRI | News::EPOLLET;
+    pub fn register(&self, socket: BorrowedFd<'_>, token: Token, room: bool) -> io::Result<()> {
+        let reads =
+            Readiness::EPOLLIN | Readiness::EPOLLRDHUP | Readiness::EPOLLPRI | Readiness::EPOLLET;
         let mut event =
-            EpollEvent::new(if room { reads | News::EPOLLOUT } else { reads }, mark as u64);
+            EpollEvent::new(if room { reads | Readiness::EPOLLOUT } else { reads }, token.mark());
         match self.epoll.add(socket, event) {
             Err(Errno::EEXIST) if room => Ok(self.epoll.modify(socket, &mut event)?),
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -69,13 +91,13 @@ impl Poller {
     }
 
     /// Takes a socket away.
-    pub fn forget(&self, socket: BorrowedFd<'_>) {
+    pub fn deregister(&self, socket: BorrowedFd<'_>) {
         // it fails only when the socket was not there
         let _ = self.epoll.delete(socket);
     }
 
-    /// From now on the news of another poller are news of this one, as an [`PollEvent::Poller`] of
-    /// this number.
+    /// From now on the events of another poller are events of this one, as a [`PollEvent::Poller`]
+    /// of this number.
     pub fn adopt(&self, other: &Poller, number: usize) -> io::Result<()> {
         match self
             .epoll
@@ -88,17 +110,17 @@ impl Poller {
 
     /// The other way round.
     pub fn release(&self, other: &Poller) {
-        self.forget(other.epoll.0.as_fd());
+        self.deregister(other.epoll.0.as_fd());
     }
 
     /// Makes one waiting thread return, or the next one that would wait.
-    pub fn call(&self) {
-        // it fails only when the counter is full, and then somebody is called already
-        let _ = self.call.write(1);
+    pub fn wake(&self) {
+        // it fails only when the counter is full, and then somebody is woken already
+        let _ = self.waker.write(1);
     }
 
-    /// Waits for news, at most so long; they are put into `events`, and the number of them is
-    /// returned. A call counts as one, a signal as none.
+    /// Waits for events, at most so long, and returns how many there are. A wake-up counts as one,
+    /// a signal as none.
     pub fn wait(&self, events: &mut [EpollEvent], limit: Duration) -> usize {
         self.epoll.wait(events, poll_timeout(limit)).unwrap_or(0)
     }
@@ -107,10 +129,10 @@ impl Poller {
 /// What an event is about.
 pub fn read(event: &EpollEvent) -> PollEvent {
     match event.data() {
-        CALL => PollEvent::Call,
+        WAKE => PollEvent::Wake,
         mark if mark > LAST_POLLER - MOST_POLLERS as u64 => {
             PollEvent::Poller((LAST_POLLER - mark) as usize)
         }
-        mark => PollEvent::Socket(mark as usize, event.events()),
+        mark => PollEvent::Socket(Token::of(mark), event.events()),
     }
 }

@@ -1,7 +1,7 @@
 //! The pollers of a pool. One is open at first; while its threads have no rest another is opened,
 //! up to one for each processor, and closed again when fewer will do ([`super::load`] judges that).
 //! Two threads with a poller each do more than two at one: neither wakes for what the other has in
-//! its hands. With little to do, one that has all the news does it with fewer wake-ups.
+//! its hands. With little to do, one that hears of everything does it with fewer wake-ups.
 //!
 //! A socket is registered with the open poller that its session's number falls to. When another
 //! number of them is open, it moves when its flow parks the next time. What never moves is not
@@ -21,7 +21,7 @@ use nix::sys::epoll::EpollEvent;
 use parking_lot::Mutex;
 
 use super::limits::MOST_POLLERS;
-use super::poller::Poller;
+use super::poller::{Poller, Token};
 
 /// All that were ever needed.
 pub struct Pollers {
@@ -67,7 +67,7 @@ impl Pollers {
         true
     }
 
-    /// Closes the last one, unless it is the only one. Whoever watches it may do so until there is
+    /// Closes the last one, unless it is the only one. Its leader may stay there until there is
     /// something else to do.
     pub fn shrink(&self) {
         self.close_last(&self.most.lock());
@@ -80,21 +80,21 @@ impl Pollers {
         while self.open() > new.max(1) && self.close_last(&most) {}
     }
 
-    /// Registers a socket with this one; see [`Poller::watch`].
-    pub fn watch(
+    /// Registers a socket with this one; see [`Poller::register`].
+    pub fn register(
         &self,
         at: usize,
         socket: BorrowedFd<'_>,
-        mark: usize,
+        token: Token,
         room: bool,
     ) -> io::Result<()> {
-        self.get(at).ok_or(io::ErrorKind::NotFound)?.watch(socket, mark, room)
+        self.get(at).ok_or(io::ErrorKind::NotFound)?.register(socket, token, room)
     }
 
     /// Takes a socket away from this one.
-    pub fn forget(&self, at: usize, socket: BorrowedFd<'_>) {
+    pub fn deregister(&self, at: usize, socket: BorrowedFd<'_>) {
         if let Some(poller) = self.get(at) {
-            poller.forget(socket);
+            poller.deregister(socket);
         }
     }
 
@@ -104,15 +104,15 @@ impl Pollers {
     }
 
     /// Makes one thread return that waits at this one, or the next one that would.
-    pub fn call(&self, at: usize) {
+    pub fn wake(&self, at: usize) {
         if let Some(poller) = self.get(at) {
-            poller.call();
+            poller.wake();
         }
     }
 
     /// The same at each of them.
-    pub fn call_all(&self) {
-        self.made.iter().filter_map(OnceLock::get).for_each(Poller::call);
+    pub fn wake_all(&self) {
+        self.made.iter().filter_map(OnceLock::get).for_each(Poller::wake);
     }
 
     fn close_last(&self, _most: &usize) -> bool {
@@ -120,21 +120,21 @@ impl Pollers {
         let (Some(first), Some(poller), true) = (self.get(0), self.get(last), last > 0) else {
             return false;
         };
-        // before nobody is bound to watch it
+        // before nobody is bound to look at it
         if first.adopt(poller, last).is_err() {
             return false;
         }
         self.open.store(last, SeqCst);
         // whoever waits there is of more use elsewhere
-        poller.call();
+        poller.wake();
         true
     }
 
     fn make(&self, number: usize) -> io::Result<()> {
-        let place = self.made.get(number).ok_or(io::ErrorKind::NotFound)?;
-        if place.get().is_none() {
+        let entry = self.made.get(number).ok_or(io::ErrorKind::NotFound)?;
+        if entry.get().is_none() {
             // under the lock, so that nobody else has set it meanwhile
-            let _ = place.set(Poller::new()?);
+            let _ = entry.set(Poller::new()?);
         }
         Ok(())
     }
@@ -146,19 +146,12 @@ impl Pollers {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read, Write};
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-    use std::thread;
-    use std::time::Instant;
 
-    use super::super::load::LoadLevel;
-    use super::super::poller::{self, News, PollEvent};
-    use super::super::pool::{Pool, PoolLimits, Space};
-    use super::super::task::{Carried, Next, Task};
-    use super::super::{Direction, Meter, Relay, Timeouts};
+    use super::super::direction::Side;
+    use super::super::poller::{self, PollEvent, Readiness};
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -167,12 +160,12 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// The first event that comes to a poller and is no call.
+    /// The first event that comes to a poller and is no wake-up.
     fn event(pollers: &Pollers, at: usize, limit: Duration) -> Option<PollEvent> {
         let mut events = [EpollEvent::empty()];
         while pollers.wait(at, &mut events, limit) == 1 {
             match events.first().map(poller::read) {
-                Some(PollEvent::Call) => {}
+                Some(PollEvent::Wake) => {}
                 event => return event,
             }
         }
@@ -192,138 +185,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_at_a_poller_that_is_closed_is_news_of_the_first_one() {
+    fn what_is_left_at_a_poller_that_is_closed_is_told_by_the_first_one() {
         const LONG: Duration = Duration::from_secs(20);
         let pollers = Pollers::new(2).unwrap();
         let (socket, mut other) = pair();
         assert!(pollers.grow());
-        pollers.watch(1, socket.as_fd(), 42, false).unwrap();
+        let token = Token { number: 21, side: Side::Server };
+        pollers.register(1, socket.as_fd(), token, false).unwrap();
         pollers.shrink();
         other.write_all(b"x").unwrap();
         assert!(matches!(event(&pollers, 0, LONG), Some(PollEvent::Poller(1))));
         assert!(matches!(
             event(&pollers, 1, Duration::ZERO),
-            Some(PollEvent::Socket(42, News::EPOLLIN))
+            Some(PollEvent::Socket(found, Readiness::EPOLLIN)) if found == token
         ));
         // and not any more when it is open again
         assert!(pollers.grow());
         other.write_all(b"x").unwrap();
-        assert!(matches!(event(&pollers, 1, LONG), Some(PollEvent::Socket(42, _))));
+        assert!(
+            matches!(event(&pollers, 1, LONG), Some(PollEvent::Socket(found, _)) if found == token)
+        );
         assert!(event(&pollers, 0, Duration::ZERO).is_none());
-    }
-
-    /// A relay that nothing but news of its sockets rouses.
-    struct Alone(Relay);
-
-    impl Carried for Alone {
-        fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
-            task.begin_other();
-            self.0.go(half, task, space)
-        }
-
-        fn look(&self) -> Duration {
-            Duration::from_secs(600)
-        }
-    }
-
-    fn pool(threads: usize, pollers: usize) -> Pool {
-        Pool::new(PoolLimits {
-            threads,
-            pollers,
-            sessions: 99,
-            queue: 99,
-            pipes: 0,
-            pipe_size: 0,
-            held: 1 << 20,
-        })
-        .unwrap()
-    }
-
-    /// A session that is relayed to an echo, and its client, who waits for no more than 20 s.
-    fn relay() -> (Alone, TcpStream) {
-        let ((client, near), (server, far)) = (pair(), pair());
-        thread::spawn(move || io::copy(&mut &far, &mut &far));
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        (
-            Alone(Relay::new(
-                near,
-                server,
-                Timeouts::idle(Duration::MAX),
-                Arc::new(Meter::default()),
-            )),
-            client,
-        )
-    }
-
-    fn say(mut client: &TcpStream, word: u32) {
-        let mut answer = [0; 4];
-        client.write_all(&word.to_le_bytes()).unwrap();
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(u32::from_le_bytes(answer), word);
-    }
-
-    #[test]
-    fn no_news_are_lost_while_pollers_are_opened_and_closed() {
-        let pool = pool(4, 3);
-        let clients: Vec<_> = (0..8)
-            .map(|_| {
-                let (relay, client) = relay();
-                pool.submit(Box::new(relay));
-                thread::spawn(move || (0..2000).for_each(|word| say(&client, word)))
-            })
-            .collect();
-        let mut opened = 0;
-        while !clients.iter().all(|client| client.is_finished()) {
-            for _ in 0..2 {
-                pool.0.suit(0, LoadLevel::High);
-                opened = opened.max(pool.0.pollers.open());
-                thread::yield_now();
-            }
-            for _ in 0..2 {
-                pool.0.pollers.shrink();
-                thread::yield_now();
-            }
-        }
-        clients.into_iter().for_each(|client| client.join().unwrap());
-        assert_eq!(opened, 3);
-    }
-
-    /// A session that can always go on, until it is told not to.
-    struct Busy(Arc<AtomicBool>);
-
-    impl Carried for Busy {
-        fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
-            if self.0.load(SeqCst) { Next::Over } else { Next::Yield }
-        }
-
-        fn look(&self) -> Duration {
-            Duration::from_secs(600)
-        }
-    }
-
-    #[test]
-    fn sessions_of_every_poller_are_served_though_others_never_pause() {
-        for (threads, pollers) in [(3, 2), (3, 1), (5, 4)] {
-            let (pool, is_over) = (pool(threads, pollers), Arc::new(AtomicBool::new(false)));
-            for _ in 0..threads {
-                pool.submit(Box::new(Busy(is_over.clone())));
-            }
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while pool.0.pollers.open() < pollers {
-                assert!(Instant::now() < deadline, "{} pollers are open", pool.0.pollers.open());
-                thread::yield_now();
-            }
-            let clients: Vec<TcpStream> = (0..2 * pollers)
-                .map(|_| {
-                    let (relay, client) = relay();
-                    pool.submit(Box::new(relay));
-                    client
-                })
-                .collect();
-            for word in 0..20 {
-                clients.iter().for_each(|client| say(client, word));
-            }
-            is_over.store(true, SeqCst);
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! How far a flow is: what it keeps while it is parked, and whether it moves so much that it is
 //! spliced.
 
+use super::limits::BUFFER;
 use super::pipe::Pipe;
-use super::pool::BUFFER;
 use super::quota::Unsent;
 
 /// A read of so much speaks for bulk.
@@ -15,7 +15,7 @@ const SMALL: usize = BUFFER / 16;
 const BIG_ENOUGH: u8 = 4;
 
 /// What a flow has read and its sink has not taken yet.
-pub enum Rest {
+pub enum Pending {
     /// Read into memory.
     Bytes(Unsent),
     /// Read by splice: a borrowed pipe with bytes in it.
@@ -23,11 +23,11 @@ pub enum Rest {
 }
 
 /// How far a flow is. Small, since each run of the flow takes it up and lays it down; nearly always
-/// there is no rest.
+/// there is nothing pending.
 #[derive(Default)]
 pub struct Progress {
     /// What goes first.
-    pub rest: Option<Box<Rest>>,
+    pub pending: Option<Box<Pending>>,
     /// Big reads without a small one in between.
     big: u8,
     /// The sockets are in the mode that splice needs.
@@ -42,8 +42,8 @@ pub struct Progress {
 impl Progress {
     /// A flow that has read so much before it began, perhaps to the end, which was passed on.
     pub fn holding(unsent: Unsent, is_at_end: bool) -> Progress {
-        let rest = (!unsent.bytes.is_empty()).then(|| Box::new(Rest::Bytes(unsent)));
-        Progress { rest, is_at_end, ..Progress::default() }
+        let pending = (!unsent.bytes.is_empty()).then(|| Box::new(Pending::Bytes(unsent)));
+        Progress { pending, is_at_end, ..Progress::default() }
     }
 
     /// A read has brought so much.

@@ -22,7 +22,7 @@ pub struct Quota {
 }
 
 /// A part of the sum; dropping it takes it off again.
-struct Part {
+struct Reservation {
     bytes: usize,
     quota: Arc<Quota>,
 }
@@ -76,8 +76,8 @@ impl Quota {
     pub fn keep(self: &Arc<Self>, bytes: Vec<u8>) -> Unsent {
         let size = bytes.capacity();
         self.now.fetch_add(size, SeqCst);
-        let part = (size > 0).then(|| Part { bytes: size, quota: self.clone() });
-        Unsent { bytes, _part: part }
+        let reservation = (size > 0).then(|| Reservation { bytes: size, quota: self.clone() });
+        Unsent { bytes, _reservation: reservation }
     }
 }
 
@@ -86,10 +86,10 @@ impl Quota {
 pub struct Unsent {
     /// The bytes.
     pub bytes: Vec<u8>,
-    _part: Option<Part>,
+    _reservation: Option<Reservation>,
 }
 
-impl Drop for Part {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.quota.now.fetch_sub(self.bytes, SeqCst);
     }

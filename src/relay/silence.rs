@@ -1,37 +1,21 @@
-//! How long a relay may be silent, and how long one of its sides: looked at by the alarm that each
-//! session has, on a pool thread.
+//! Whether a relay has been silent for too long, or one of its sides: looked at by the timer of its
+//! session, on a pool thread.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::close_reason::CloseReason;
+use super::direction::BOTH;
 use super::party::Party;
-use super::{BOTH, CloseReason, Relay};
-
-/// How long a relay may wait for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a byte, either way.
-    pub idle: Duration,
-    /// The same once a side has ended; no longer than the idle time.
-    pub half: Duration,
-    /// For a sign of life of either side; `None`: for ever.
-    pub dead: Option<Duration>,
-}
-
-impl Timeouts {
-    /// Only for silence.
-    pub fn idle(limit: Duration) -> Arc<Timeouts> {
-        Arc::new(Timeouts { idle: limit, half: limit, dead: None })
-    }
-}
+use super::relay::Relay;
+use super::timeouts::Timeouts;
 
 impl Relay {
     /// Ends the relay if it has been silent for too long, notices a dead side; returns after what
     /// time to look again. The flows must go on afterwards, as far as they wait: the relay ends
     /// when both have read what there is since. One that can go on and waits for its turn may come
     /// to that much later.
-    pub fn look(&self) -> Duration {
+    pub fn check_timeouts(&self) -> Duration {
         const SOON: Duration = Duration::from_millis(1);
         let (now, parties) = (self.now(), [&self.client, &self.server]);
         let unacknowledged = parties.map(Party::unacknowledged);
@@ -60,30 +44,13 @@ impl Relay {
         left.min(limit / 4).min(dead / 4).min(self.settling_pause().unwrap_or(limit)).max(SOON)
     }
 
-    /// For how long no byte has moved.
-    pub fn silent_for(&self) -> Duration {
-        // the byte before the clock: a byte that moves in between must not lie in the future
-        let last_byte = self.last_byte.load(SeqCst);
-        let silent = self.now().wrapping_sub(last_byte);
-        Duration::from_millis(if (silent as isize) < 0 { 0 } else { silent as u64 })
-    }
-
     /// Whether nothing has moved for so long, nothing waits to be read, and both sides have
     /// acknowledged all that was written to them: what a slow one has still to take would be lost
     /// by a cut.
     pub fn is_at_rest(&self, silent: Duration) -> bool {
         let parties = [&self.client, &self.server];
         self.silent_for() >= silent
-            && parties.iter().all(|party| party.unacknowledged() == 0 && !party.has_news())
-    }
-
-    /// Something has happened that begins the silence anew.
-    pub(super) fn note_life(&self) {
-        self.last_byte.store(self.now(), SeqCst);
-    }
-
-    pub(super) fn now(&self) -> usize {
-        self.began.elapsed().as_millis() as usize
+            && parties.iter().all(|party| party.unacknowledged() == 0 && !party.is_readable())
     }
 
     /// How long the relay may stay silent.
@@ -101,5 +68,29 @@ impl Relay {
         is_lost.then(|| {
             (self.silent_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::direction::Direction;
+    use super::super::relay::tests::idle_relay;
+    use super::*;
+
+    #[test]
+    fn a_flow_that_waits_for_its_turn_is_not_taken_for_silent() {
+        let (relay, ..) = idle_relay();
+        // after a pause of the whole machine: flows that can go on have their turn one after the
+        // other
+        for _ in 0..3 {
+            relay.check_timeouts();
+            assert_eq!((relay.end(), relay.unaware.load(SeqCst)), (CloseReason::Closed, BOTH));
+        }
+        relay.unaware.fetch_and(!Direction::ToServer.bit(), SeqCst);
+        relay.check_timeouts();
+        assert_eq!(relay.end(), CloseReason::Closed);
+        relay.over.fetch_or(Direction::ToClient.bit(), SeqCst);
+        relay.check_timeouts();
+        assert_eq!(relay.end(), CloseReason::Idle);
     }
 }

@@ -1,5 +1,5 @@
 //! The part of a flow that moves bulk: from socket to socket through a [`Pipe`], without a copy.
-//! Called by [`flow`](super::flow), on its thread, when a flow has read much several times in a
+//! Called by [`super::copy`], on its thread, when a flow has read much several times in a
 //! row.
 
 use std::io::{self, ErrorKind};
@@ -7,10 +7,10 @@ use std::net::TcpStream;
 
 use nix::errno::Errno;
 
-use super::CloseReason;
+use super::close_reason::CloseReason;
 use super::flow::{Flow, Over};
 use super::pipe::Pipe;
-use super::progress::{Progress, Rest};
+use super::progress::{Pending, Progress};
 
 impl Flow<'_> {
     /// Goes on by splice, as far as that goes; tells what is left of its share. If nothing comes, a
@@ -23,7 +23,7 @@ impl Flow<'_> {
                 .iter()
                 .any(|socket| socket.set_nonblocking(true).is_err());
         }
-        let Some(mut pipe) = self.task.place.pipes().lend() else { return Ok(share) };
+        let Some(mut pipe) = self.task.pipes().lend() else { return Ok(share) };
         while progress.is_bulk() && share > 0 {
             let count = self.fill(&mut pipe, progress)?;
             if count == 0 {
@@ -32,7 +32,7 @@ impl Flow<'_> {
             progress.note_read(count);
             share = share.saturating_sub(count);
             if !self.empty(&mut pipe)? {
-                progress.rest = Some(Box::new(Rest::Piped(pipe)));
+                progress.pending = Some(Box::new(Pending::Piped(pipe)));
                 break;
             }
             self.leave_if_over()?;

@@ -1,39 +1,41 @@
-//! The place of one session in the pool: what it is, which of its two flows run, which wait and for
-//! what ([`super::flow_state`]), and which pollers watch its sockets.
+//! A session in the pool: which of its two flows run, which wait and for what
+//! ([`super::flow_state`]), and at which pollers its sockets are registered.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Direction;
+use super::direction::{Direction, Side};
+use super::executor::Executor;
 pub use super::flow_state::For;
 use super::flow_state::{FlowState, Trigger};
-use super::poller::News;
-use super::pool::{BUFFER, LEAST, Place, Space};
+use super::limits::{BUFFER, LEAST, Space};
+use super::pipe::Pipes;
+use super::poller::{Readiness, Token};
 use super::quota::Unsent;
 
-/// What a pool carries: a session, in two halves that may run at the same time, each on one thread
-/// at a time.
-pub trait Carried: Send + Sync {
-    /// Goes on with one half until it is over or would have to wait. The first call is for
-    /// [`Direction::ToServer`]; the other half begins with [`Task::begin_other`].
-    fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next;
+/// What a pool runs: a session, in two flows that may run at the same time, each on one thread at a
+/// time.
+pub trait Job: Send + Sync {
+    /// Goes on with one flow until it is over or would have to wait. The first call is for
+    /// [`Direction::ToServer`]; the other flow is started by [`Task::start_other`].
+    fn run(&self, flow: Direction, task: &Arc<Task>, space: &mut Space) -> Next;
 
-    /// Looks at the clock; afterwards the halves that wait go on, once. Tells after what time to
+    /// Looks at the clock; afterwards the flows that wait go on, once. Returns after what time to
     /// call again.
-    fn look(&self) -> Duration;
+    fn on_timer(&self) -> Duration;
 }
 
-/// What a half wants after it has done what could be done.
+/// What a flow wants after it has done what could be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// To be called when something like this happens. The sockets that this is about must be
-    /// watched already.
+    /// registered already.
     Wait(For),
     /// To be called again when others had their turn.
     Yield,
@@ -41,108 +43,118 @@ pub enum Next {
     Over,
 }
 
-/// One of the two sockets of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The socket of the client: the source of the flow to the server.
-    Client,
-    /// The socket of the server: the source of the flow to the client.
-    Server,
-}
-
-/// No poller watches the socket.
+/// The socket is registered with no poller.
 const NOWHERE: u8 = 0;
 
-/// A session that has its place in the pool. Dropping it drops the session first, then gives the
-/// place back.
+/// A session in the pool. Dropping it drops the session first, then frees its number.
 pub struct Task {
-    pub(super) carried: Box<dyn Carried>,
+    pub(super) job: Box<dyn Job>,
     states: [FlowState; 2],
-    /// The poller that watches each socket, counted from one; zero while none does.
+    /// The poller of each socket, counted from one; [`NOWHERE`] while there is none.
     pollers: [AtomicU8; 2],
-    is_room_watched: [AtomicBool; 2],
+    is_for_writing: [AtomicBool; 2],
     /// Held while a socket is registered or moved.
     moving: Mutex<()>,
     /// Beside bytes, something else may be there to be read: the end of the stream, an error.
     saw_rdhup: [AtomicBool; 2],
     /// The connection is, or was for a moment, over in both directions, or has failed.
     saw_hup: [AtomicBool; 2],
-    pub(super) place: Place,
+    /// Last, so that the session is dropped first.
+    slot: Slot,
+}
+
+/// A number in the task table; dropping it frees the number.
+struct Slot {
+    number: usize,
+    executor: Arc<dyn Executor>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.executor.free(self.number);
+    }
 }
 
 impl Task {
-    pub(super) fn new(carried: Box<dyn Carried>, place: Place) -> Task {
+    pub(super) fn new(job: Box<dyn Job>, number: usize, executor: Arc<dyn Executor>) -> Task {
         let states = [FlowState::running(), FlowState::not_started()];
-        let [is_room_watched, saw_rdhup, saw_hup] = Default::default();
+        let [is_for_writing, saw_rdhup, saw_hup] = Default::default();
         Task {
-            carried,
+            job,
             states,
             pollers: Default::default(),
-            is_room_watched,
+            is_for_writing,
             moving: Mutex::default(),
             saw_rdhup,
             saw_hup,
-            place,
+            slot: Slot { number, executor },
         }
     }
 
-    /// Has a poller watch a socket of the session, if none does yet. A half must do so each time
-    /// before it waits for the socket: it goes to another poller if there are more or less of them
-    /// now.
-    pub fn watch(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
+    /// Its number in the task table.
+    pub(super) fn number(&self) -> usize {
+        self.slot.number
+    }
+
+    /// Registers a socket of the session with a poller, unless that was done before. A flow must do
+    /// so each time before it waits for the socket: it goes to another poller if there are more or
+    /// less of them now.
+    pub fn register_readable(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
         self.register(side, socket, false)
     }
 
     /// The same before it waits for room to write, too. Apart, because most sockets always have
     /// room, and to say so would wake a thread for nothing.
-    pub fn watch_room(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
+    pub fn register_writable(&self, side: Side, socket: &impl AsFd) -> io::Result<()> {
         self.register(side, socket, true)
     }
 
     fn register(&self, side: Side, socket: &impl AsFd, wants_room: bool) -> io::Result<()> {
-        let there = self.place.poller();
+        let pollers = self.slot.executor.pollers();
+        let there = pollers.of(self.slot.number);
+        let token = Token { number: self.slot.number, side };
         if self.registered(side, wants_room) == Some(there) {
             return Ok(());
         }
-        // the two halves of a session have both sockets in common; nobody else waits for this, and
+        // the two flows of a session have both sockets in common; nobody else waits for this, and
         // epoll_ctl does not wait
         let _one_at_a_time = self.moving.lock();
         let here = self.registered(side, false);
-        let wants_room = wants_room || side.of(&self.is_room_watched).load(SeqCst);
-        let at = match (self.place.watch(there, side, socket.as_fd(), wants_room), here) {
+        let wants_room = wants_room || side.of(&self.is_for_writing).load(SeqCst);
+        let at = match (pollers.register(there, socket.as_fd(), token, wants_room), here) {
             (Ok(()), Some(here)) if here != there => {
-                // only now: news of both are welcome, news of none would be lost
-                self.place.forget(here, socket.as_fd());
+                // only now: events of both are welcome, those of none would be lost
+                pollers.deregister(here, socket.as_fd());
                 there
             }
             (Ok(()), _) => there,
-            // where it is, it can be watched, too
+            // where it is, it can stay, too
             (Err(_), Some(here)) => {
-                self.place.watch(here, side, socket.as_fd(), wants_room)?;
+                pollers.register(here, socket.as_fd(), token, wants_room)?;
                 here
             }
             (Err(e), None) => return Err(e),
         };
-        side.of(&self.is_room_watched).store(wants_room, SeqCst);
+        side.of(&self.is_for_writing).store(wants_room, SeqCst);
         side.of(&self.pollers).store(at as u8 + 1, SeqCst);
         Ok(())
     }
 
-    /// The poller that watches this socket, for room, too, if that is wanted.
+    /// The poller of this socket, if it tells of what is wanted: of room, too, or not.
     fn registered(&self, side: Side, for_room: bool) -> Option<usize> {
-        let is_enough = !for_room || side.of(&self.is_room_watched).load(SeqCst);
+        let is_enough = !for_room || side.of(&self.is_for_writing).load(SeqCst);
         let at = side.of(&self.pollers).load(SeqCst).checked_sub(1);
         at.filter(|_| is_enough).map(usize::from)
     }
 
-    /// Whether news of this socket may have come before.
-    pub fn is_watched(&self, side: Side) -> bool {
+    /// Whether events of this socket may have come before.
+    pub fn is_registered(&self, side: Side) -> bool {
         side.of(&self.pollers).load(SeqCst) != NOWHERE
     }
 
     /// Where a read of the session may put what it finds: as much as the pool may hold of it.
     pub fn room<'a>(&self, space: &'a mut Space) -> &'a mut [MaybeUninit<u8>] {
-        let most = if self.place.quota().has_room() { BUFFER } else { LEAST };
+        let most = if self.slot.executor.quota().has_room() { BUFFER } else { LEAST };
         let room = space.spare_capacity_mut();
         let most = room.len().min(most);
         room.get_mut(..most).unwrap_or_default()
@@ -150,38 +162,49 @@ impl Task {
 
     /// Keeps a copy of bytes that were read and cannot be written yet.
     pub fn copy(&self, bytes: &[u8]) -> io::Result<Unsent> {
-        self.place.quota().copy(bytes)
+        self.slot.executor.quota().copy(bytes)
     }
 
     /// Keeps such bytes.
     pub fn keep(&self, bytes: Vec<u8>) -> Unsent {
-        self.place.quota().keep(bytes)
+        self.slot.executor.quota().keep(bytes)
     }
 
-    /// The session is looked at after this time at the latest: see [`Carried::look`].
-    pub fn look_within(&self, limit: Duration) {
-        self.place.set_alarm(limit);
+    /// [`Job::on_timer`] is called after this time at the latest.
+    pub fn set_timer(&self, limit: Duration) {
+        self.slot.executor.set_timer(self.slot.number, Instant::now() + limit);
     }
 
-    /// No poller watches this socket any more, though it stays open by another handle.
-    pub fn unwatch(&self, side: Side, socket: &impl AsFd) {
+    /// Takes a socket from its poller, though it stays open by another handle.
+    pub fn deregister(&self, side: Side, socket: &impl AsFd) {
         if let Some(at) = self.registered(side, false) {
-            self.place.forget(at, socket.as_fd());
+            self.slot.executor.pollers().deregister(at, socket.as_fd());
         }
-        self.forget(side);
+        self.note_closed(side);
     }
 
-    /// Makes the first half look again, if it waits, on a thread of the pool.
-    pub fn wake(self: &Arc<Self>) {
+    /// Makes the first flow look again, if it waits, on a thread of the pool.
+    pub fn wake(&self) {
         if self.wake_flow(Direction::ToServer) {
-            self.place.run_soon(self, Direction::ToServer);
+            self.slot.executor.clone().run_soon(self.slot.number, Direction::ToServer);
         }
+    }
+
+    /// The running flow begins with something that takes its time: another thread is to wait for
+    /// events meanwhile.
+    pub(super) fn promote_follower(&self) {
+        self.slot.executor.promote_follower(self.slot.executor.pollers().of(self.slot.number));
+    }
+
+    /// The pipes that the pool lends to flows.
+    pub(super) fn pipes(&self) -> &Arc<Pipes> {
+        self.slot.executor.pipes()
     }
 
     /// The socket of this side was closed, and another one may come.
-    pub fn forget(&self, side: Side) {
+    pub fn note_closed(&self, side: Side) {
         side.of(&self.pollers).store(NOWHERE, SeqCst);
-        side.of(&self.is_room_watched).store(false, SeqCst);
+        side.of(&self.is_for_writing).store(false, SeqCst);
         side.of(&self.saw_rdhup).store(false, SeqCst);
         side.of(&self.saw_hup).store(false, SeqCst);
     }
@@ -199,24 +222,25 @@ impl Task {
         side.of(&self.saw_hup).load(SeqCst)
     }
 
-    /// The second half begins: it has its first turn when the first one pauses, or when there are
-    /// news for it.
-    pub fn begin_other(&self) {
+    /// Starts the second flow: it has its first turn when the first one pauses, or with the first
+    /// event that concerns it.
+    pub fn start_other(&self) {
         self.state(Direction::ToClient).start();
     }
 
-    /// Whether the second half has begun and nobody has run it yet; then the caller must run it
+    /// Whether the second flow was started and nobody has run it yet; then the caller must run it
     /// now.
-    pub(super) fn other_begins(&self) -> bool {
+    pub(super) fn take_other_first_turn(&self) -> bool {
         self.state(Direction::ToClient).take_first_turn()
     }
 
-    /// Something has happened to a socket: notes it, and tells which halves the caller must run
+    /// Something has happened to a socket: notes it, and returns the flows that the caller must run
     /// now.
-    pub(super) fn on_event(&self, side: Side, news: News) -> [Option<Direction>; 2] {
-        let saw_hup = news.intersects(News::EPOLLHUP | News::EPOLLERR);
-        let saw_rdhup = saw_hup || news.intersects(News::EPOLLRDHUP | News::EPOLLPRI);
-        // before anybody is roused by it
+    pub(super) fn on_event(&self, side: Side, readiness: Readiness) -> [Option<Direction>; 2] {
+        let saw_hup = readiness.intersects(Readiness::EPOLLHUP | Readiness::EPOLLERR);
+        let saw_rdhup =
+            saw_hup || readiness.intersects(Readiness::EPOLLRDHUP | Readiness::EPOLLPRI);
+        // before anybody is woken by it
         if saw_rdhup {
             side.of(&self.saw_rdhup).store(true, SeqCst);
         }
@@ -227,42 +251,33 @@ impl Task {
             Side::Client => Direction::ToServer,
             Side::Server => Direction::ToClient,
         };
-        let can_read = saw_rdhup || news.contains(News::EPOLLIN);
-        let can_write = saw_hup || news.contains(News::EPOLLOUT);
+        let can_read = saw_rdhup || readiness.contains(Readiness::EPOLLIN);
+        let can_write = saw_hup || readiness.contains(Readiness::EPOLLOUT);
         let reads = self.state(reader).on(Trigger::Source { can_read, saw_rdhup });
         let writes = self.state(reader.other()).on(Trigger::Sink { can_write });
         [reads.then_some(reader), writes.then_some(reader.other())]
     }
 
-    /// Both halves, as far as they wait: the caller must run them now.
+    /// Both flows, as far as they wait: the caller must run them now.
     pub(super) fn wake_flows(&self) -> [Option<Direction>; 2] {
-        [Direction::ToServer, Direction::ToClient].map(|half| self.wake_flow(half).then_some(half))
+        [Direction::ToServer, Direction::ToClient].map(|flow| self.wake_flow(flow).then_some(flow))
     }
 
     /// Makes a flow look again; returns whether the caller must run it now.
-    pub(super) fn wake_flow(&self, half: Direction) -> bool {
-        self.state(half).on(Trigger::Wake)
+    pub(super) fn wake_flow(&self, flow: Direction) -> bool {
+        self.state(flow).on(Trigger::Wake)
     }
 
     /// The state of a flow.
-    pub fn state(&self, half: Direction) -> &FlowState {
-        match (half, &self.states) {
+    pub fn state(&self, flow: Direction) -> &FlowState {
+        match (flow, &self.states) {
             (Direction::ToServer, [state, _]) | (Direction::ToClient, [_, state]) => state,
         }
     }
 
     /// A flow is done; returns whether the session is over.
-    pub(super) fn finish(&self, half: Direction) -> bool {
-        self.state(half).finish();
-        self.state(half.other()).is_over()
-    }
-}
-
-impl Side {
-    fn of<T>(self, [client, server]: &[T; 2]) -> &T {
-        match self {
-            Side::Client => client,
-            Side::Server => server,
-        }
+    pub(super) fn finish(&self, flow: Direction) -> bool {
+        self.state(flow).finish();
+        self.state(flow.other()).is_over()
     }
 }

@@ -32,7 +32,7 @@ impl Waiting {
         let meant = waiting.iter().filter(|(_, (other, _))| Arc::ptr_eq(other, host));
         let tasks: Vec<Arc<Task>> = meant.map(|(_, (_, task))| task.clone()).collect();
         drop(waiting);
-        tasks.iter().for_each(Task::wake);
+        tasks.iter().for_each(|task| task.wake());
     }
 }
 

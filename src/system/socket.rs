@@ -155,14 +155,14 @@ pub(super) fn open(address: SocketAddr, flags: SockFlag) -> io::Result<OwnedFd> 
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Decides for all clients that this socket will accept, who inherit its options: what is written
-/// goes out at once; an urgent byte keeps its place among the others (RFC 6093, section 6); and a
-/// client that is closed without [`reset_on_close`] having been taken back is reset: it must not
-/// take that for an empty answer.
-pub fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
-    setsockopt(listener, sockopt::TcpNoDelay, &true)?;
-    setsockopt(listener, sockopt::OobInline, &true)?;
-    Ok(setsockopt(listener, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
+/// Decides for a client, or for all whose connections will come to a listening socket, who inherit
+/// its options: what is written goes out at once; an urgent byte keeps its place among the others
+/// (RFC 6093, section 6); and a client that is closed without [`reset_on_close`] having been taken
+/// back is reset: it must not take that for an empty answer.
+pub fn prepare_clients(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    setsockopt(socket, sockopt::OobInline, &true)?;
+    Ok(setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
 }
 
 /// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::session_log::{Failure, SessionLog};
 use super::{Traffic, report};
-use crate::relay::CloseReason;
-use crate::relay::task::{Side, Task};
+use crate::relay::task::Task;
+use crate::relay::{CloseReason, Side};
 use crate::state::{Group, Host, Lease, Reason};
 use crate::system::connecting::{self, Connecting};
 use crate::system::logging::value;
@@ -191,7 +191,7 @@ impl Attempt {
                     Some(connecting::ConnectOutcome::Failed(e)) => self.note(e),
                     Some(connecting::ConnectOutcome::Reset) => {}
                     None if Instant::now() >= until => self.host_fault = Some(Reason::TimedOut),
-                    None => match task.watch_room(Side::Server, &connecting) {
+                    None => match task.register_writable(Side::Server, &connecting) {
                         Ok(()) => {
                             self.open = Some((connecting, until));
                             return AttemptState::Open;
@@ -201,7 +201,7 @@ impl Attempt {
                 }
                 // closed first: its last news are not the next one's
                 drop(connecting);
-                task.forget(Side::Server);
+                task.note_closed(Side::Server);
                 if is_reset {
                     return AttemptState::Reset(address);
                 }

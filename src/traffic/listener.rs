@@ -70,6 +70,9 @@ struct Acceptor {
     /// The turn has changed hands, or may be taken again.
     turned: Condvar,
     waker: Waker,
+    /// Clients may wait whose connections came before the socket was prepared for them: while this
+    /// program started, or to whoever had opened the socket for it.
+    has_early_clients: AtomicBool,
     /// That it is open is in the log, and so its end is to be.
     is_announced: AtomicBool,
 }
@@ -125,6 +128,7 @@ impl Listener {
             turn,
             turned: Condvar::new(),
             waker: Waker::new()?,
+            has_early_clients: AtomicBool::new(true),
             is_announced: AtomicBool::default(),
         });
         let runner = acceptor.clone();
@@ -221,13 +225,13 @@ impl Drop for Listener {
 
 impl Acceptor {
     fn run(&self) {
-        let (pool, mut hand) = (&self.traffic.pool, self.traffic.pool.hand());
+        let (pool, mut worker) = (&self.traffic.pool, self.traffic.pool.accept_worker());
         let mut shortage = Shortage::default();
         while let Some(accepted) = self.accept() {
             match accepted {
                 Ok(session) => {
                     shortage.end();
-                    pool.carry(session, &mut hand);
+                    pool.run_or_submit(session, &mut worker);
                 }
                 // the client has gone again, or a signal came: nothing is wrong with the socket
                 Err(e)
@@ -258,6 +262,7 @@ impl Acceptor {
         let socket = self.take_turn()?;
         let accepted = match socket.accept() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.has_early_clients.store(false, Relaxed);
                 self.waker.wait_at(socket.as_fd()).and(Err(e))
             }
             accepted => accepted.map(|(client, peer)| self.session(client, peer)),
@@ -308,6 +313,10 @@ impl Acceptor {
     }
 
     fn session(&self, client: TcpStream, peer: SocketAddr) -> Box<Session> {
+        if self.has_early_clients.load(Relaxed) {
+            // it fails only when the connection is gone
+            let _ = socket::prepare_clients(&client);
+        }
         // an IPv4 client of a socket for everything has an IPv6 address of a kind that nobody wants
         // to read
         let peer = interfaces::canonical(peer);

@@ -8,9 +8,9 @@ use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use crate::relay::CloseReason;
 use crate::relay::pool::Space;
-use crate::relay::task::Side;
+use crate::relay::{CloseReason, Side};
+
 use crate::system::{memory, socket};
 
 /// What a client has sent so far, and how much of it the host of the moment has got.

@@ -12,8 +12,8 @@ use super::connect::{Connected, HostSearch};
 use super::replay::{ReplayBuffer, ReplayOutcome};
 use super::session_log::SessionLog;
 use crate::relay::pool::Space;
-use crate::relay::task::{Side, Task};
-use crate::relay::{CloseReason, Direction, Liveness, Unsent};
+use crate::relay::task::Task;
+use crate::relay::{CloseReason, Direction, Liveness, Side, Unsent};
 use crate::state::{Health, Wait};
 use crate::system::socket;
 
@@ -94,7 +94,7 @@ impl Search {
                 Ok(Some(ReplayOutcome::Left(reason))) if self.has_another() => {
                     self.note_left(&candidate, reason);
                     drop(candidate);
-                    task.forget(Side::Server);
+                    task.note_closed(Side::Server);
                 }
                 // nobody else is left: the session goes on as it would without replay
                 Ok(Some(ReplayOutcome::Left(reason))) => {
@@ -185,8 +185,8 @@ impl Search {
         let outcome =
             replay.step(client, server, session_log.service.timeouts().idle, &is_over, space)?;
         if outcome.is_none() {
-            task.watch(Side::Client, client).map_err(|_| CloseReason::Shortage)?;
-            task.watch_room(Side::Server, server).map_err(|_| CloseReason::Shortage)?;
+            task.register_readable(Side::Client, client).map_err(|_| CloseReason::Shortage)?;
+            task.register_writable(Side::Server, server).map_err(|_| CloseReason::Shortage)?;
         }
         let is_lost = || self.is_dead(candidate) || self.is_elsewhere_better(candidate);
         Ok(match outcome {

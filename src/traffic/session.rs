@@ -12,8 +12,8 @@ use super::search::{Found, Search};
 use super::session_log::SessionLog;
 use super::{MOST_ADDRESSES, Traffic};
 use crate::relay::pool::Space;
-use crate::relay::task::{Carried, For, Next, Side, Task};
-use crate::relay::{CloseReason, Direction, Relay, Unsent};
+use crate::relay::task::{For, Job, Next, Task};
+use crate::relay::{CloseReason, Direction, Relay, Side, Unsent};
 use crate::state::{Lease, Link, Service};
 use crate::system::socket;
 
@@ -76,7 +76,7 @@ impl Session {
         match search.step(task, space) {
             Ok(Some(found)) => {
                 let running = self.running.get_or_init(|| Running::new(*search, found, task));
-                task.begin_other();
+                task.start_other();
                 Ok(running)
             }
             Ok(None) => {
@@ -94,13 +94,13 @@ impl Session {
     }
 }
 
-impl Carried for Session {
-    fn go(&self, half: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
+impl Job for Session {
+    fn run(&self, flow: Direction, task: &Arc<Task>, space: &mut Space) -> Next {
         let running = match self.running.get().map_or_else(|| self.find(task, space), Ok) {
             Ok(running) => running,
             Err(next) => return next,
         };
-        let next = running.relay.go(half, task, space);
+        let next = running.relay.run(flow, task, space);
         if running.relay.has_server_left() {
             let _lease = running.held.lock().lease.take();
         }
@@ -110,8 +110,8 @@ impl Carried for Session {
         next
     }
 
-    fn look(&self) -> Duration {
-        self.running.get().map_or(self.look, |running| running.relay.look())
+    fn on_timer(&self) -> Duration {
+        self.running.get().map_or(self.look, |running| running.relay.check_timeouts())
     }
 }
 
@@ -167,7 +167,7 @@ impl Running {
     fn retry(&self, task: &Task) {
         let Some((client, unsent)) = self.relay.take_untouched_client() else { return };
         let Some(mut session_log) = self.held.lock().session_log.take() else { return };
-        task.unwatch(Side::Client, self.relay.client());
+        task.deregister(Side::Client, self.relay.client());
         session_log.entry().disconnected();
         if let Some((host, address)) = session_log.server.take() {
             session_log.note_left(&host, address, self.relay.end(), 0);

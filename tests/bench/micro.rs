@@ -1,5 +1,5 @@
 //! Micro benchmarks, run by `cargo bench`: what one pick costs, what the sessions costs when many
-//! are open, what a hand-over costs, and what one session, one message and one megabyte cost in a
+//! are open, what a worker-over costs, and what one session, one message and one megabyte cost in a
 //! balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use tcpdirector::config::{self, Address, Config, GroupConfig, HostConfig};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::Direction;
 use tcpdirector::relay::pool::{Pool, PoolLimits, Space};
-use tcpdirector::relay::task::{Carried, Next, Task};
+use tcpdirector::relay::task::{Job, Next, Task};
 use tcpdirector::scheduler::Rule;
 use tcpdirector::state::{Group, Names, Service, Sessions};
 use tcpdirector::system::limits;
@@ -73,13 +73,13 @@ fn enter_and_leave_beside(bencher: Bencher, open: usize) {
 /// A session that tells that it was run.
 struct Told(Sender<()>);
 
-impl Carried for Told {
-    fn go(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
+impl Job for Told {
+    fn run(&self, _: Direction, _: &Arc<Task>, _: &mut Space) -> Next {
         let _ = self.0.send(());
         Next::Over
     }
 
-    fn look(&self) -> Duration {
+    fn on_timer(&self) -> Duration {
         Duration::from_secs(60)
     }
 }
@@ -99,14 +99,14 @@ fn hand_over(bencher: Bencher, place: &str) {
     })
     .unwrap();
     let (tell, told) = unbounded();
-    let mut hand = pool.hand();
+    let mut worker = pool.accept_worker();
     // the first one starts a thread
     pool.submit(Box::new(Told(tell.clone())));
     told.recv().unwrap();
     bencher.bench_local(|| {
         let session = Box::new(Told(tell.clone()));
         match place {
-            "here" => pool.carry(session, &mut hand),
+            "here" => pool.run_or_submit(session, &mut worker),
             _ => pool.submit(session),
         }
         told.recv().unwrap();
@@ -155,7 +155,7 @@ fn exchange(stream: &mut TcpStream, message: &[u8], space: &mut [u8]) {
     stream.read_exact(space).unwrap();
 }
 
-/// Accept, hand-over to the pool, pick, connect, one message each way, close. The host's thread for
+/// Accept, worker-over to the pool, pick, connect, one message each way, close. The host's thread for
 /// it is part of the time.
 #[divan::bench]
 fn session(bencher: Bencher) {

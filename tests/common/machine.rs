@@ -57,7 +57,7 @@ impl Machine {
         let mut command = Command::new("unshare");
         // nspawn refuses to boot `/` as such; nobody else sees the tree at this other place, and so
         // nobody can remove it there
-        let script = "mount --bind \"$0\" \"$1\" && utilization && exec systemd-nspawn \"$@\"";
+        let script = "mount --bind \"$0\" \"$1\" && shift && exec systemd-nspawn \"$@\"";
         command.args(["--mount", "sh", "-c", script, &tree]).arg(folder.path("root"));
         // the hierarchy of control groups that every systemd of today knows
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
