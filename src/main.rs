@@ -197,11 +197,11 @@ fn pidfile(cli: &Cli, theirs: Option<OwnedFd>) -> Result<Option<PidFile>, ExitEr
 
 /// Gives what root has opened to whom the program becomes.
 fn give_up_root(identity: &Identity, output: &LogOutput, bound: &Bound) -> Result<(), ExitError> {
-    let given = output.with_file(|file, path| identity.own(file, path)).unwrap_or(Ok(()));
+    let given = output.with_file(|file, path| identity.give_file(file, path)).unwrap_or(Ok(()));
     given.map_err(|e| cannot("cannot give the log away")(&e))?;
     bound
         .admin_path()
-        .map_or(Ok(()), |path| identity.own_path(path))
+        .map_or(Ok(()), |path| identity.give_path(path))
         .map_err(|e| cannot("cannot give the admin socket away")(&e))?;
     identity.assume().map_err(|e| cannot("cannot give up root")(&e))
 }

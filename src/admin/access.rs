@@ -21,7 +21,7 @@ pub struct Visitor {
 }
 
 /// Why nobody was let in.
-pub enum Closed {
+pub enum AccessError {
     /// No user, or a wrong password.
     Denied,
     /// Too many wrong ones: nothing was looked at, and will be after this time.
@@ -45,28 +45,28 @@ impl Visitor {
     }
 }
 
-/// The access.
+/// Passwords and tokens, checked.
 pub struct AccessControl {
     auth: Auth,
     csrf: Csrf,
 }
 
 impl AccessControl {
-    /// A access that remembers nobody. Fails where the kernel gives no random bytes.
+    /// One that remembers nobody. Fails where the kernel gives no random bytes.
     pub fn new() -> io::Result<AccessControl> {
         Ok(AccessControl { auth: Auth::new()?, csrf: Csrf::new()? })
     }
 
     /// Lets a user in whose password is right.
-    pub fn admit(&self, request: &Request, control: &dyn Control) -> Result<Visitor, Closed> {
+    pub fn admit(&self, request: &Request, control: &dyn Control) -> Result<Visitor, AccessError> {
         let (authorization, users) = (request.authorization.as_deref(), control.director().users());
         match self.auth.check(authorization, &request.client, &users, || control.password_limit()) {
             Verdict::Allowed { user, access } => {
                 Ok(Visitor { user, is_full: access == Access::Full })
             }
-            Verdict::Denied => Err(Closed::Denied),
-            Verdict::Penalised(left) => Err(Closed::Penalised(left)),
-            Verdict::Short => Err(Closed::Short),
+            Verdict::Denied => Err(AccessError::Denied),
+            Verdict::Penalised(left) => Err(AccessError::Penalised(left)),
+            Verdict::Short => Err(AccessError::Short),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Answers: what a success, a failure and a document look like to a browser, a script that wants
 //! JSON, and curl.
 //!
-//! `routes` and `show` build every answer here, and each leaves through [`sealed`], which adds the
-//! headers that all have.
+//! `routes` and `show` build every answer here, and each leaves through [`with_common_headers`],
+//! which adds the headers that all have.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use askama::Template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::access::Closed;
+use super::access::AccessError;
 use super::http::Response;
 use crate::config::Refusal;
 use crate::system::logging::is_control;
@@ -23,7 +23,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; f
 
 /// What the client would like to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Format {
     /// A browser.
     Html,
     /// A script.
@@ -32,15 +32,15 @@ pub enum Kind {
     Text,
 }
 
-impl Kind {
+impl Format {
     /// The first of the two that `Accept` names.
-    pub fn of(accept: Option<&str>) -> Kind {
+    pub fn of(accept: Option<&str>) -> Format {
         let accept = accept.unwrap_or_default().to_ascii_lowercase();
         match (accept.find("text/html"), accept.find("application/json")) {
-            (Some(html), Some(json)) if json < html => Kind::Json,
-            (Some(_), _) => Kind::Html,
-            (None, Some(_)) => Kind::Json,
-            (None, None) => Kind::Text,
+            (Some(html), Some(json)) if json < html => Format::Json,
+            (Some(_), _) => Format::Html,
+            (None, Some(_)) => Format::Json,
+            (None, None) => Format::Text,
         }
     }
 }
@@ -78,7 +78,7 @@ struct JsonOutcome<'a> {
     message: &'a str,
 }
 
-/// A document of any kind in UTF-8.
+/// A document of any format in UTF-8.
 pub fn document(mime: &str, body: impl Into<Vec<u8>>) -> Response {
     let response = Response { status: 200, body: body.into(), ..Response::default() };
     response.with("Content-Type", format!("{mime}; charset=utf-8"))
@@ -102,10 +102,10 @@ pub fn json(values: &impl Serialize) -> Result<Response, HttpError> {
 }
 
 /// Something was done: back to the page that shows it, as the original does.
-pub fn done(kind: Kind, message: &str) -> Result<Response, HttpError> {
-    match kind {
-        Kind::Json => json(&JsonOutcome { ok: true, message }),
-        Kind::Html | Kind::Text => {
+pub fn done(format: Format, message: &str) -> Result<Response, HttpError> {
+    match format {
+        Format::Json => json(&JsonOutcome { ok: true, message }),
+        Format::Html | Format::Text => {
             let location =
                 format!("/running?resultMessage={}", utf8_percent_encode(message, QUERY));
             Ok(Response::text(302, "OK\n").with("Location", location))
@@ -114,27 +114,27 @@ pub fn done(kind: Kind, message: &str) -> Result<Response, HttpError> {
 }
 
 /// Nothing was done.
-pub fn failed(kind: Kind, failure: &HttpError) -> Response {
+pub fn failed(format: Format, failure: &HttpError) -> Response {
     let HttpError { status, why } = failure;
     let text = || Response::text(*status, format!("NOT OK: {}\n", one_line(why)));
-    match kind {
-        Kind::Json => json(&JsonOutcome { ok: false, message: why })
+    match format {
+        Format::Json => json(&JsonOutcome { ok: false, message: why })
             .map_or_else(|_| text(), |r| Response { status: *status, ..r }),
-        Kind::Html | Kind::Text => text(),
+        Format::Html | Format::Text => text(),
     }
 }
 
 /// Nobody was let in.
-pub fn turned_away(kind: Kind, closed: &Closed) -> Response {
-    let answer = |status, why: &str| failed(kind, &HttpError::new(status, why));
-    match closed {
-        Closed::Denied => answer(401, "a user and the right password are needed")
+pub fn access_denied(format: Format, error: &AccessError) -> Response {
+    let answer = |status, why: &str| failed(format, &HttpError::new(status, why));
+    match error {
+        AccessError::Denied => answer(401, "a user and the right password are needed")
             .with("WWW-Authenticate", "Basic realm=\"tcpdirector\", charset=\"UTF-8\""),
-        Closed::Penalised(left) => {
+        AccessError::Penalised(left) => {
             answer(429, "too many wrong passwords came from this address: try again later")
                 .with("Retry-After", left.as_millis().div_ceil(1000).to_string())
         }
-        Closed::Short => answer(
+        AccessError::Short => answer(
             503,
             "this machine has no memory for the check of a password just now: try again",
         ),
@@ -142,7 +142,7 @@ pub fn turned_away(kind: Kind, closed: &Closed) -> Response {
 }
 
 /// With the headers that every answer has.
-pub fn sealed(response: Response) -> Response {
+pub fn with_common_headers(response: Response) -> Response {
     response
         .with("Cache-Control", "no-store")
         .with("X-Content-Type-Options", "nosniff")
@@ -162,21 +162,21 @@ mod tests {
     #[test]
     fn a_browser_a_script_and_curl_are_told_apart() {
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-        for (accept, kind) in [
-            (None, Kind::Text),
-            (Some("*/*"), Kind::Text),
-            (Some(browser), Kind::Html),
-            (Some("Application/JSON"), Kind::Json),
-            (Some("application/json, text/html"), Kind::Json),
-            (Some("text/html, application/json"), Kind::Html),
+        for (accept, format) in [
+            (None, Format::Text),
+            (Some("*/*"), Format::Text),
+            (Some(browser), Format::Html),
+            (Some("Application/JSON"), Format::Json),
+            (Some("application/json, text/html"), Format::Json),
+            (Some("text/html, application/json"), Format::Html),
         ] {
-            assert_eq!(Kind::of(accept), kind, "{accept:?}");
+            assert_eq!(Format::of(accept), format, "{accept:?}");
         }
     }
 
     #[test]
     fn a_reason_is_one_line() {
         let failure = HttpError::new(400, "the name `a\nb\u{85}\u{202e}` is bad");
-        assert_eq!(failed(Kind::Text, &failure).body, b"NOT OK: the name `a b  ` is bad\n");
+        assert_eq!(failed(Format::Text, &failure).body, b"NOT OK: the name `a b  ` is bad\n");
     }
 }

@@ -16,7 +16,7 @@ use super::wire::{self, Head, Refused};
 use crate::system::memory;
 
 /// How long a client may take to send a request, to be served, and to take the answer: for each.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long we wait for a client to hang up by itself. Closing first would reset a client that is
 /// still sending, and with that the answer that says why it should stop.
 const LINGER: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ impl Client {
     /// A client that has just connected. Its socket must not block.
     pub fn new(id: u64, stream: TcpStream, address: String, now: Instant) -> Client {
         let (phase, source) = (Phase::Reading { bytes: Vec::new(), head: None }, source(&address));
-        Client { id, address, source, since: now, deadline: now + PATIENCE, stream, phase }
+        Client { id, address, source, since: now, deadline: now + TIMEOUT, stream, phase }
     }
 
     /// What to wait for. A client that has gone altogether is noticed in every phase.
@@ -73,12 +73,12 @@ impl Client {
     }
 
     /// Goes on as far as possible after something has happened to the socket.
-    pub fn act(&mut self, happened: PollFlags, now: Instant) {
+    pub fn act(&mut self, events: PollFlags, now: Instant) {
         match self.phase {
             Phase::Reading { .. } => self.read(now),
             Phase::Writing { .. } => self.write(now),
             Phase::Lingering { .. } => self.discard(),
-            _ if happened
+            _ if events
                 .intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) =>
             {
                 self.phase = Phase::Over
@@ -108,7 +108,7 @@ impl Client {
         match std::mem::replace(&mut self.phase, Phase::Served) {
             Phase::Ready { request, bodyless, .. } => {
                 // the exchange has a deadline of its own, and it always ends with an answer for us
-                self.deadline = now + PATIENCE * 2;
+                self.deadline = now + TIMEOUT * 2;
                 Some((request, bodyless))
             }
             other => {
@@ -120,12 +120,12 @@ impl Client {
 
     /// Gives the client its answer.
     pub fn answer(&mut self, answer: Vec<u8>, now: Instant) {
-        self.deadline = now + PATIENCE;
+        self.deadline = now + TIMEOUT;
         self.phase = Phase::Writing { answer, sent: 0 };
         self.write(now);
     }
 
-    /// Tells the client why its request is not served.
+    /// Answers why the request is not served.
     pub fn refuse(&mut self, refused: Refused, now: Instant) {
         self.answer(wire::refusal(refused), now);
     }
@@ -187,7 +187,7 @@ impl Client {
         match head {
             Some(head) if head.is_complete(bytes) => {
                 let request = head.rewrite(bytes, &self.address);
-                self.deadline = now + PATIENCE;
+                self.deadline = now + TIMEOUT;
                 self.phase = Phase::Ready {
                     request,
                     bodyless: head.bodyless,

@@ -10,9 +10,9 @@ use super::crypt::Cost;
 use crate::config::{Change, Refusal};
 use crate::state::Director;
 
-/// What the admin side asks the running program to do. Each method tells in words what it did, or
+/// What the admin side asks the running program to do. Each method returns in words what it did, or
 /// refuses and has changed nothing. The caller logs the outcome and notes it among the events;
-/// implementations do neither, but a reload tells of itself and of each of its changes as well.
+/// implementations do neither, but a reload reports itself and each of its changes as well.
 pub trait Control: Send + Sync {
     /// The running state, for looking at it.
     fn director(&self) -> &Director;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::poll::PollFlags;
 
-use super::client::PATIENCE;
+use super::client::TIMEOUT;
 use super::wire;
 use crate::system::memory;
 
@@ -54,7 +54,7 @@ impl Exchange {
     ) -> Exchange {
         Exchange {
             client,
-            deadline: now + PATIENCE,
+            deadline: now + TIMEOUT,
             stream,
             request,
             sent: 0,

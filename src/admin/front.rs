@@ -45,7 +45,7 @@ pub struct Front {
     clients: Vec<Client>,
     exchange: Option<Exchange>,
     /// The connection to tiny_http, while no exchange has it; gone when it was of no use any more.
-    line: Option<UnixStream>,
+    connection: Option<UnixStream>,
     /// How many clients there were.
     count: u64,
     /// Whose request was served last.
@@ -55,9 +55,9 @@ pub struct Front {
     shortage: Shortage,
 }
 
-/// What has happened to each socket.
+/// Which sockets poll(2) has news of.
 #[derive(Default)]
-struct Happened {
+struct PollResults {
     stop: bool,
     exchange: bool,
     listeners: Vec<bool>,
@@ -65,15 +65,16 @@ struct Happened {
 }
 
 impl Front {
-    /// A front that stops when the other end of `stop` is closed; `line` is a connection to the
-    /// backend.
+    /// A front that stops when the other end of `stop` is closed; `connection` is a connection to
+    /// the backend.
     pub fn new(
         listeners: Vec<AdminSocket>,
         backend: Arc<Backend>,
-        line: UnixStream,
+        connection: UnixStream,
         stop: UnixStream,
     ) -> Front {
-        let (clients, line, stop) = (Vec::with_capacity(MAX_CLIENTS), Some(line), Some(stop));
+        let (clients, connection, stop) =
+            (Vec::with_capacity(MAX_CLIENTS), Some(connection), Some(stop));
         Front {
             listeners,
             backend,
@@ -81,7 +82,7 @@ impl Front {
             end: None,
             clients,
             exchange: None,
-            line,
+            connection,
             count: 0,
             last: None,
             rest: None,
@@ -92,9 +93,9 @@ impl Front {
     /// Serves until it is to stop.
     pub fn run(&mut self) {
         loop {
-            let happened = self.wait();
+            let results = self.wait();
             let now = Instant::now();
-            for (client, flags) in self.clients.iter_mut().zip(happened.clients) {
+            for (client, flags) in self.clients.iter_mut().zip(results.clients) {
                 if !flags.is_empty() {
                     client.act(flags, now);
                 }
@@ -102,11 +103,11 @@ impl Front {
             }
             // not before what has happened to the clients is dealt with: this lets go of some of
             // them
-            if happened.stop {
+            if results.stop {
                 self.finish(now);
             }
-            self.go_on(happened.exchange, now);
-            for number in happened
+            self.go_on(results.exchange, now);
+            for number in results
                 .listeners
                 .iter()
                 .enumerate()
@@ -140,7 +141,7 @@ impl Front {
     }
 
     /// Lets go of who is over, and waits for the next thing to happen.
-    fn wait(&mut self) -> Happened {
+    fn wait(&mut self) -> PollResults {
         self.clients.retain(|client| !client.is_over());
         let now = Instant::now();
         self.rest = self.rest.filter(|until| *until > now);
@@ -163,10 +164,10 @@ impl Front {
             if e != Errno::EINTR {
                 shortage::rest();
             }
-            return Happened::default();
+            return PollResults::default();
         }
         let mut flags = polled.iter().map(|one| one.revents().unwrap_or(PollFlags::empty()));
-        Happened {
+        PollResults {
             stop: self.stop.is_some() && flags.next().is_some_and(|flags| !flags.is_empty()),
             listeners: flags
                 .by_ref()
@@ -238,9 +239,9 @@ impl Front {
     }
 
     /// Goes on with the exchange, if there is one.
-    fn go_on(&mut self, happened: bool, now: Instant) {
+    fn go_on(&mut self, is_ready: bool, now: Instant) {
         let Some(exchange) = &mut self.exchange else { return };
-        let progress = match happened {
+        let progress = match is_ready {
             true => exchange.act(),
             false => ExchangeState::Open,
         };
@@ -254,7 +255,7 @@ impl Front {
                 (Refused(502, "the answer was cut off: try again"), "an answer was cut off")
             }
             ExchangeState::Done(answer) => {
-                self.line = self.end_exchange(|client| client.answer(answer, now));
+                self.connection = self.end_exchange(|client| client.answer(answer, now));
                 return self.drop_who_owes_most();
             }
         };
@@ -263,10 +264,10 @@ impl Front {
         self.end_exchange(|client| client.refuse(refused, now));
     }
 
-    /// Tells the client what came of its request, if it is still there. Returns the connection.
-    fn end_exchange(&mut self, tell: impl FnOnce(&mut Client)) -> Option<UnixStream> {
+    /// Answers the client of the exchange, if it is still there. Returns the connection.
+    fn end_exchange(&mut self, answer: impl FnOnce(&mut Client)) -> Option<UnixStream> {
         let exchange = self.exchange.take()?;
-        self.clients.iter_mut().find(|client| client.id == exchange.client).map(tell);
+        self.clients.iter_mut().find(|client| client.id == exchange.client).map(answer);
         Some(exchange.stream)
     }
 
@@ -280,9 +281,10 @@ impl Front {
                 return;
             };
             self.last = Some(client.source);
-            match self.line.take().map_or_else(|| self.backend.connect(), Ok) {
-                Ok(line) => {
-                    self.exchange = Some(Exchange::new(line, client.id, request, bodyless, now))
+            match self.connection.take().map_or_else(|| self.backend.connect(), Ok) {
+                Ok(connection) => {
+                    self.exchange =
+                        Some(Exchange::new(connection, client.id, request, bodyless, now))
                 }
                 Err(e) if socket::is_our_shortage(&e) => {
                     client.refuse(Refused(503, "this machine is short of something"), now)
@@ -316,7 +318,7 @@ impl Front {
 
 /// The body of the thread. A panic, which would be a mistake of ours, costs the clients of the
 /// moment and not the admin pages.
-pub fn live(mut front: Front) {
+pub fn run(mut front: Front) {
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| front.run())).is_err() {
         log::error!("admin state=recovered reason=\"a panic in its front\"");
         front.clear();

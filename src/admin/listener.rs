@@ -18,10 +18,10 @@ use crate::system::unix_socket::UnixSocketListener;
 #[derive(Clone)]
 pub struct AdminSocket {
     listen: AdminListen,
-    kind: Arc<Kind>,
+    kind: Arc<SocketKind>,
 }
 
-enum Kind {
+enum SocketKind {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixSocketListener),
 }
@@ -45,13 +45,13 @@ impl AdminSocket {
             .and_then(|socket| UnixSocketListener::inherit(socket, path).ok());
         let local = taken.map_or_else(|| UnixSocketListener::open(path), Ok)?;
         local.socket().set_nonblocking(true)?;
-        Ok(vec![AdminSocket { listen: listen.clone(), kind: Arc::new(Kind::Unix(local)) }])
+        Ok(vec![AdminSocket { listen: listen.clone(), kind: Arc::new(SocketKind::Unix(local)) }])
     }
 
     fn tcp(listen: AdminListen, socket: TcpListener) -> io::Result<AdminSocket> {
         socket.set_nonblocking(true)?;
         let address = interfaces::canonical(socket.local_addr()?);
-        Ok(AdminSocket { listen, kind: Arc::new(Kind::Tcp(socket, address)) })
+        Ok(AdminSocket { listen, kind: Arc::new(SocketKind::Tcp(socket, address)) })
     }
 
     /// The address as the configuration writes it.
@@ -59,12 +59,12 @@ impl AdminSocket {
         &self.listen
     }
 
-    /// Where it listens, if that is TCP; tells the port that the system chose when the
+    /// Where it listens, if that is TCP, with the port that the system chose when the
     /// configuration left that open.
     pub fn address(&self) -> Option<SocketAddr> {
         match &*self.kind {
-            Kind::Tcp(_, address) => Some(*address),
-            Kind::Unix(_) => None,
+            SocketKind::Tcp(_, address) => Some(*address),
+            SocketKind::Unix(_) => None,
         }
     }
 
@@ -72,15 +72,15 @@ impl AdminSocket {
     /// connect.
     pub fn path(&self) -> Option<&Path> {
         match &*self.kind {
-            Kind::Tcp(..) => None,
-            Kind::Unix(local) => Some(local.path()),
+            SocketKind::Tcp(..) => None,
+            SocketKind::Unix(local) => Some(local.path()),
         }
     }
 
     /// Whether the file of a Unix socket is this process's to remove: not while another one is the
     /// service.
     pub fn set_ours(&self, is_ours: bool) {
-        if let Kind::Unix(local) = &*self.kind {
+        if let SocketKind::Unix(local) = &*self.kind {
             local.set_ours(is_ours);
         }
     }
@@ -88,13 +88,13 @@ impl AdminSocket {
     /// The next client and its address without a port, both ready for the front.
     pub fn accept(&self) -> io::Result<(TcpStream, String)> {
         let (stream, address) = match &*self.kind {
-            Kind::Tcp(socket, _) => {
+            SocketKind::Tcp(socket, _) => {
                 let (stream, peer) = socket.accept()?;
                 // small answers should not wait for more to come
                 let _ = stream.set_nodelay(true);
                 (stream, without_port(interfaces::canonical(peer)))
             }
-            Kind::Unix(local) => {
+            SocketKind::Unix(local) => {
                 let (stream, _) = local.socket().accept()?;
                 // only a descriptor with read, write and shutdown is wanted, and those are the same
                 // for both families
@@ -117,8 +117,8 @@ fn without_port(client: SocketAddr) -> String {
 impl AsFd for AdminSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &*self.kind {
-            Kind::Tcp(socket, _) => socket.as_fd(),
-            Kind::Unix(local) => local.socket().as_fd(),
+            SocketKind::Tcp(socket, _) => socket.as_fd(),
+            SocketKind::Unix(local) => local.socket().as_fd(),
         }
     }
 }
@@ -127,8 +127,8 @@ impl fmt::Display for AdminSocket {
     /// As the configuration would write it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
-            Kind::Tcp(_, address) => write!(f, "{address}"),
-            Kind::Unix(local) => write!(f, "unix:{}", local.path().display()),
+            SocketKind::Tcp(_, address) => write!(f, "{address}"),
+            SocketKind::Unix(local) => write!(f, "unix:{}", local.path().display()),
         }
     }
 }

@@ -85,8 +85,8 @@ pub fn start(listeners: Vec<AdminSocket>, handler: Arc<dyn Handler>) -> io::Resu
     // from here on, an error drops this and with it ends what has been started
     let mut admin =
         Admin { listeners, backend: backend.clone(), stop: Some(stop), threads: Vec::new() };
-    admin.spawn("admin", STACK, move || backend.live(&*handler))?;
-    admin.spawn("admin front", FRONT_STACK, move || front::live(front))?;
+    admin.spawn("admin", STACK, move || backend.run(&*handler))?;
+    admin.spawn("admin front", FRONT_STACK, move || front::run(front))?;
     Ok(admin)
 }
 
@@ -106,7 +106,7 @@ impl Admin {
         self.listeners.iter().filter_map(AdminSocket::address).collect()
     }
 
-    /// Tells the log where it listens.
+    /// Logs where it listens.
     pub fn announce(&self) {
         for listener in &self.listeners {
             log::info!("admin address={} state=open", value(&listener.to_string()));
@@ -136,7 +136,7 @@ impl Admin {
     }
 }
 
-/// Waits for the end of a thread. If that was a panic, it has been told about when it happened.
+/// Waits for the end of a thread. If that was a panic, it is in the log.
 fn join(thread: Option<JoinHandle<()>>) {
     let _ = thread.map(JoinHandle::join);
 }

@@ -48,7 +48,7 @@ pub struct Message<'a> {
 /// `/`
 #[derive(Template)]
 #[template(path = "index.html", config = "src/admin/askama.toml")]
-pub struct Index<'a> {
+pub struct IndexPage<'a> {
     pub frame: Frame<'a>,
     pub state: &'a Snapshot,
 }
@@ -56,16 +56,16 @@ pub struct Index<'a> {
 /// `/running`
 #[derive(Template)]
 #[template(path = "running.html", config = "src/admin/askama.toml")]
-pub struct Running<'a> {
+pub struct RunningPage<'a> {
     frame: Frame<'a>,
     state: &'a Snapshot,
     users: Vec<UserConfig>,
     message: Option<Message<'a>>,
     refresh: Option<u64>,
-    banner: Banner,
+    summary: Summary,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningPage<'a> {
     /// The page for this moment; `refresh` is after how many seconds it is loaded again; 0 is
     /// never.
     pub fn new(
@@ -74,8 +74,8 @@ impl<'a> Running<'a> {
         users: Vec<UserConfig>,
         message: Option<Message<'a>>,
         refresh: Option<u64>,
-    ) -> Running<'a> {
-        Running { frame, state, users, message, refresh, banner: Banner::of(state) }
+    ) -> RunningPage<'a> {
+        RunningPage { frame, state, users, message, refresh, summary: Summary::of(state) }
     }
 
     /// Stands for all that the forms depend on: while it stays the same, the script may exchange
@@ -135,7 +135,7 @@ fn silence_of(session: &SessionView) -> String {
 }
 
 /// One look says whether all is well.
-struct Banner {
+struct Summary {
     /// `good`, `warn` or `bad`.
     class: &'static str,
     headline: String,
@@ -145,8 +145,8 @@ struct Banner {
     more: usize,
 }
 
-impl Banner {
-    fn of(state: &Snapshot) -> Banner {
+impl Summary {
+    fn of(state: &Snapshot) -> Summary {
         let sick: Vec<&str> =
             state.services.iter().filter(|s| !s.is_healthy()).map(|s| s.name.as_str()).collect();
         let (mut troubles, mut minor) = (Vec::new(), Vec::new());
@@ -181,7 +181,7 @@ impl Banner {
         };
         let more = troubles.len().saturating_sub(SHOWN_TROUBLES);
         troubles.truncate(SHOWN_TROUBLES);
-        Banner { class, headline, troubles, more }
+        Summary { class, headline, troubles, more }
     }
 }
 
@@ -214,7 +214,7 @@ pub struct EventsPage<'a> {
 /// A change that was not made yet.
 #[derive(Template)]
 #[template(path = "question.html", config = "src/admin/askama.toml")]
-pub struct Question<'a> {
+pub struct QuestionPage<'a> {
     pub frame: Frame<'a>,
     pub path: &'a str,
     /// In words, without passwords.

@@ -16,7 +16,7 @@ pub const MAX_CLIENTS: usize = 64;
 const SHARE: usize = 8;
 /// The places that requests for something else than `/healthz` leave free, however many addresses
 /// they come from.
-const KEPT: usize = 8;
+const RESERVED: usize = 8;
 
 /// Why a client's request cannot wait here, if that is so.
 pub fn excess(client: &Client, clients: &[Client]) -> Option<Refused> {
@@ -30,7 +30,7 @@ pub fn excess(client: &Client, clients: &[Client]) -> Option<Refused> {
     if before().filter(|other| other.source == client.source).count() >= SHARE {
         return Some(Refused(429, "too many requests of this address are waiting: try again"));
     }
-    (!client.is_for_health() && before().count() >= MAX_CLIENTS - KEPT).then_some(TOO_MANY)
+    (!client.is_for_health() && before().count() >= MAX_CLIENTS - RESERVED).then_some(TOO_MANY)
 }
 
 /// Who makes room for a newcomer: one that has had its answer, else the one that came first, of

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{AccessControl, Intent, Visitor};
-use super::answer::{HttpError, Kind, done, failed, sealed, turned_away};
+use super::answer::{Format, HttpError, access_denied, done, failed, with_common_headers};
 use super::control::Control;
 use super::crypt;
 use super::http::{Handler, Method, Request, Response};
@@ -35,18 +35,18 @@ pub enum Needs {
 enum Act {
     /// Shows something.
     Show(fn(&Visit) -> Result<Response, HttpError>),
-    /// Pulls a lever of the program; tells in words what was done.
+    /// Has the program do something; returns in words what was done.
     Do(fn(&Visit) -> Result<Done, HttpError>),
     /// Changes the running state as the path and the parameters say.
     Change,
 }
 
-/// What came of a lever.
+/// What came of that.
 enum Done {
     /// Something was done, in words.
-    Told(String),
+    Message(String),
     /// Nothing was done but show something.
-    Shown(Response),
+    Page(Response),
 }
 
 /// A line of the table.
@@ -68,7 +68,7 @@ const VIEW: &[&str] = &["verbose?", "refresh?", "ignore?", "resultMessage?"];
 const ADD_USER: &[&str] = &["name", "password?", "plain?", "access"];
 const CHANGE_USER: &[&str] = &["name", "password?", "plain?", "access?", "force?"];
 
-const OWN: [Route; 24] = [
+const ROUTES: [Route; 24] = [
     show("", &[], show::index),
     show("index.html", &[], show::index),
     show("running", VIEW, show::running),
@@ -89,12 +89,12 @@ const OWN: [Route; 24] = [
     show("tcpdirector.js", &[], show::js),
     // the original's pages ask for its style sheet by this name
     show("pydirector.css", &[], show::css),
-    lever("reload", &["plan?", "confirm?"], reload),
-    lever("confirm", &[], |visit| Ok(Done::Told(visit.control.confirm()?))),
-    lever("save", VIEW, |visit| Ok(Done::Told(visit.control.save()?))),
-    lever("closeLog", &[], |visit| Ok(Done::Told(visit.control.reopen_log()?))),
-    lever("reopenLog", &[], |visit| Ok(Done::Told(visit.control.reopen_log()?))),
-    lever("shutdown", &[], |visit| Ok(Done::Told(visit.control.shutdown()?))),
+    command("reload", &["plan?", "confirm?"], reload),
+    command("confirm", &[], |visit| Ok(Done::Message(visit.control.confirm()?))),
+    command("save", VIEW, |visit| Ok(Done::Message(visit.control.save()?))),
+    command("closeLog", &[], |visit| Ok(Done::Message(visit.control.reopen_log()?))),
+    command("reopenLog", &[], |visit| Ok(Done::Message(visit.control.reopen_log()?))),
+    command("shutdown", &[], |visit| Ok(Done::Message(visit.control.shutdown()?))),
 ];
 
 const fn show(
@@ -105,12 +105,12 @@ const fn show(
     Route { path, needs: Needs::Read, parameters, act: Act::Show(show) }
 }
 
-const fn lever(
+const fn command(
     path: &'static str,
     parameters: &'static [&'static str],
-    pull: fn(&Visit) -> Result<Done, HttpError>,
+    run: fn(&Visit) -> Result<Done, HttpError>,
 ) -> Route {
-    Route { path, needs: Needs::Write, parameters, act: Act::Do(pull) }
+    Route { path, needs: Needs::Write, parameters, act: Act::Do(run) }
 }
 
 /// Every route: those of this file, then the changes.
@@ -123,7 +123,7 @@ pub fn table() -> impl Iterator<Item = Route> {
         };
         Route { path, needs: Needs::Write, parameters, act: Act::Change }
     };
-    OWN.into_iter().chain(Change::PATHS.into_iter().map(change))
+    ROUTES.into_iter().chain(Change::PATHS.into_iter().map(change))
 }
 
 impl Route {
@@ -168,7 +168,7 @@ pub struct Routes {
 
 impl Handler for Routes {
     fn handle(&self, request: &Request) -> Response {
-        sealed(self.answer(request))
+        with_common_headers(self.answer(request))
     }
 }
 
@@ -185,19 +185,19 @@ impl Routes {
     }
 
     fn answer_to(&self, visitor: Visitor, route: Option<Route>, request: &Request) -> Response {
-        let kind = Kind::of(request.accept.as_deref());
+        let format = Format::of(request.accept.as_deref());
         let Some(route) = route else {
             return failed(
-                kind,
+                format,
                 &HttpError::new(404, format!("there is no page `{}`", request.path)),
             );
         };
         if !route.methods().contains(&request.method) {
-            return failed(kind, &HttpError::new(405, "this page can only be read: use GET"))
+            return failed(format, &HttpError::new(405, "this page can only be read: use GET"))
                 .with("Allow", "GET, HEAD");
         }
         if request.is_head && matches!(route.act, Act::Do(_) | Act::Change) {
-            return failed(kind, &HttpError::new(405, "this changes something: use GET or POST"))
+            return failed(format, &HttpError::new(405, "this changes something: use GET or POST"))
                 .with("Allow", "GET, POST");
         }
         let named = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
@@ -208,11 +208,11 @@ impl Routes {
             .map(named)
             .partition(|(name, _)| name == "token");
         let token = self.access.token(&visitor);
-        let visit = Visit { control: &*self.control, request, kind, visitor, token, arguments };
+        let visit = Visit { control: &*self.control, request, format, visitor, token, arguments };
         match route.act {
             Act::Show(show) => {
                 let answer = route.check(&visit.arguments).and_then(|()| show(&visit));
-                answer.unwrap_or_else(|failure| failed(kind, &failure))
+                answer.unwrap_or_else(|failure| failed(format, &failure))
             }
             Act::Do(_) | Act::Change => {
                 self.write(&route, &visit, tokens.first().map(|(_, token)| token.as_str()))
@@ -226,10 +226,10 @@ impl Routes {
         }
         self.access
             .admit(request, &*self.control)
-            .map_err(|closed| turned_away(Kind::of(request.accept.as_deref()), &closed))
+            .map_err(|error| access_denied(Format::of(request.accept.as_deref()), &error))
     }
 
-    /// Does what changes something, and tells the log and the events who did it.
+    /// Does what changes something, and notes in the log and the events who did it.
     fn write(&self, route: &Route, visit: &Visit, token: Option<&str>) -> Response {
         let Visitor { user, .. } = &visit.visitor;
         let by = visit.by();
@@ -237,12 +237,12 @@ impl Routes {
         let what = described(route.path, known.map(|(name, text)| (name.as_str(), text.as_str())));
         let outcome = self.permit(route, visit, token).and_then(|intent| match intent {
             Intent::Meant => act(route, visit),
-            Intent::Unasked => show::question(visit, route.path, &what).map(Done::Shown),
+            Intent::Unasked => show::question(visit, route.path, &what).map(Done::Page),
         });
         let (user, client) = (value(user), value(&visit.request.client));
         match outcome {
-            Ok(Done::Shown(response)) => response,
-            Ok(Done::Told(message)) => {
+            Ok(Done::Page(response)) => response,
+            Ok(Done::Message(message)) => {
                 log::info!(
                     "change by={user} client={client} {what} outcome=done message={}",
                     value(&message)
@@ -252,7 +252,8 @@ impl Routes {
                     .director()
                     .events
                     .note(&by, format!("change {what} message={}", value(&message)));
-                done(visit.kind, &message).unwrap_or_else(|failure| failed(visit.kind, &failure))
+                done(visit.format, &message)
+                    .unwrap_or_else(|failure| failed(visit.format, &failure))
             }
             Err(failure) => {
                 let HttpError { status, why } = &failure;
@@ -260,11 +261,11 @@ impl Routes {
                     "change by={user} client={client} {what} outcome=refused status={status} reason={}",
                     value(why)
                 );
-                match visit.kind {
+                match visit.format {
                     // a person sees the reason above the page that they were on
-                    Kind::Html => show::refused(visit, &failure)
-                        .unwrap_or_else(|_| failed(Kind::Text, &failure)),
-                    Kind::Json | Kind::Text => failed(visit.kind, &failure),
+                    Format::Html => show::refused(visit, &failure)
+                        .unwrap_or_else(|_| failed(Format::Text, &failure)),
+                    Format::Json | Format::Text => failed(visit.format, &failure),
                 }
             }
         }
@@ -293,9 +294,9 @@ impl Routes {
 }
 
 fn act(route: &Route, visit: &Visit) -> Result<Done, HttpError> {
-    if let Act::Do(pull) = route.act {
+    if let Act::Do(run) = route.act {
         route.check(&visit.arguments)?;
-        return pull(visit);
+        return run(visit);
     }
     let none = || Err(Refusal::NotFound(format!("there is no change `{}`", route.path)));
     let arguments = hashed(route, &visit.arguments)?;
@@ -316,10 +317,10 @@ fn act(route: &Route, visit: &Visit) -> Result<Done, HttpError> {
         | Change::ChangeUser { name, password: Some(password), .. } => {
             match crypt::refusal(name, password, visit.control.password_limit()) {
                 Some(why) => Err(HttpError::new(400, why)),
-                None => Ok(Done::Told(visit.control.apply(&change)?)),
+                None => Ok(Done::Message(visit.control.apply(&change)?)),
             }
         }
-        _ => Ok(Done::Told(visit.control.apply(&change)?)),
+        _ => Ok(Done::Message(visit.control.apply(&change)?)),
     }
 }
 
@@ -337,8 +338,8 @@ fn reload(visit: &Visit) -> Result<Done, HttpError> {
     };
     let confirm = visit.argument("confirm").map(seconds).transpose()?;
     match visit.argument("plan") {
-        None => Ok(Done::Told(visit.control.reload(&visit.by(), confirm)?)),
-        Some("1") => Ok(Done::Shown(show::plan(visit)?)),
+        None => Ok(Done::Message(visit.control.reload(&visit.by(), confirm)?)),
+        Some("1") => Ok(Done::Page(show::plan(visit)?)),
         Some(text) => Err(HttpError::new(400, format!("plan: `{text}` must be 1"))),
     }
 }

@@ -34,12 +34,12 @@ pub const ROOM: usize = 4 << 20;
 /// The servers, one after the other, as the front and `Admin` see them.
 #[derive(Default)]
 pub struct Backend {
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     /// What the next server is to listen on.
     next: Option<UnixListener>,
     /// The server that runs.
@@ -47,7 +47,7 @@ struct State {
     is_stopping: bool,
 }
 
-impl State {
+impl ServerState {
     /// Whether the server that runs is to end.
     fn is_over(&self) -> bool {
         self.is_stopping || self.next.is_some()
@@ -63,12 +63,12 @@ impl Backend {
         Ok(stream)
     }
 
-    /// Ends [`Backend::live`] after the request that it is at.
+    /// Ends [`Backend::run`] after the request that it is at.
     pub fn stop(&self) {
         self.change(|state| state.is_stopping = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut ServerState)) {
         let mut state = self.state.lock();
         change(&mut state);
         state.server.iter().for_each(|server| server.unblock());
@@ -76,7 +76,7 @@ impl Backend {
     }
 
     /// The body of the thread: one server after the other, until it is to stop.
-    pub fn live(&self, handler: &dyn Handler) {
+    pub fn run(&self, handler: &dyn Handler) {
         let mut shortage = Shortage::default();
         while let Some(listener) = self.next() {
             // making a server panics when there is no thread for it
@@ -221,7 +221,7 @@ mod tests {
         let backend = Backend::default();
         let first = backend.connect().unwrap();
         thread::scope(|scope| {
-            scope.spawn(|| backend.live(&|_: &Request| Response::text(200, "here")));
+            scope.spawn(|| backend.run(&|_: &Request| Response::text(200, "here")));
             let _end = StopOnDrop(&backend);
             (0..3).for_each(|_| ask(&first, "here"));
             let second = backend.connect().unwrap();
@@ -237,7 +237,7 @@ mod tests {
         first.set_nonblocking(false).unwrap();
         assert!(!matches!(first.read(&mut [0]), Ok(1)));
         thread::scope(|scope| {
-            scope.spawn(|| backend.live(&|_: &Request| Response::text(200, "here")));
+            scope.spawn(|| backend.run(&|_: &Request| Response::text(200, "here")));
             let _end = StopOnDrop(&backend);
             ask(&second, "here");
         });

@@ -2,10 +2,10 @@
 //! `routes` calls them after all checks but those of values.
 
 use super::access::Visitor;
-use super::answer::{HttpError, Kind, document, html, json};
+use super::answer::{Format, HttpError, document, html, json};
 use super::control::Control;
 use super::http::{Request, Response};
-use super::page::{EventsPage, Frame, Index, Message, Question, Running, SessionsPage};
+use super::page::{EventsPage, Frame, IndexPage, Message, QuestionPage, RunningPage, SessionsPage};
 use super::{metrics as prometheus, text};
 use crate::state::Director;
 use crate::state::snapshot::{self, SessionView, Snapshot};
@@ -24,7 +24,7 @@ pub struct Visit<'a> {
     /// What was asked.
     pub request: &'a Request,
     /// How the answer should look.
-    pub kind: Kind,
+    pub format: Format,
     /// Who asks.
     pub visitor: Visitor,
     /// For the forms of the page.
@@ -59,11 +59,11 @@ impl Visit<'_> {
 
 pub fn index(visit: &Visit) -> Answer {
     let state = visit.state();
-    html(200, &Index { frame: visit.frame("/"), state: &state })
+    html(200, &IndexPage { frame: visit.frame("/"), state: &state })
 }
 
 pub fn running(visit: &Visit) -> Answer {
-    if visit.kind == Kind::Json {
+    if visit.format == Format::Json {
         return running_json(visit);
     }
     let refresh =
@@ -72,7 +72,13 @@ pub fn running(visit: &Visit) -> Answer {
     let state = visit.state();
     html(
         200,
-        &Running::new(visit.frame("/running"), &state, visit.director().users(), message, refresh),
+        &RunningPage::new(
+            visit.frame("/running"),
+            &state,
+            visit.director().users(),
+            message,
+            refresh,
+        ),
     )
 }
 
@@ -82,21 +88,21 @@ pub fn refused(visit: &Visit, failure: &HttpError) -> Answer {
     let message = Some(Message { text: &failure.why, is_error: true });
     html(
         failure.status,
-        &Running::new(visit.frame("/running"), &state, visit.director().users(), message, None),
+        &RunningPage::new(visit.frame("/running"), &state, visit.director().users(), message, None),
     )
 }
 
 /// What a change would do, with a button for it, since nobody may have asked for it yet; a script
-/// is told in words.
+/// gets words.
 pub fn question(visit: &Visit, path: &str, what: &str) -> Answer {
-    match visit.kind {
-        Kind::Json => Err(HttpError::new(
+    match visit.format {
+        Format::Json => Err(HttpError::new(
             403,
             "nothing was changed: a browser has asked by itself, and the page has a form for this",
         )),
-        Kind::Html | Kind::Text => html(
+        Format::Html | Format::Text => html(
             200,
-            &Question {
+            &QuestionPage {
                 frame: visit.frame(""),
                 path,
                 what,
@@ -154,7 +160,7 @@ pub fn plan(visit: &Visit) -> Answer {
 }
 
 pub fn sessions(visit: &Visit) -> Answer {
-    if visit.kind == Kind::Json {
+    if visit.format == Format::Json {
         return sessions_json(visit);
     }
     html(200, &SessionsPage::new(visit.frame("/sessions"), listed(visit)?))
@@ -175,7 +181,7 @@ fn listed(visit: &Visit) -> Result<Vec<SessionView>, HttpError> {
 }
 
 pub fn events(visit: &Visit) -> Answer {
-    if visit.kind == Kind::Json {
+    if visit.format == Format::Json {
         return events_json(visit);
     }
     html(

@@ -76,7 +76,7 @@ pub fn why_not(host: &HostView) -> Option<String> {
 }
 
 /// Whether every service has a host that may be picked; else which have none. Anybody may ask, so
-/// it tells nothing more.
+/// it says nothing more.
 pub fn health(snapshot: &Snapshot) -> Result<&'static str, String> {
     if snapshot.is_healthy() {
         return Ok("OK");

@@ -12,8 +12,8 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// The most headers of a request, and of an answer.
 const MAX_HEADERS: usize = 64;
 
-/// Tells tiny_http's side who the client is. A client's own header of this name is dropped like all
-/// that are not [`PASSED`].
+/// The header that says to tiny_http's side who the client is. A client's own header of this name
+/// is dropped like all that are not [`PASSED`].
 pub const CLIENT: &str = "X-Tcpdirector-Client";
 
 /// The header that says that the client asked by HEAD, which is passed on as a GET.

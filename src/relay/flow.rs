@@ -13,7 +13,7 @@ use super::progress::{Pending, Progress};
 use super::relay::Relay;
 use super::task::{Next, Task};
 use crate::system::socket;
-use crate::system::tcp_info::{State, TcpInfo};
+use crate::system::tcp_info::{TcpInfo, TcpState};
 
 /// How much a flow moves in a row before others have their turn. With four times as much, small
 /// requests beside four bulk streams took three times as long, and the bulk went no faster. On an
@@ -164,7 +164,7 @@ impl Flow<'_> {
     /// resets it. The kernel does not tell of that: the timer has this asked again.
     pub(super) fn settle(&self) -> Result<Next, Over> {
         let is_sink_closed =
-            || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == State::Closed);
+            || TcpInfo::of(&self.sink.stream).is_ok_and(|info| info.state == TcpState::Closed);
         if self.sink.unacknowledged() == 0 || is_sink_closed() {
             return Err(Over);
         }

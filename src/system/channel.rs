@@ -27,7 +27,7 @@ pub use super::raw::MAX_DESCRIPTORS;
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// How long the other side may leave its buffer full, in seconds.
-const SEND_PATIENCE: i64 = 5;
+const SEND_TIMEOUT: i64 = 5;
 
 /// Whether an error of a [`Channel`] says that nobody has the other end any more. The process that
 /// had it has ended then, all its threads, or has closed it on purpose: what is open is closed
@@ -42,7 +42,7 @@ pub fn is_gone(error: &io::Error) -> bool {
 /// One end.
 pub struct Channel {
     end: OwnedFd,
-    speaker: Cell<Option<u32>>,
+    sender: Cell<Option<u32>>,
 }
 
 /// What one call of [`Channel::send`] has sent.
@@ -82,14 +82,14 @@ impl Channel {
     }
 
     fn new(end: OwnedFd) -> io::Result<Channel> {
-        setsockopt(&end, sockopt::SendTimeout, &TimeVal::seconds(SEND_PATIENCE))?;
+        setsockopt(&end, sockopt::SendTimeout, &TimeVal::seconds(SEND_TIMEOUT))?;
         setsockopt(&end, sockopt::PassCred, &true)?;
-        Ok(Channel { end, speaker: Cell::default() })
+        Ok(Channel { end, sender: Cell::default() })
     }
 
     /// The process that has sent the last packet that was received, as the kernel knows it.
-    pub fn speaker(&self) -> Option<u32> {
-        self.speaker.get()
+    pub fn sender(&self) -> Option<u32> {
+        self.sender.get()
     }
 
     /// Sends a packet: between 1 and [`MAX_PACKET`] bytes, and up to [`MAX_DESCRIPTORS`]
@@ -142,7 +142,7 @@ impl Channel {
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.speaker.set(sender);
+        self.sender.set(sender);
         bytes.truncate(count);
         Ok(Packet { bytes, descriptors })
     }

@@ -16,7 +16,7 @@ use nix::{setsockopt_impl, sockopt_impl};
 use super::poll_timeout::poll_timeout;
 use super::raw::unread;
 use super::socket::{open, send_now};
-use super::tcp_info::{State, TcpInfo};
+use super::tcp_info::{TcpInfo, TcpState};
 
 sockopt_impl!(
     /// For the side that connects, TCP_DEFER_ACCEPT leaves the last segment of the handshake to the
@@ -113,13 +113,13 @@ impl Connecting {
             Err(e) => return Some(ConnectOutcome::Failed(e)),
         };
         // what the other side said before it left is still to be read, and then how it left
-        if info.state == State::Connected || self.has_spoken() {
+        if info.state == TcpState::Connected || self.has_spoken() {
             return Some(self.refuse_itself(info));
         }
         // SO_ERROR knows of an ICMP error that came while the socket was in a system call, too,
         // which ends nothing by itself
         match self.stream.take_error() {
-            Ok(None) if info.state == State::Connecting => None,
+            Ok(None) if info.state == TcpState::Connecting => None,
             Ok(None) => Some(ConnectOutcome::Failed(io::ErrorKind::ConnectionAborted.into())),
             Ok(Some(e)) | Err(e) => Some(self.failed(e)),
         }
@@ -220,7 +220,7 @@ mod tests {
             drop(accepted);
             let deadline = Instant::now() + Duration::from_secs(10);
             // until the reset has come
-            while TcpInfo::of(&connecting.stream).unwrap().state != State::Closed {
+            while TcpInfo::of(&connecting.stream).unwrap().state != TcpState::Closed {
                 assert!(Instant::now() < deadline);
             }
             outcome(&connecting)

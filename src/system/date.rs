@@ -93,7 +93,7 @@ fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Tells the time again and again, and works each second out once.
+/// Returns the time again and again, and works each second out once.
 #[derive(Default)]
 pub struct Clock(Mutex<Arc<Second>>);
 
@@ -105,7 +105,7 @@ struct Second {
     zone: String,
 }
 
-/// A moment that a [`Clock`] has told; shown as RFC 3339 has it, with milliseconds and the zone.
+/// A moment of a [`Clock`]; shown as RFC 3339 has it, with milliseconds and the zone.
 pub struct Moment {
     second: Arc<Second>,
     millis: u32,

@@ -78,7 +78,7 @@ impl Inherited {
         }
         self.sockets = others;
         match taken.is_empty() {
-            true => spot.listen(port, Port::Own),
+            true => spot.listen(port, Port::Exclusive),
             false => taken.into_iter().map(Socket::into_tcp).collect(),
         }
     }

@@ -61,7 +61,7 @@ fn only_one() -> Option<u32> {
 }
 
 /// Every address with port 0, and whether it is the loopback interface's. None where the kernel
-/// does not tell.
+/// does not list them.
 fn all() -> impl Iterator<Item = (bool, SocketAddr)> {
     getifaddrs().into_iter().flatten().filter_map(|one| {
         let is_loopback = one.flags.contains(InterfaceFlags::IFF_LOOPBACK);

@@ -29,9 +29,9 @@ use super::syslog::{self, Syslog};
 
 /// How long a line waits for a reader of standard error that is slow. One that is gone costs each
 /// thread this much once.
-const PATIENCE_MILLIS: u16 = 2000;
+const STDERR_TIMEOUT_MILLIS: u16 = 2000;
 /// Links to what a process has open.
-const OWN: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+const OPEN_LINKS: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
 
 /// What the user named as the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Log for LogOutput {
         let lost = self.lost();
         if self.confessed.swap(lost, Relaxed) != lost {
             // comes back here as a line of its own; if that is lost too, it counts, and the next
-            // line tells the sum
+            // line has the sum
             log::warn!("log lost={lost}");
         }
     }
@@ -247,7 +247,7 @@ impl Output {
 fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
-    let is_ours = OWN.iter().any(|place| path.starts_with(place));
+    let is_ours = OPEN_LINKS.iter().any(|place| path.starts_with(place));
     if geteuid().is_root() && !is_ours {
         nofollow::open(&options, path)
     } else {
@@ -260,8 +260,8 @@ fn open_file(path: &Path) -> io::Result<File> {
 fn is_stuck_now(was_stuck: &AtomicBool) -> bool {
     let stderr = io::stderr();
     let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let patience = PollTimeout::from(if was_stuck.load(Relaxed) { 0 } else { PATIENCE_MILLIS });
-    let is_stuck = matches!(poll(&mut polled, patience), Ok(0));
+    let limit = PollTimeout::from(if was_stuck.load(Relaxed) { 0 } else { STDERR_TIMEOUT_MILLIS });
+    let is_stuck = matches!(poll(&mut polled, limit), Ok(0));
     if was_stuck.load(Relaxed) != is_stuck {
         was_stuck.store(is_stuck, Relaxed);
     }

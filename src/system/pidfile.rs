@@ -1,8 +1,8 @@
 //! The pid file: locked while the service lives, whichever process that is, and removed at its end.
 //!
 //! The lock belongs to the open file (flock(2)), so a successor that gets the descriptor holds the
-//! lock as well, and it is never free in between. Owned by `main`; [`Held`] is for `--replace`, in
-//! another process.
+//! lock as well, and it is never free in between. Owned by `main`; [`HeldPidFile`] is for
+//! `--replace`, in another process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek};
@@ -109,22 +109,22 @@ impl Drop for PidFile {
 }
 
 /// A pid file as other processes see it.
-pub struct Held(File);
+pub struct HeldPidFile(File);
 
-impl Held {
+impl HeldPidFile {
     /// Opens a file that a process holds; one that is not locked names nobody who lives. Fails for
     /// a link, which may lead to the file of another program: that holds it, and would be
     /// signalled.
-    pub fn open(path: &Path) -> io::Result<Held> {
+    pub fn open(path: &Path) -> io::Result<HeldPidFile> {
         let file = nofollow::open(OpenOptions::new().read(true), path)?;
         match raw::lock(&file, false) {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Held(file)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(HeldPidFile(file)),
             Err(e) => Err(e),
             Ok(()) => Err(io::Error::new(ErrorKind::NotFound, "no running process holds it")),
         }
     }
 
-    /// Whether this process holds it, by what the kernel tells of its open files
+    /// Whether this process holds it, by what the kernel lists of its open files
     /// (proc_pid_fdinfo(5)). What is written in the file is only what its writer says.
     pub fn is_held_by(&self, pid: i32) -> io::Result<bool> {
         let of = |what: &str| format!("/proc/{pid}/{what}");

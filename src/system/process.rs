@@ -18,7 +18,7 @@ use nix::unistd::{self, ForkResult, Gid, Group, Uid, User};
 pub use super::raw::{Code, ignore_file_size_signal};
 use super::{fault, nofollow, raw};
 
-/// Where nobody tells which descriptors are open, those below this are looked at.
+/// Where the kernel does not list which descriptors are open, those below this are looked at.
 const PLAUSIBLE: i32 = 1024;
 
 /// The process that this one was forked from: it waits until we are ready.
@@ -45,7 +45,7 @@ impl Parent {
                     // the child has said why on the standard error that it shares with us
                     false => match waitpid(child, None) {
                         Ok(WaitStatus::Exited(_, status)) if status != 0 => status,
-                        // as a shell tells it
+                        // as a shell has it
                         Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
                         _ => 1,
                     },
@@ -55,7 +55,7 @@ impl Parent {
         }
     }
 
-    /// Lets it exit with 0. One that is gone already has been told by somebody else.
+    /// Lets it exit with 0. One that is gone already has exited otherwise.
     pub fn ready(mut self) {
         let _ = self.ready.write_all(&[0]);
     }
@@ -138,7 +138,7 @@ impl Identity {
     /// Gives the open file at a path to this user, so that it can still be opened after root is
     /// gone. A device stays whose it is, and so does what has another name, too, or has been moved:
     /// whoever may write to the folder could have laid a link.
-    pub fn own(&self, file: &File, path: &Path) -> io::Result<()> {
+    pub fn give_file(&self, file: &File, path: &Path) -> io::Result<()> {
         let is_meant = |there: &Metadata| {
             (there.is_file() || there.file_type().is_socket()) && there.nlink() == 1
         };
@@ -155,12 +155,12 @@ impl Identity {
     }
 
     /// The same for a socket in the file system, whose descriptor is not that of its file.
-    pub fn own_path(&self, path: &Path) -> io::Result<()> {
+    pub fn give_path(&self, path: &Path) -> io::Result<()> {
         let place = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
             .open(path)?;
-        self.own(&place, path)
+        self.give_file(&place, path)
     }
 
     /// Becomes this user for good, with the user's supplementary groups. Other processes of this
@@ -205,20 +205,20 @@ mod tests {
             (File::create(&lone).unwrap(), Identity::find("12345:12345").unwrap());
         let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
         fs::hard_link(&lone, &second).unwrap();
-        identity.own(&file, &lone).unwrap();
+        identity.give_file(&file, &lone).unwrap();
         assert_eq!(owner(&lone), 0);
         fs::rename(&second, &moved).unwrap();
         fs::remove_file(&lone).unwrap();
-        identity.own(&file, &moved).unwrap();
+        identity.give_file(&file, &moved).unwrap();
         assert_eq!(owner(&moved), 12345);
         std::os::unix::fs::symlink("/dev/null", &lone).unwrap();
         let _listener = UnixListener::bind(&socket).unwrap();
         fs::hard_link(&socket, &second).unwrap();
-        identity.own_path(&socket).unwrap();
-        identity.own_path(&lone).unwrap();
+        identity.give_path(&socket).unwrap();
+        identity.give_path(&lone).unwrap();
         assert_eq!([&socket, &lone].map(|path| owner(path)), [0, 0]);
         fs::remove_file(&second).unwrap();
-        identity.own_path(&socket).unwrap();
+        identity.give_path(&socket).unwrap();
         assert_eq!(owner(&socket), 12345);
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -30,7 +30,7 @@ pub fn receive<'a>(socket: &TcpStream, space: &'a mut [MaybeUninit<u8>]) -> io::
     Ok(unsafe { std::slice::from_raw_parts(space.as_ptr().cast(), count as usize) })
 }
 
-/// Takes up to so many bytes that have come and drops them, without waiting; tells how many, 0 at
+/// Takes up to so many bytes that have come and drops them, without waiting; returns how many, 0 at
 /// the end of the stream.
 pub fn discard(socket: &TcpStream, most: usize) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;

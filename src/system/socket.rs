@@ -22,9 +22,9 @@ pub use super::raw::{discard, receive, unacknowledged, unread};
 /// `*:80` with `10.0.0.1:80`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// Nobody else's.
-    Own,
-    /// Until [`own_port`] says otherwise.
+    /// With nobody else.
+    Exclusive,
+    /// Until [`unshare_port`].
     Shared,
 }
 
@@ -80,7 +80,7 @@ fn no_interface(zone: Option<&str>) -> io::Error {
 
 /// Opens a listening socket on one address. An IPv6 address takes IPv6 clients only.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    listening(address, true, Port::Own)
+    listening(address, true, Port::Exclusive)
 }
 
 /// Lets others of the same user share the port of this socket. Does nothing to sockets that are
@@ -90,7 +90,7 @@ pub fn share_port(socket: &TcpListener) -> io::Result<()> {
 }
 
 /// The other way round.
-pub fn own_port(socket: &TcpListener) -> io::Result<()> {
+pub fn unshare_port(socket: &TcpListener) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReusePort, &false)?)
 }
 
@@ -165,7 +165,7 @@ pub fn prepare_clients(socket: &impl AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
 }
 
-/// Whether the error tells of a shortage of this machine, so that nobody else is to blame for it.
+/// Whether the error is a shortage of this machine, so that nobody else is to blame for it.
 pub fn is_our_shortage(error: &io::Error) -> bool {
     let ours = [
         libc::EMFILE,

@@ -18,7 +18,7 @@ use nix::unistd::{AccessFlags, Pid, access, getppid};
 
 use super::channel::Channel;
 use super::notify;
-use super::pidfile::Held;
+use super::pidfile::HeldPidFile;
 
 /// Names the process that has started this one to be its successor.
 const VARIABLE: &str = "TCPDIRECTOR_HANDOVER";
@@ -112,7 +112,7 @@ pub struct Successor {
 impl Successor {
     /// Its process id: that of the process that speaks.
     pub fn pid(&self) -> u32 {
-        self.channel.speaker().unwrap_or(self.child.id())
+        self.channel.sender().unwrap_or(self.child.id())
     }
 
     /// Ends it, if it does not end by itself within the time, and returns how it ended. It is gone
@@ -197,7 +197,7 @@ const CHECK: Duration = Duration::from_millis(50);
 /// its pid file anew then.
 pub fn ask(pidfile: &Path, limit: Duration) -> Result<i32, String> {
     let cannot = |e: io::Error| format!("{}: {e}", pidfile.display());
-    let mut held = Held::open(pidfile).map_err(cannot)?;
+    let mut held = HeldPidFile::open(pidfile).map_err(cannot)?;
     let (old, written) = held.holder().map_err(cannot)?;
     if !held.is_held_by(old).map_err(cannot)? {
         return Err(format!(

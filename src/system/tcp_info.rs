@@ -11,7 +11,7 @@ use super::raw;
 #[derive(Debug, Clone, Copy)]
 pub struct TcpInfo {
     /// How far the connection is.
-    pub state: State,
+    pub state: TcpState,
     /// Segments that were sent again since the last acknowledgement.
     retransmits: u8,
     /// Questions about a window of zero that were sent since the last acknowledgement.
@@ -26,7 +26,7 @@ pub struct TcpInfo {
 
 /// The states of a connection that make a difference here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum TcpState {
     /// The other side has not answered yet.
     Connecting,
     /// It was made, and has not ended in both directions.
@@ -48,9 +48,9 @@ impl TcpInfo {
         let [state, _, retransmits, probes, ..] = bytes;
         // TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE of linux/tcp_states.h
         let state = match state {
-            2 | 3 => State::Connecting,
-            7 => State::Closed,
-            _ => State::Connected,
+            2 | 3 => TcpState::Connecting,
+            7 => TcpState::Closed,
+            _ => TcpState::Connected,
         };
         Ok(TcpInfo {
             state,
@@ -74,8 +74,8 @@ impl TcpInfo {
     pub fn has_come_to_end(&self, read: u64) -> Option<bool> {
         let is_counted = self.received > 0 || self.segments_in > 0;
         match self.state {
-            State::Closed => is_counted.then_some(self.received == read + 1),
-            State::Connecting | State::Connected => Some(true),
+            TcpState::Closed => is_counted.then_some(self.received == read + 1),
+            TcpState::Connecting | TcpState::Connected => Some(true),
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn an_end_is_told_from_a_reset_by_the_bytes_that_have_come_where_they_are_counted() {
         let closed = |received, segments_in| TcpInfo {
-            state: State::Closed,
+            state: TcpState::Closed,
             retransmits: 0,
             probes: 0,
             last_data_received: Duration::ZERO,

@@ -12,18 +12,18 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub struct Waker(EventFd);
 
 impl Waker {
-    /// A waker that is silent.
+    /// Nobody is woken yet.
     pub fn new() -> io::Result<Waker> {
         Ok(Waker(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?))
     }
 
     /// Ends the wait that goes on, or the next one.
     pub fn wake(&self) {
-        // it can fail only when it has rung 2^64 times with nobody there
+        // it can fail only when it was woken 2^64 times with nobody there
         let _ = self.0.write(1);
     }
 
-    /// Waits until the socket has something to read or to accept, or the waker rings, or a signal
+    /// Waits until the socket has something to read or to accept, or somebody wakes, or a signal
     /// comes.
     pub fn wait_at(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let mut polled = [
@@ -35,7 +35,7 @@ impl Waker {
             Err(e) => return Err(e.into()),
         }
         if polled.iter().skip(1).any(|waker| waker.any() == Some(true)) {
-            // silent again
+            // the next wait is a new one
             let _ = self.0.read();
         }
         Ok(())

@@ -39,7 +39,7 @@ pub fn open(address: &Address, inherited: &mut Inherited) -> io::Result<Vec<TcpL
 
 /// The same where nothing can be open already.
 pub fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
-    address.spot().listen(address.port, Port::Own)
+    address.spot().listen(address.port, Port::Exclusive)
 }
 
 /// The same while sockets are still open that overlap with it on their port and are about to be
@@ -52,7 +52,7 @@ pub fn bind_beside(
     leaving.iter().try_for_each(|socket| socket::share_port(socket))?;
     let opened = address.spot().listen(address.port, Port::Shared);
     let sockets = leaving.iter().map(|socket| &**socket).chain(opened.iter().flatten());
-    sockets.map(socket::own_port).fold(Ok(()), Result::and).and(opened)
+    sockets.map(socket::unshare_port).fold(Ok(()), Result::and).and(opened)
 }
 
 /// A listening socket whose thread accepts clients for a service. Dropping it stops it.

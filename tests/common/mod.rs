@@ -27,7 +27,7 @@ use tcpdirector::config::{self, Change, Config, Refusal};
 use tcpdirector::daemon::Daemon;
 use tcpdirector::relay::pool::PoolLimits;
 use tcpdirector::state::{Director, Host, Names};
-use tcpdirector::system::tcp_info::{State, TcpInfo};
+use tcpdirector::system::tcp_info::{TcpInfo, TcpState};
 
 /// The longest that any test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -232,7 +232,7 @@ pub fn is_turned_away(address: SocketAddr) -> bool {
 
 /// Whether the connection is over at the level of TCP: reset, or closed by both sides.
 pub fn is_closed(stream: &TcpStream) -> bool {
-    TcpInfo::of(stream).unwrap().state == State::Closed
+    TcpInfo::of(stream).unwrap().state == TcpState::Closed
 }
 
 /// Whether the stream ends by a reset.
