@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::system::interfaces;
-use crate::system::socket::Spot;
+use crate::system::socket::ListenOn;
 
 /// The part of an address before the port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,12 +90,12 @@ impl Address {
     }
 
     /// Where to listen.
-    pub fn spot(&self) -> Spot<'_> {
+    pub fn spot(&self) -> ListenOn<'_> {
         match &self.place {
-            AddressHost::Any => Spot::Everywhere,
-            AddressHost::Ip(ip) => Spot::Ip(*ip, None),
-            AddressHost::Zoned(ip, zone) => Spot::Ip((*ip).into(), Some(zone)),
-            AddressHost::Name(name) => Spot::Name(name),
+            AddressHost::Any => ListenOn::Everywhere,
+            AddressHost::Ip(ip) => ListenOn::Ip(*ip, None),
+            AddressHost::Zoned(ip, zone) => ListenOn::Ip((*ip).into(), Some(zone)),
+            AddressHost::Name(name) => ListenOn::Name(name),
         }
     }
 }

@@ -51,16 +51,16 @@ pub(super) struct Core {
     /// addresses are opened and names looked up: only who wants to change something waits for it.
     pub changing: Mutex<()>,
     /// A reload that waits to be confirmed.
-    pub pending: Mutex<Option<Pending>>,
+    pub pending: Mutex<Option<PendingReload>>,
 }
 
 /// A reload that waits to be confirmed. Dropping it ends the wait of its thread.
-pub(super) struct Pending(Sender<()>);
+pub(super) struct PendingReload(Sender<()>);
 
-impl Pending {
+impl PendingReload {
     /// Of the thread that has the other end.
-    pub fn new(thread: Sender<()>) -> Pending {
-        Pending(thread)
+    pub fn new(thread: Sender<()>) -> PendingReload {
+        PendingReload(thread)
     }
 
     /// The reload is done: from now on its time runs.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 
-use super::core::{Core, Pending};
+use super::core::{Core, PendingReload};
 use crate::budget;
 use crate::config::{Change, Config, HostKey, Refusal, duration, read};
 use crate::state::{Director, Host, RefusedReload};
@@ -151,7 +151,7 @@ impl Core {
         if let Some(within) = confirm {
             words += &format!(", rolled back in {} unless confirmed", duration::format(within));
             self.director.await_confirmation(Some(within));
-            pending.iter().for_each(Pending::begin);
+            pending.iter().for_each(PendingReload::begin);
             *self.pending.lock() = pending;
         }
         Ok(words)
@@ -162,7 +162,7 @@ impl Core {
         &self,
         within: Duration,
         before: Rollback,
-    ) -> Result<Pending, Refusal> {
+    ) -> Result<PendingReload, Refusal> {
         let (pending, over) = bounded(1);
         let me = self.me.clone();
         let wait = move || {
@@ -173,7 +173,7 @@ impl Core {
         };
         let spawned = thread::start("confirm", thread::LARGE, wait);
         spawned.map_err(|e| Refusal::Conflict(format!("cannot wait for a confirmation: {e}")))?;
-        Ok(Pending::new(pending))
+        Ok(PendingReload::new(pending))
     }
 
     fn roll_back(&self, before: &Rollback, over: &Receiver<()>) {

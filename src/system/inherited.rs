@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use super::socket::{Port, Spot};
+use super::socket::{ListenOn, Port};
 use super::{interfaces, raw};
 
 /// Sockets that nobody has taken yet. Those that are left are closed when this is dropped.
@@ -65,11 +65,11 @@ impl Inherited {
     pub fn take_or_listen(
         &mut self,
         name: &str,
-        spot: Spot<'_>,
+        spot: ListenOn<'_>,
         port: u16,
     ) -> io::Result<Vec<TcpListener>> {
         let addresses = if self.sockets.is_empty() { Vec::new() } else { spot.addresses(port) };
-        let is_many = matches!(spot, Spot::Name(_));
+        let is_many = matches!(spot, ListenOn::Name(_));
         let (mut taken, mut others) = (Vec::new(), Vec::new());
         for socket in std::mem::take(&mut self.sockets) {
             // port 0 may be there twice under one name
@@ -116,8 +116,8 @@ impl Socket {
 
     /// A predecessor may have called one address by another name; of more than one address, only
     /// the name tells which those are.
-    fn fits(&self, name: &str, spot: Spot<'_>, addresses: &[SocketAddr]) -> bool {
-        let is_one = matches!(spot, Spot::Ip(ip, _) if !ip.is_unspecified());
+    fn fits(&self, name: &str, spot: ListenOn<'_>, addresses: &[SocketAddr]) -> bool {
+        let is_one = matches!(spot, ListenOn::Ip(ip, _) if !ip.is_unspecified());
         match &self.name {
             Some(own) if own == name => true,
             Some(_) if !is_one => false,

@@ -50,13 +50,13 @@ const MEMORY_OF_A_THREAD: u64 = 128 * 1024;
 impl Limits {
     /// Raises the limit of open descriptors to the hard limit, and reads all limits.
     pub fn read() -> Limits {
-        let mut reading = Reading { root: Path::new("/"), doubts: Vec::new() };
+        let mut reader = LimitsReader { root: Path::new("/"), doubts: Vec::new() };
         if let Err(e) = raise_descriptors() {
-            reading
+            reader
                 .doubts
                 .push(format!("the limit of descriptors stays as it is: it cannot be raised: {e}"));
         }
-        reading.limits()
+        reader.limits()
     }
 }
 
@@ -97,13 +97,13 @@ fn wide(limit: impl Into<u64>) -> u64 {
 }
 
 /// Reads files of the kernel, and notes those that cannot be read.
-struct Reading<'a> {
+struct LimitsReader<'a> {
     /// Where `proc` and `sys` are.
     root: &'a Path,
     doubts: Vec<String>,
 }
 
-impl Reading<'_> {
+impl LimitsReader<'_> {
     fn limits(mut self) -> Limits {
         let before = self.doubts.len();
         let memory = self
@@ -195,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_machine_that_tells_nothing_is_taken_for_a_small_one_and_what_it_does_not_tell_is_named() {
-        let reading = Reading { root: Path::new("/nonexistent"), doubts: Vec::new() };
-        let limits = reading.limits();
+        let reader = LimitsReader { root: Path::new("/nonexistent"), doubts: Vec::new() };
+        let limits = reader.limits();
         assert!(
             limits.memory < 1 << 50 && limits.threads < MAPS / 4 && limits.image == IMAGE,
             "{limits:?}"

@@ -1,4 +1,4 @@
-//! Lines on their way into something that takes bytes: a file, a pipe, a stream socket. Used by
+//! LineWriter on their way into something that takes bytes: a file, a pipe, a stream socket. Used by
 //! `log_output` and `syslog`, on whichever thread logs; owns no lock.
 
 use std::fs::File;
@@ -13,14 +13,14 @@ use nix::unistd;
 /// Remembers whether the last line was cut, as a full disk does, so that the next one does not go
 /// on where it ends.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct LineWriter {
     is_cut: AtomicBool,
 }
 
-impl Lines {
+impl LineWriter {
     /// For what this file has already: whoever wrote there before may have left a piece of a line.
-    pub fn after(file: &File, path: &Path) -> Lines {
-        Lines { is_cut: AtomicBool::new(ends_within_a_line(file, path).unwrap_or(false)) }
+    pub fn after(file: &File, path: &Path) -> LineWriter {
+        LineWriter { is_cut: AtomicBool::new(ends_within_a_line(file, path).unwrap_or(false)) }
     }
 
     /// Writes a line with its end, with one call, so that lines of several threads do not mix. An
@@ -61,7 +61,7 @@ mod tests {
     fn a_line_that_was_cut_is_ended_before_the_next() {
         let (place, mut reader) = UnixStream::pair().unwrap();
         place.set_nonblocking(true).unwrap();
-        let lines = Lines::default();
+        let lines = LineWriter::default();
         // more than the socket has room for
         let long = "x".repeat(4 << 20) + "\n";
         assert!(lines.write(&place, &long).is_err());

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 
 use super::date::Clock;
 use super::journal;
-use super::lines::Lines;
+use super::lines::LineWriter;
 use super::nofollow;
 use super::syslog::{self, Syslog};
 
@@ -67,7 +67,7 @@ pub struct Open {
 pub struct LogOutput {
     open: RwLock<Arc<Open>>,
     clock: Clock,
-    /// Lines that could not be written, ever, and how many of them the log has confessed.
+    /// LineWriter that could not be written, ever, and how many of them the log has confessed.
     lost: AtomicUsize,
     confessed: AtomicUsize,
 }
@@ -79,9 +79,9 @@ enum Output {
         is_file: bool,
         /// Nobody reads: do not wait before a line gets through again.
         is_stuck: AtomicBool,
-        lines: Lines,
+        lines: LineWriter,
     },
-    File(File, Lines),
+    File(File, LineWriter),
     /// Or why there is no connection.
     Syslog(io::Result<Syslog>),
 }
@@ -112,7 +112,7 @@ impl LogOutput {
         })
     }
 
-    /// Opens the log anew, for a file that was moved away. Lines that are written meanwhile go to
+    /// Opens the log anew, for a file that was moved away. LineWriter that are written meanwhile go to
     /// the one or the other; when the new one cannot be opened the old one stays.
     pub fn reopen(&self) -> io::Result<()> {
         let target = self.now_open().target.clone();
@@ -152,7 +152,7 @@ impl LogOutput {
         }
     }
 
-    /// Lines that could not be written, since the start.
+    /// LineWriter that could not be written, since the start.
     pub fn lost(&self) -> usize {
         self.lost.load(Relaxed)
     }
@@ -202,12 +202,12 @@ impl Output {
             Target::Stderr => {
                 let kind = fstat(io::stderr()).map(|about| about.st_mode & SFlag::S_IFMT.bits());
                 let is_file = kind == Ok(SFlag::S_IFREG.bits());
-                let (is_stuck, lines) = (AtomicBool::default(), Lines::default());
+                let (is_stuck, lines) = (AtomicBool::default(), LineWriter::default());
                 Output::Stderr { is_journal: journal::is_stderr(), is_file, is_stuck, lines }
             }
             Target::File(path) => {
                 let file = open_file(path)?;
-                let lines = Lines::after(&file, path);
+                let lines = LineWriter::after(&file, path);
                 Output::File(file, lines)
             }
             Target::Syslog(path) => Output::Syslog(Syslog::connect(path)),

@@ -13,9 +13,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::log_output::{LogOutput, Target};
 
 /// A share in the output for fern, which wants to own what it writes to.
-struct Shared(Arc<LogOutput>);
+struct SharedOutput(Arc<LogOutput>);
 
-impl Log for Shared {
+impl Log for SharedOutput {
     fn enabled(&self, metadata: &Metadata) -> bool {
         self.0.enabled(metadata)
     }
@@ -31,7 +31,7 @@ impl Log for Shared {
 /// Fails when the file cannot be opened, or when the program has a log already.
 pub fn start(target: Target, level: LevelFilter) -> io::Result<Arc<LogOutput>> {
     let output = Arc::new(LogOutput::open(target)?);
-    let shared: Box<dyn Log> = Box::new(Shared(output.clone()));
+    let shared: Box<dyn Log> = Box::new(SharedOutput(output.clone()));
     fern::Dispatch::new()
         .level(level)
         // its one error is how it hears that nobody else will connect

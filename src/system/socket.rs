@@ -30,7 +30,7 @@ pub enum Port {
 
 /// Where to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spot<'a> {
+pub enum ListenOn<'a> {
     /// Every address of this machine.
     Everywhere,
     /// One address, with the interface of a link-local one by its name or number.
@@ -39,28 +39,28 @@ pub enum Spot<'a> {
     Name(&'a str),
 }
 
-impl Spot<'_> {
+impl ListenOn<'_> {
     /// Opens the sockets: one, or one for each address of a name.
     pub fn listen(self, number: u16, port: Port) -> io::Result<Vec<TcpListener>> {
         match self {
-            Spot::Everywhere => Ok(vec![listen_everywhere(number, port)?]),
-            Spot::Ip(ip, zone) => {
+            ListenOn::Everywhere => Ok(vec![listen_everywhere(number, port)?]),
+            ListenOn::Ip(ip, zone) => {
                 let address =
                     interfaces::locate(ip, zone, number).ok_or_else(|| no_interface(zone))?;
                 Ok(vec![listening(address, true, port)?])
             }
-            Spot::Name(name) => listen_by_name(name, number, port),
+            ListenOn::Name(name) => listen_by_name(name, number, port),
         }
     }
 
     /// The addresses that a socket for it may have, each in its canonical form.
     pub fn addresses(self, port: u16) -> Vec<SocketAddr> {
         match self {
-            Spot::Everywhere => {
+            ListenOn::Everywhere => {
                 vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
             }
-            Spot::Ip(ip, zone) => interfaces::locate(ip, zone, port).into_iter().collect(),
-            Spot::Name(name) => (name, port)
+            ListenOn::Ip(ip, zone) => interfaces::locate(ip, zone, port).into_iter().collect(),
+            ListenOn::Name(name) => (name, port)
                 .to_socket_addrs()
                 .into_iter()
                 .flatten()

@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::unistd;
 
 use super::date::Date;
-use super::lines::Lines;
+use super::lines::LineWriter;
 
 /// Where syslog daemons listen.
 pub const SOCKET: &str = "/dev/log";
@@ -26,16 +26,17 @@ const FACILITY: u8 = 3;
 pub(super) struct Syslog {
     socket: OwnedFd,
     /// For a stream, in which nothing but line ends tells the lines apart.
-    stream: Option<Lines>,
+    stream: Option<LineWriter>,
 }
 
 impl Syslog {
     /// Connects, as syslog(3) does: with a socket for datagrams, else with one for a stream.
     pub fn connect(path: &Path) -> io::Result<Syslog> {
         match open(path, SockType::Datagram) {
-            Err(Errno::EPROTOTYPE) => {
-                Ok(Syslog { socket: open(path, SockType::Stream)?, stream: Some(Lines::default()) })
-            }
+            Err(Errno::EPROTOTYPE) => Ok(Syslog {
+                socket: open(path, SockType::Stream)?,
+                stream: Some(LineWriter::default()),
+            }),
             socket => Ok(Syslog { socket: socket?, stream: None }),
         }
     }
