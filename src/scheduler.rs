@@ -1,7 +1,7 @@
 //! The rules that pick a host: given what each candidate carries, say which one is next.
 //!
 //! Knows no host, no lock and no socket: `state::group` calls [`Scheduler::pick`] under its own
-//! mutex, with closures that tell about a candidate. All rules go by configuration order, so a
+//! mutex, with closures that look at a candidate. All rules go by configuration order, so a
 //! sequence can be predicted.
 
 use std::fmt;
@@ -80,8 +80,9 @@ impl Scheduler {
         self.rule
     }
 
-    /// Picks one of the candidates: `load` tells what one carries, and `is_able` whether it may be
-    /// picked, which is asked of no more of them than has to be. `None` when there is none to pick.
+    /// Picks one of the candidates: `load` returns what one carries, and `is_able` whether it may
+    /// be picked, which is asked of no more of them than has to be. `None` when there is none to
+    /// pick.
     pub fn pick<T>(
         &mut self,
         candidates: &[T],

@@ -14,7 +14,7 @@ use crate::state::snapshot::{EventView, HostView, ServiceView, SessionView, Snap
 
 /// How many sessions the page shows; `sessions.json` has them all.
 const SHOWN_SESSIONS: usize = 500;
-/// How many of the things that are wrong the banner names.
+/// How many of the things that are wrong the summary names.
 const SHOWN_TROUBLES: usize = 4;
 
 /// What stands around every page.
