@@ -6,6 +6,7 @@
 //! `TCPDIRECTOR_SYSTEMD_ROOT` names a folder with another one, such as debootstrap(8) makes.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::process::{Command, Output};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -16,6 +17,13 @@ use super::command::{null, of_file, output, text};
 use super::left_out::leave_out;
 use super::program::{Folder, PROGRAM, Program, installed};
 use super::until;
+
+/// The class and the machine of an ELF file: see elf(5).
+fn architecture(path: &str) -> Option<(u8, [u8; 2])> {
+    let mut header = [0; 20];
+    File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    Some((header[4], [header[18], header[19]]))
+}
 
 /// A booted machine with the sample unit; it is gone when this is dropped.
 pub struct Machine {
@@ -38,6 +46,13 @@ impl Machine {
             leave_out("booting a machine takes root and /sys/fs/cgroup");
             return None;
         }
+        let tree = std::env::var("TCPDIRECTOR_SYSTEMD_ROOT").unwrap_or_else(|_| "/".to_owned());
+        let systemd = format!("{tree}/usr/lib/systemd/systemd");
+        if architecture(PROGRAM) != architecture(&systemd) {
+            // `SystemCallArchitectures=native` of the sample means the one of systemd
+            leave_out("the machine to boot is of another architecture than the program");
+            return None;
+        }
         // the control groups of two of them would be the same ones
         let lock = std::env::temp_dir().join("tcpdirector-test-machine.lock");
         let lock = of_file(&lock, File::create(&lock));
@@ -53,7 +68,6 @@ impl Machine {
         {
             folder.write(&format!("units/{unit}"), text);
         }
-        let tree = std::env::var("TCPDIRECTOR_SYSTEMD_ROOT").unwrap_or_else(|_| "/".to_owned());
         let mut command = Command::new("unshare");
         // nspawn refuses to boot `/` as such; nobody else sees the tree at this other place, and so
         // nobody can remove it there
