@@ -20,7 +20,6 @@ impl Shared {
         let session = self.waiting.pop()?;
         state.tasks += 1;
         drop(state);
-        self.room.notify_one();
         Some(self.insert(session))
     }
 

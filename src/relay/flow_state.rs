@@ -3,7 +3,7 @@
 //! flow or hears of an event.
 //!
 //! Only the thread that has brought a flow to `RUNNING` or `RUNNING_ANY` runs it, so a flow is
-//! never run by two threads. Readiness for a flow that runs make it `NOTIFIED`, and when it wants
+//! never run by two threads. An event for a flow that runs makes it `NOTIFIED`, and when it wants
 //! to wait it is told to go on instead: nothing depends on whether an event comes before or after
 //! the decision to wait.
 //!

@@ -41,6 +41,7 @@ mod poller;
 mod pollers;
 pub mod pool;
 mod progress;
+mod queue;
 mod quota;
 #[allow(clippy::module_inception, reason = "it is what this module is about")]
 mod relay;

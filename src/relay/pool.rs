@@ -37,16 +37,9 @@ impl Pool {
     /// Gives a session to the pool; waits while the queue is full, and while there is no thread at
     /// all. A closed pool drops it.
     pub fn submit(&self, session: Box<dyn Job>) {
-        let mut state = self.0.state.lock();
-        while self.0.waiting.len() >= state.limits.queue && !state.is_closed {
-            self.0.room.wait(&mut state);
+        if let Err(refused) = self.0.waiting.push(session) {
+            return drop(refused);
         }
-        if state.is_closed {
-            drop(state);
-            return drop(session);
-        }
-        self.0.waiting.push(session);
-        drop(state);
         let mut shortage = Shortage::default();
         while let Err(e) = self.0.wake_or_start() {
             shortage.log_once(|| {
@@ -61,13 +54,7 @@ impl Pool {
 
     /// The same without waiting; gives the session back when the queue is full.
     pub fn try_submit(&self, session: Box<dyn Job>) -> Result<(), Box<dyn Job>> {
-        {
-            let state = self.0.state.lock();
-            if state.is_closed || self.0.waiting.len() >= state.limits.queue {
-                return Err(session);
-            }
-            self.0.waiting.push(session);
-        }
+        self.0.waiting.try_push(session)?;
         let _ = self.0.wake_or_start();
         Ok(())
     }
@@ -101,7 +88,7 @@ impl Pool {
         self.0.pollers.set_most(limits.pollers);
         self.0.pipes.set_limits(limits.pipes, limits.pipe_size);
         self.0.quota.set_most(limits.held);
-        self.0.room.notify_all();
+        self.0.waiting.set_limit(limits.queue);
         // a shortage of threads is reported for the next session
         let _ = self.0.wake_or_start();
         self.wake_all();
@@ -126,8 +113,7 @@ impl Pool {
     /// they have nothing left to do.
     pub fn close(&self) {
         self.0.state.lock().is_closed = true;
-        self.0.room.notify_all();
-        while self.0.waiting.pop().is_some() {}
+        self.0.waiting.close();
         self.wake_all();
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam::queue::SegQueue;
+use crossbeam::deque::{Injector, Steal};
 use parking_lot::{Condvar, Mutex};
 
 use super::direction::Direction;
@@ -12,6 +12,7 @@ use super::leaders::Leaders;
 use super::limits::PoolLimits;
 use super::pipe::Pipes;
 use super::pollers::Pollers;
+use super::queue::Queue;
 use super::quota::Quota;
 use super::task::Job;
 use super::task_table::TaskTable;
@@ -24,12 +25,10 @@ pub struct Shared {
     pub(super) pipes: Arc<Pipes>,
     pub(super) quota: Arc<Quota>,
     pub(super) state: Mutex<State>,
-    /// Sessions that are no task yet. Its length is read and limited under the mutex.
-    pub(super) waiting: SegQueue<Box<dyn Job>>,
-    /// Accept threads wait here for room in that queue.
-    pub(super) room: Condvar,
-    /// Flows that can go on, by the numbers of their tasks.
-    pub(super) ready: SegQueue<(usize, Direction)>,
+    /// Sessions that are no task yet.
+    pub(super) waiting: Queue<Box<dyn Job>>,
+    /// Flows that can go on, by the numbers of their tasks: two for each at most.
+    pub(super) ready: Injector<(usize, Direction)>,
     /// Threads of the pool rest here: followers.
     pub(super) followers: Condvar,
     /// What a thread of the pool does as long as it lives. It stands above, with the workers.
@@ -74,12 +73,23 @@ impl Shared {
             pipes: Pipes::new(limits.pipes, limits.pipe_size),
             quota: Quota::new(limits.held),
             state: Mutex::new(state),
-            waiting: SegQueue::new(),
-            room: Condvar::new(),
-            ready: SegQueue::new(),
+            waiting: Queue::new(limits.queue),
+            ready: Injector::new(),
             followers: Condvar::new(),
             thread_main,
         })
+    }
+
+    /// The next flow that can go on.
+    pub(super) fn next_ready(&self) -> Option<(usize, Direction)> {
+        loop {
+            match self.ready.steal() {
+                Steal::Success(next) => return Some(next),
+                Steal::Empty => return None,
+                // another thread was faster
+                Steal::Retry => {}
+            }
+        }
     }
 
     /// Whether a session waits that could be a task.

@@ -91,7 +91,7 @@ impl Worker {
             self.wake_for_others();
             self.run(&task, Direction::ToServer);
         }
-        if let Some((number, flow)) = self.pool.ready.pop() {
+        if let Some((number, flow)) = self.pool.next_ready() {
             // it is there as long as a flow of it is not over
             self.pool.tasks.find(number).into_iter().for_each(|task| self.run(&task, flow));
         }
