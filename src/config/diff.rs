@@ -94,7 +94,7 @@ impl Differ {
     }
 
     /// The admin pages first: if they cannot move before a service gives their address up, or are
-    /// in the differ of one, they have to be taken away in the meantime.
+    /// in the way of one, they have to be taken away in the meantime.
     fn admin_listen(&mut self, new: &Config) {
         let wanted = new.admin.as_ref().map(|admin| &admin.listen);
         if self.now.admin.as_ref().map(|admin| &admin.listen) != wanted

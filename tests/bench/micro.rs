@@ -1,6 +1,7 @@
-//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the sessions costs when many
-//! are open, what a worker-over costs, and what one session, one message and one megabyte cost in a
-//! balancer inside this process. The other way, whole programs side by side: `tests/bench/run`.
+//! Micro benchmarks, run by `cargo bench`: what one pick costs, what the list of open sessions
+//! costs when many are open, what a hand-over costs, and what one session, one message and one
+//! megabyte cost in a balancer inside this process. The other way, whole programs side by side:
+//! `tests/bench/run`.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -60,7 +61,7 @@ fn pick(bencher: Bencher, case: &Case) {
     bencher.bench(|| group.pick(&[]));
 }
 
-/// A session's line in the sessions, written and struck out, while so many others are open.
+/// A session in the list of open ones, entered and struck out, while so many others are open.
 #[divan::bench(args = [10, 1000, 10_000])]
 fn enter_and_leave_beside(bencher: Bencher, open: usize) {
     let sessions = Arc::new(Sessions::default());
@@ -155,7 +156,7 @@ fn exchange(stream: &mut TcpStream, message: &[u8], space: &mut [u8]) {
     stream.read_exact(space).unwrap();
 }
 
-/// Accept, worker-over to the pool, pick, connect, one message each way, close. The host's thread for
+/// Accept, hand-over to the pool, pick, connect, one message each way, close. The host's thread for
 /// it is part of the time.
 #[divan::bench]
 fn session(bencher: Bencher) {
