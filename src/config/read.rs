@@ -500,7 +500,7 @@ mod tests {
         assert_eq!(
             mistakes(&service("<enable group='b'/><group name='b' scheduler='x'/>")),
             [
-                "1:70: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr"
+                "1:70: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr, twochoices, hash"
             ]
         );
     }
@@ -645,7 +645,7 @@ mod tests {
                 "3:3: missing attribute `name` in <service>",
                 "3:3: missing element <listen> in <service>: it needs at least one",
                 "3:12: unknown attribute `nme` in <service>: it may have name",
-                "4:21: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr",
+                "4:21: unknown scheduler `x`: it must be one of random, roundrobin, leastconns, leastconnsrr, twochoices, hash",
                 "4:41: `a:0` has port 0: the port of a host is from 1 to 65535",
                 "4:50: unknown attribute `weight` in <host>: it may have name, ip",
                 "4:63: unexpected text in <group>: only elements and comments may stand here",

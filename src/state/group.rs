@@ -1,10 +1,12 @@
 //! A set of hosts with one scheduler. The mutex here makes picking a host and counting the pick one
 //! act, so that no two sessions of a burst decide by the same counts.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::affinity;
 use super::host::{Host, Lease, Names};
 use crate::config::{GroupConfig, HostConfig};
 use crate::scheduler::{Load, Rule, Scheduler};
@@ -40,6 +42,8 @@ pub enum GroupHealth {
 struct Member {
     host: Arc<Host>,
     last_pick: u64,
+    /// See [`affinity::host`].
+    affinity: u64,
 }
 
 impl Member {
@@ -48,15 +52,16 @@ impl Member {
         let is_same = |member: &&Member| {
             member.host.name() == wanted.name && member.host.address() == &wanted.address
         };
-        if let Some(Member { host, last_pick }) = before.iter().find(is_same) {
-            return Member { host: host.clone(), last_pick: *last_pick };
+        if let Some(Member { host, last_pick, affinity }) = before.iter().find(is_same) {
+            return Member { host: host.clone(), last_pick: *last_pick, affinity: *affinity };
         }
         let host = match before.iter().find(|member| member.host.address() == &wanted.address) {
             Some(member) => member.host.renamed(&wanted.name),
             None => Host::new(wanted),
         };
         host.set_names(names);
-        Member { host: Arc::new(host), last_pick: 0 }
+        let affinity = affinity::host(&wanted.address.to_string());
+        Member { host: Arc::new(host), last_pick: 0, affinity }
     }
 }
 
@@ -92,15 +97,18 @@ impl Group {
         &self.name
     }
 
-    /// Picks a host that is available and not among those that the session has tried, and counts
-    /// the pick. `None` when there is none.
-    pub fn pick(&self, tried: &[Arc<Host>]) -> Option<Lease> {
+    /// Picks a host for a client that is available and not among those that the session has tried,
+    /// and counts the pick. `None` when there is none.
+    pub fn pick(&self, client: IpAddr, tried: &[Arc<Host>]) -> Option<Lease> {
+        let client = affinity::client(client);
         let mut members = self.members.lock();
         let Members { hosts, scheduler, picks, .. } = &mut *members;
         let load = |member: &Member| Load { open: member.host.open(), last_pick: member.last_pick };
+        let preference = |member: &Member| affinity::preference(member.affinity, client);
         let is_tried = |member: &Member| tried.iter().any(|host| Arc::ptr_eq(host, &member.host));
-        let index = scheduler
-            .pick(hosts, load, |member| member.host.is_available() && !is_tried(member))?;
+        let index = scheduler.pick(hosts, load, preference, |member| {
+            member.host.is_available() && !is_tried(member)
+        })?;
         let member = hosts.get_mut(index)?;
         *picks += 1;
         member.last_pick = *picks;

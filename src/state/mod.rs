@@ -3,6 +3,7 @@
 //! fare, `daemon` builds it from a configuration, and [`Director::apply`] is the one way to change
 //! it.
 
+mod affinity;
 mod apply;
 mod director;
 mod events;

@@ -123,7 +123,7 @@ impl HostSearch {
 
     /// Picks the next host.
     fn begin(&mut self, session_log: &SessionLog) -> Result<Attempt, CloseReason> {
-        let lease = self.group.pick(&self.tried);
+        let lease = self.group.pick(session_log.client.ip(), &self.tried);
         let lease = lease.ok_or_else(|| session_log.no_host_left(self.is_short))?;
         self.tried.push(lease.host().clone());
         Ok(Attempt::new(lease, session_log.service.connect_limit()))

@@ -47,7 +47,7 @@ impl fmt::Display for Failure {
 pub struct SessionLog {
     entry: Entry,
     pub(super) service: Arc<Service>,
-    client: SocketAddr,
+    pub(super) client: SocketAddr,
     listen: SocketAddr,
     accepted: Instant,
     pub(super) group: Option<Arc<Group>>,

@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
@@ -52,13 +53,19 @@ fn group(Case(rule, hosts): &Case) -> Group {
     )
 }
 
+/// One client after the other, each from an address of its own.
+fn next_client() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    Ipv4Addr::from_bits(NEXT.fetch_add(1, Relaxed)).into()
+}
+
 /// A pick and its count, given back. With two threads, how much they wait for each other.
 #[divan::bench(args = cases(), threads = [1, 2])]
 fn pick(bencher: Bencher, case: &Case) {
     let group = group(case);
     // as many sessions as hosts, so that the fewest is not always none
-    let _held: Vec<_> = (0..case.1).filter_map(|_| group.pick(&[])).collect();
-    bencher.bench(|| group.pick(&[]));
+    let _held: Vec<_> = (0..case.1).filter_map(|_| group.pick(next_client(), &[])).collect();
+    bencher.bench(|| group.pick(next_client(), &[]));
 }
 
 /// A session in the list of open ones, entered and struck out, while so many others are open.
