@@ -50,6 +50,11 @@
 //! answer that takes its time is parked, too. The last thread to leave drops the session: sockets
 //! closed, lease given back, one log line. Nothing calls back up.
 //!
+//! Which thread does what is decided in a few files of [`relay`] that know locks, atomics and
+//! pollers only as types. `tests/model` compiles them as they are against loom's, and runs them in
+//! all interleavings with at most two or three switches that no thread has asked for: no wake-up is
+//! lost, no flow is run twice at once, no session is left lying.
+//!
 //! # Invisible
 //!
 //! Whatever the two ends of a session do, each sees what it could have seen if the other had been

@@ -30,6 +30,7 @@ pub trait Executor: Send + Sync {
     /// poller meanwhile, if there is anything to wait for.
     fn promote_follower(&self, poller: usize);
 
-    /// The task of this number was dropped: its number and its part of the limit are free again.
-    fn free(&self, number: usize);
+    /// The task of this number was dropped, by whichever thread: its number and its part of the
+    /// limit are free again.
+    fn free(self: Arc<Self>, number: usize);
 }

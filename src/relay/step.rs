@@ -32,7 +32,7 @@ pub(super) enum Step {
     /// Look for work: somebody has woken the thread.
     Again,
     /// Nothing any more.
-    CloseReason,
+    End,
 }
 
 impl Shared {
@@ -42,7 +42,7 @@ impl Shared {
         let mut state = self.state.lock();
         if state.threads > state.limits.threads || state.is_over() {
             self.end(state);
-            return Step::CloseReason;
+            return Step::End;
         }
         let (now, open) = (Instant::now(), self.pollers.open());
         // before the work: there may always be some
@@ -99,7 +99,7 @@ impl Shared {
             return Step::Again;
         }
         self.end(state);
-        Step::CloseReason
+        Step::End
     }
 
     /// The calling thread ends. Another one may have to end, too, or to lead; and there is to be a

@@ -71,7 +71,7 @@ struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.executor.free(self.number);
+        self.executor.clone().free(self.number);
     }
 }
 

@@ -131,9 +131,17 @@ impl Executor for Shared {
         }
     }
 
-    fn free(&self, number: usize) {
+    fn free(self: Arc<Self>, number: usize) {
         self.tasks.free(number);
-        // who drops a session looks at the queue afterwards
-        self.state.lock().tasks -= 1;
+        let mut state = self.state.lock();
+        state.tasks -= 1;
+        if state.is_over() {
+            self.wake_leader(&state);
+            self.followers.notify_one();
+        } else if self.could_start(&state) {
+            drop(state);
+            // a shortage of threads is reported for the next session that comes
+            let _ = self.wake_or_start();
+        }
     }
 }

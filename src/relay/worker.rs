@@ -64,7 +64,7 @@ impl Worker {
                     utilization = Utilization::new(Instant::now());
                     continue;
                 }
-                Step::CloseReason => return,
+                Step::End => return,
             };
             let mut events = [EpollEvent::empty(); BATCH];
             let began = Instant::now();
